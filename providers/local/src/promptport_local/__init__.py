@@ -1,0 +1,1 @@
+"""The llama.cpp in the process provider of promptport."""

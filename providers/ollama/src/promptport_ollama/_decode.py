@@ -1,0 +1,199 @@
+"""The lines of Ollama's ``/api/chat`` in, frames out. Pure.
+
+Rules: a call comes whole, in one line, and its arrival seals it; the line with ``done: true`` is the terminal, and
+bytes that end before it are an incomplete answer, whatever they say.
+
+Source: https://docs.ollama.com/api/chat and /api/errors; what servers send besides is named where it is handled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+
+from promptport.assembly import CallAssembler
+from promptport.decoder import StreamDecoder
+from promptport.errors import IncompleteStreamError, ProtocolError, ProviderStreamError, StreamError
+from promptport.frames import Append, End, FinishReason, Reasoning, ReasoningAppend, StreamFrame, Usage
+from promptport.wire.error_body import error_details
+from promptport.wire.ndjson import NDJSONDecoder
+
+__all__ = ["ChatDecoder", "decode_complete"]
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: Any = None
+    arguments: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Call(msgspec.Struct, gc=False):
+    id: Any = None
+    function: _Function | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str | None = None
+    thinking: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Line(msgspec.Struct, gc=False):
+    """What every line may hold, of which only this is decoded; the terminal is read once more, as `_Terminal`."""
+
+    message: _Message | None = None
+    done: bool | None = None
+    error: Any = None
+
+
+class _Terminal(msgspec.Struct, gc=False):
+    # Any: one clone writes these as text or as fractions, and an answer is not lost over a count.
+    done_reason: Any = None
+    model: Any = None
+    prompt_eval_count: Any = None
+    prompt_eval_cached_count: Any = None
+    eval_count: Any = None
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+_decode_terminal = msgspec.json.Decoder(_Terminal).decode
+_decode_text = msgspec.json.Decoder(str).decode
+_decode_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+_FINISH_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
+# The other words are "load" and "unload": the server did that, and generated nothing.
+
+
+class ChatDecoder(StreamDecoder[bytes]):
+    """Decodes one answer."""
+
+    def __init__(self, taken: Collection[str] = ()) -> None:
+        """``taken``: the ids of the calls that the conversation holds already."""
+        super().__init__(NDJSONDecoder())
+        self._calls = CallAssembler(taken)
+        self._thinking: list[str] = []
+        self._at_end = False
+
+    def close(self) -> list[StreamFrame]:
+        """See `StreamDecoder.close`: a last line that is cut makes the answer incomplete, not malformed."""
+        self._at_end = True
+        return super().close()
+
+    def _event(self, event: bytes, out: list[StreamFrame]) -> None:
+        try:
+            line = _decode_line(event)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if event.startswith(_BYTE_ORDER_MARK):
+                self._event(event.removeprefix(_BYTE_ORDER_MARK), out)
+                return
+            raise self._malformed(event, error) from None  # its cause could hold the answer
+        message = line.message
+        if message is not None:
+            if message.thinking:
+                self._thinking.append(message.thinking)
+                out.append(ReasoningAppend(message.thinking))
+            if message.content:
+                if self._thinking:
+                    self._end_of_thinking(out)
+                out.append(Append(message.content))
+            if message.tool_calls:
+                self._end_of_thinking(out)
+                for call in message.tool_calls:
+                    self._call(call, out)
+        if line.error:
+            raise _reported(line.error)
+        if line.done:
+            self._end(event, out)
+        elif message is None:
+            self._skip(next(iter(_decode_names(event)), "an empty object"))
+
+    def _call(self, call: _Call, out: list[StreamFrame]) -> None:
+        function = call.function if call.function is not None else _Function()
+        self._calls.whole(
+            call.id if isinstance(call.id, str) else None,  # servers before 0.12.10 give none
+            function.name if isinstance(function.name, str) else "",
+            _arguments(function.arguments),
+            out,
+        )
+
+    def _end_of_thinking(self, out: list[StreamFrame]) -> None:
+        if self._thinking:
+            out.append(Reasoning("".join(self._thinking)))
+            self._thinking.clear()
+
+    def _end(self, event: bytes, out: list[StreamFrame]) -> None:
+        self._end_of_thinking(out)
+        terminal = _decode_terminal(event)
+        reason = terminal.done_reason if isinstance(terminal.done_reason, str) else None
+        usage = Usage(
+            input_tokens=_count(terminal.prompt_eval_count),
+            output_tokens=_count(terminal.eval_count),
+            cached_input_tokens=_count(terminal.prompt_eval_cached_count),
+        )
+        out.append(
+            End(
+                FinishReason.TOOL_CALLS if self._calls.sealed else _FINISH_REASONS.get(reason or "", FinishReason.OTHER),
+                reason or None,
+                usage,
+                terminal.model if isinstance(terminal.model, str) else None,
+            )
+        )
+        self.ended = True
+
+    def _end_of_bytes(self, out: list[StreamFrame]) -> None:
+        raise IncompleteStreamError("the stream ended without a line that says 'done'")
+
+    def _malformed(self, event: bytes, error: Exception) -> StreamError:
+        start = event.lstrip()[:1]
+        if start == b"<":
+            return ProtocolError("the server answered with a web page instead of a stream: is the base_url right?")
+        if self._at_end and start == b"{":
+            return IncompleteStreamError("the stream ended inside a line")
+        if isinstance(error, UnicodeDecodeError):
+            return ProtocolError("a line of the stream is not UTF-8")
+        if isinstance(error, RecursionError):
+            return ProtocolError("a line of the stream is nested too deeply")
+        return ProtocolError(f"a line of the stream is not what /api/chat sends: {error}")
+
+
+def decode_complete(data: bytes, taken: Collection[str] = ()) -> list[StreamFrame]:
+    """The frames of an answer that did not stream: the same object as the lines of a stream, once and whole.
+
+    Args:
+        data: the body.
+        taken: the ids of the calls that the conversation holds already.
+
+    Raises:
+        StreamError: the body is an error, cut, or no such object.
+    """
+    decoder = ChatDecoder(taken)
+    decoder._at_end = True
+    out: list[StreamFrame] = []
+    if data.strip():
+        decoder._event(data, out)
+    if not decoder.ended:
+        decoder._end_of_bytes(out)
+    return out
+
+
+def _arguments(raw: msgspec.Raw) -> str:
+    """The text of the arguments as it came: an object, or the text that some clones put in its place."""
+    data = bytes(raw)
+    try:
+        if data.startswith(b'"'):
+            return _decode_text(data)
+        return "" if data == b"null" else data.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise ProtocolError("the arguments of a tool call are not UTF-8") from None
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int else None
+
+
+def _reported(error: Any) -> ProviderStreamError:
+    words, code = error_details({"error": error})
+    return ProviderStreamError(words or "the server reported an error without a word", code=code)

@@ -1,0 +1,35 @@
+"""promptport for OpenAI: the provider ``openai`` (Responses) and ``openai-chat`` (Chat Completions, and its clones)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from promptport.client import LLMClient
+
+__all__ = ["chat_client", "responses_client"]
+
+
+def responses_client(**options: Any) -> LLMClient:
+    """The Responses API: models named ``openai/…``; options as in `_client.OpenAIClient`.
+
+    Raises:
+        ConfigurationError: no key, an unusable key or URL.
+    """
+    from promptport_openai._apis import responses  # noqa: PLC0415 - listing providers imports none
+    from promptport_openai._client import OpenAIClient  # noqa: PLC0415
+
+    return OpenAIClient(responses, **options)
+
+
+def chat_client(**options: Any) -> LLMClient:
+    """Chat Completions: models named ``openai-chat/…``, at OpenAI or any compatible ``base_url``.
+
+    Options as in `_client.OpenAIClient`.
+
+    Raises:
+        ConfigurationError: no key, an unusable key or URL.
+    """
+    from promptport_openai._apis import chat_completions  # noqa: PLC0415 - listing providers imports none
+    from promptport_openai._client import OpenAIClient  # noqa: PLC0415
+
+    return OpenAIClient(chat_completions, **options)

@@ -1,0 +1,54 @@
+"""The two APIs of OpenAI, each a row: path, request, decoding, capabilities. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from promptport.messages import Prompt
+from promptport.models import LLModel
+from promptport.protocols import chat_completions as chat
+from promptport.protocols.chat_request import ChatDialect, chat_body
+from promptport.tools import ToolDescriptor
+from promptport_openai._client import OpenAIAPI
+from promptport_openai._models import chat_capabilities, responses_capabilities
+from promptport_openai._responses_decode import ResponsesDecoder, decode_complete
+from promptport_openai._responses_request import responses_body
+
+__all__ = ["chat_completions", "responses"]
+
+_OPENAI = ChatDialect(max_tokens="max_completion_tokens", user="safety_identifier")
+_CLONE = ChatDialect()
+
+
+def chat_completions(own: bool) -> OpenAIAPI:
+    """Chat Completions. OpenAI itself has renamed two fields that the compatible servers still go by."""
+    dialect = _OPENAI if own else _CLONE
+
+    def body(prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], stream: bool) -> dict[str, Any]:
+        return chat_body(prompt, model, tools, stream=stream, dialect=dialect)
+
+    return OpenAIAPI(
+        provider="openai-chat",
+        path="/chat/completions",
+        body=body,
+        decoder=chat.ChatCompletionsDecoder,
+        complete=chat.decode_complete,
+        capabilities=chat_capabilities,
+    )
+
+
+def responses(own: bool) -> OpenAIAPI:
+    """Responses; ``own`` makes no difference to it."""
+
+    def body(prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], stream: bool) -> dict[str, Any]:
+        return responses_body(prompt, model, tools, stream=stream)
+
+    return OpenAIAPI(
+        provider="openai",
+        path="/responses",
+        body=body,
+        decoder=ResponsesDecoder,
+        complete=decode_complete,
+        capabilities=responses_capabilities,
+    )

@@ -1,0 +1,407 @@
+"""`LLMClient`, one for each provider API, and what every client shares.
+
+Rules: nothing is sent before the request is checked against what the model can do; no exception of an SDK or HTTP
+library gets out; the response is closed whenever its stream is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol, Self
+
+from promptport.decoder import StreamDecoder
+from promptport.errors import (
+    ConfigurationError,
+    IncompleteStreamError,
+    InvalidInputError,
+    PromptportError,
+    TotalTimeout,
+    TransportError,
+    UnsupportedCapabilityError,
+)
+from promptport.frames import InvalidToolCall, ToolCall
+from promptport.messages import (
+    AssistantMessage,
+    AudioPart,
+    DocumentPart,
+    ImagePart,
+    Message,
+    NamedTool,
+    Prompt,
+    SystemMessage,
+    ToolChoice,
+    ToolResultMessage,
+    UserMessage,
+    UserPart,
+)
+from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
+from promptport.stream import FrameBatches, FrameStream, TextStream, Timeouts
+from promptport.tools import ToolDescriptor
+
+__all__ = ["BaseClient", "ByteStream", "LLMClient", "check_api_key", "check_request"]
+
+
+class LLMClient(Protocol):
+    """One provider API: a request out, frames in. Nobody has to inherit from anything."""
+
+    @property
+    def provider(self) -> str:
+        """The name that ``model.provider`` has for this client."""
+        ...
+
+    def execute_streaming_with_tools(
+        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+    ) -> FrameStream:
+        """The answer as frames. The request is sent when the stream is first iterated.
+
+        Raises:
+            InvalidInputError, UnsupportedCapabilityError: at once, before anything is sent.
+        """
+        ...
+
+    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+        """The text of ``execute_streaming_with_tools(prompt, model)``: its `Append` frames."""
+        ...
+
+    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+        """The whole answer, from a request that does not stream."""
+        ...
+
+    def capabilities(self, model: LLModel) -> ModelCapabilities:
+        """What this model can do here; without network."""
+        ...
+
+    async def discover(self, model: LLModel) -> ModelCapabilities:
+        """What the server says that this model can do; as `capabilities` where it cannot say."""
+        ...
+
+    async def models(self) -> list[LLModel]:
+        """The models that the server lists."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes the connections, and the streams that are still open."""
+        ...
+
+
+class ByteStream(Protocol):
+    """A successful HTTP response whose body has not been read."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The body as it comes, decompressed."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes the response, and its connection where the body was not read to the end."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------------ checks
+
+
+def check_api_key(key: str | None, *, provider: str, variable: str) -> str:
+    """The key, usable in a header.
+
+    Raises:
+        ConfigurationError: no key, or one that holds blanks or control characters.
+    """
+    if not key:
+        raise ConfigurationError(f"{provider}: no API key; pass api_key=… or set {variable}")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigurationError(
+            f"{provider}: the API key holds a blank, a line end or another character that no key has;"
+            f" was it copied whole and alone? (api_key=…, {variable})"
+        )
+    return key
+
+
+_PARAMETERS: tuple[tuple[str, Capability], ...] = (
+    ("temperature", Capability.TEMPERATURE),
+    ("stop", Capability.STOP),
+    ("seed", Capability.SEED),
+    ("response_schema", Capability.JSON_SCHEMA),
+    ("reasoning_effort", Capability.REASONING_EFFORT),
+    ("reasoning_budget", Capability.REASONING_BUDGET),
+    ("user", Capability.USER),
+)
+
+_PARTS: Mapping[type, Capability] = {
+    ImagePart: Capability.IMAGES,
+    DocumentPart: Capability.DOCUMENTS,
+    AudioPart: Capability.AUDIO,
+}
+
+
+def check_request(
+    prompt: Prompt,
+    model: LLModel,
+    tools: Sequence[ToolDescriptor],
+    capabilities: ModelCapabilities,
+    *,
+    streaming: bool = True,
+) -> None:
+    """Checks that this model can be asked this.
+
+    Raises:
+        InvalidInputError: the prompt, its parameters or the tools do not hold together.
+        UnsupportedCapabilityError: they do, and the model lacks something.
+    """
+    _check_prompt(prompt, tools)
+    missing = [capability.value for capability in _needed(prompt, tools) if capability not in capabilities]
+    if missing:
+        raise UnsupportedCapabilityError(
+            provider=model.provider, model=model.id, missing=missing, instead=_instead(missing)
+        )
+    if tools and streaming and capabilities.streamed_tools is StreamedTools.NONE:
+        raise UnsupportedCapabilityError(
+            provider=model.provider,
+            model=model.id,
+            missing=["streamed tool calls"],
+            instead="use execute(), or an executor with when_tools_cannot_stream='complete' or 'text'",
+        )
+
+
+def _instead(missing: Sequence[str]) -> str:
+    if Capability.TOOLS.value in missing:
+        return "wrap the client in TextToolsClient, or choose a model that has tools"
+    return f"leave {'it' if len(missing) == 1 else 'them'} out, or choose another model (see capabilities(model))"
+
+
+def _needed(prompt: Prompt, tools: Sequence[ToolDescriptor]) -> list[Capability]:
+    params = prompt.params
+    needed = {capability: True for name, capability in _PARAMETERS if getattr(params, name) not in (None, ())}
+    if tools:
+        needed[Capability.TOOLS] = True
+        if params.tool_choice not in (None, ToolChoice.AUTO):
+            needed[Capability.TOOL_CHOICE] = True
+        if params.parallel_tool_calls is not None:
+            needed[Capability.PARALLEL_TOOL_CALLS] = True
+    for message in prompt.messages:
+        if isinstance(message, SystemMessage):
+            needed[Capability.SYSTEM] = True
+            if message.cache:
+                needed[Capability.CACHE_CONTROL] = True
+        elif isinstance(message, UserMessage):
+            needed.update(dict.fromkeys(_needed_by_parts(message.parts), True))
+        elif isinstance(message, ToolResultMessage) and not isinstance(message.output, str):
+            for capability in _needed_by_parts(message.output):
+                result = capability is Capability.IMAGES
+                needed[Capability.TOOL_RESULT_IMAGES if result else capability] = True
+    return list(needed)
+
+
+def _needed_by_parts(parts: Sequence[UserPart]) -> list[Capability]:
+    needed = [_PARTS[type(part)] for part in parts if type(part) in _PARTS]
+    if any(getattr(part, "cache", False) for part in parts):
+        needed.append(Capability.CACHE_CONTROL)
+    return needed
+
+
+def _check_prompt(prompt: Prompt, tools: Sequence[ToolDescriptor]) -> None:
+    messages = prompt.messages
+    if not any(isinstance(message, UserMessage) for message in messages):
+        raise InvalidInputError("the prompt has no user message; add one with .user(...)")
+    _check_results(messages)
+    names = [tool.name for tool in tools]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise InvalidInputError(f"two tools are named {', '.join(map(repr, twice))}; names must differ")
+    choice = prompt.params.tool_choice
+    if isinstance(choice, NamedTool) and choice.name not in names:
+        raise InvalidInputError(f"tool_choice names {choice.name!r}, which is not among the tools")
+    if choice is ToolChoice.REQUIRED and not tools:
+        raise InvalidInputError("tool_choice requires a call, and no tools are given")
+
+
+def _check_results(messages: Sequence[Message]) -> None:
+    called: set[str] = set()
+    for message in messages:
+        if isinstance(message, AssistantMessage):
+            called.update(part.id for part in message.parts if isinstance(part, ToolCall | InvalidToolCall))
+        elif isinstance(message, ToolResultMessage) and message.call_id not in called:
+            raise InvalidInputError(f"a tool result answers {message.call_id!r}, and no call before it has this id")
+
+
+# ------------------------------------------------------------------------------------------------ shared
+
+_DRAIN_SECONDS = 0.05
+_DRAIN_BYTES = 65536
+
+
+class BaseClient(ABC):
+    """What every client over HTTP shares: checks, streams, clocks, closing. Inheriting from it is a convenience.
+
+    A subclass gives ``provider`` and the abstract methods; `_decoder` and `_complete` are pure.
+    """
+
+    provider: str
+
+    def __init__(self, *, timeouts: Timeouts | None = None) -> None:
+        self._timeouts = timeouts if timeouts is not None else Timeouts()
+        self._streams: weakref.WeakSet[FrameStream] = weakref.WeakSet()
+        self._closed = False
+
+    # ---------------------------------------------------------------------------- what a subclass gives
+
+    @abstractmethod
+    def capabilities(self, model: LLModel) -> ModelCapabilities:
+        """What this model can do here; ``model.capabilities`` goes before any table."""
+
+    @abstractmethod
+    async def models(self) -> list[LLModel]:
+        """The models that the server lists."""
+
+    @abstractmethod
+    def _body(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, stream: bool) -> dict[str, Any]:
+        """The request's JSON body. Raises `InvalidInputError`, `UnsupportedCapabilityError`."""
+
+    @abstractmethod
+    async def _open(self, body: dict[str, Any], model: LLModel) -> ByteStream:
+        """Sends a streaming request; returns when the head of a successful response is there."""
+
+    @abstractmethod
+    async def _post(self, body: dict[str, Any], model: LLModel) -> bytes:
+        """Sends a request that does not stream; the body of a successful response."""
+
+    @abstractmethod
+    def _decoder(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> StreamDecoder[Any]:
+        """A decoder for the answer to this request."""
+
+    @abstractmethod
+    def _complete(self, data: bytes, prompt: Prompt, tools: Sequence[ToolDescriptor]) -> AssistantMessage:
+        """The message in the body of a response that does not stream. Raises `StreamError`."""
+
+    @abstractmethod
+    def _failure(self, error: Exception, model: LLModel) -> PromptportError | None:
+        """Our error for one of the SDK or HTTP library; ``None`` where it is none of theirs.
+
+        It is asked for errors of `_open` and `_post`, and of reading a body: there a broken connection is a
+        `TransportError`, which becomes an `IncompleteStreamError`.
+        """
+
+    @abstractmethod
+    async def _aclose(self) -> None:
+        """Closes the connections."""
+
+    # ------------------------------------------------------------------------------------------- verbs
+
+    async def discover(self, model: LLModel) -> ModelCapabilities:
+        """What the server says that this model can do; here what the table says."""
+        return self.capabilities(model)
+
+    def execute_streaming_with_tools(
+        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+    ) -> FrameStream:
+        """See `LLMClient`."""
+        self._check(prompt, model, tools, streaming=True)
+        body = self._body(prompt, model, tools, stream=True)
+        decoder = self._decoder(prompt, model, tools)
+        stream = FrameStream(
+            self._read(body, model, decoder),
+            timeouts=self._timeouts,
+            skipped=decoder.skipped,
+            named=(self.provider, model.id),
+        )
+        self._streams.add(stream)
+        return stream
+
+    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+        """See `LLMClient`."""
+        return self.execute_streaming_with_tools(prompt, model).text()
+
+    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+        """See `LLMClient`; of the clocks, ``total`` holds, or ``first_frame`` where there is no total."""
+        self._check(prompt, model, tools, streaming=False)
+        body = self._body(prompt, model, tools, stream=False)
+        seconds = self._timeouts.total or self._timeouts.first_frame
+        try:
+            async with asyncio.timeout(seconds) as clock:
+                data = await self._post(body, model)
+        except TimeoutError as error:
+            if not clock.expired():
+                raise self._translated(error, model) from error
+            text = f"the answer was not complete within {seconds:g} s (timeouts.total, timeouts.first_frame)"
+            raise TotalTimeout(text, provider=self.provider, model=model.id) from None
+        except PromptportError:
+            raise
+        except Exception as error:
+            raise self._translated(error, model) from error
+        return self._complete(data, prompt, tools)
+
+    async def aclose(self) -> None:
+        """Closes the streams that are still open, and the connections. Closing twice does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        for stream in list(self._streams):
+            await stream.aclose()
+        await self._aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    # ----------------------------------------------------------------------------------------- shared
+
+    def _check(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, streaming: bool) -> None:
+        if self._closed:
+            raise InvalidInputError(f"the {self.provider} client is closed")
+        check_request(prompt, model, tools, self.capabilities(model), streaming=streaming)
+
+    def _translated(self, error: Exception, model: LLModel) -> Exception:
+        return self._failure(error, model) or error
+
+    async def _read(self, body: dict[str, Any], model: LLModel, decoder: StreamDecoder[Any]) -> FrameBatches:
+        """One request: opens it, and decodes each read until the answer's end."""
+        try:
+            response = await self._open(body, model)
+        except PromptportError:
+            raise
+        except Exception as error:
+            raise self._translated(error, model) from error
+        try:
+            feed = decoder.feed
+            chunks = aiter(response)
+            try:
+                async for chunk in chunks:
+                    yield feed(chunk)
+                    if decoder.error is not None:
+                        raise decoder.error
+                    if decoder.ended:
+                        break
+            except PromptportError:
+                raise
+            except Exception as error:
+                raise self._broken(error, model) from error
+            if decoder.ended:
+                await _drain(chunks)
+                return
+            yield decoder.close()
+            if decoder.error is not None:
+                raise decoder.error
+        finally:
+            await response.aclose()
+
+    def _broken(self, error: Exception, model: LLModel) -> Exception:
+        failure = self._failure(error, model)
+        if isinstance(failure, TransportError):
+            return IncompleteStreamError("the connection broke before the provider's terminal")
+        return failure or error
+
+
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    """Reads what follows the answer's end, so that the connection can be used again; gives up soon."""
+    size = 0
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > _DRAIN_BYTES:
+                    return
+    except Exception:
+        return

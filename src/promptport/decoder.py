@@ -1,0 +1,108 @@
+"""What every decoder shares: `StreamDecoder`, bytes in and frames out. Pure, as in h11.
+
+Rule: the same bytes give the same frames, however they are cut, also before an error. So an error never takes the
+frames with it that came before it in the same read: `feed` returns them, and leaves the error in ``error``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Generic, Protocol, TypeVar
+
+from promptport.errors import IncompleteStreamError, ProtocolError, StreamError
+from promptport.frames import StreamFrame
+
+__all__ = ["StreamDecoder", "WireDecoder"]
+
+_Event = TypeVar("_Event")
+_Event_co = TypeVar("_Event_co", covariant=True)
+
+
+class WireDecoder(Protocol[_Event_co]):
+    """Bytes in, wire events out: ``wire.sse`` and ``wire.ndjson``."""
+
+    def feed(self, data: bytes) -> Iterable[_Event_co]:
+        """The events that these bytes complete. Raises `ProtocolError` past the size limit."""
+        ...
+
+    def close(self) -> Iterable[_Event_co]:
+        """The event that the end of the bytes completes, if one does."""
+        ...
+
+    @property
+    def stray(self) -> bytes:
+        """The beginning of what was no event at all: an error page, say."""
+        ...
+
+
+class StreamDecoder(ABC, Generic[_Event]):
+    """Decodes one answer.
+
+    Attributes:
+        ended: `End` was emitted; what comes after it is ignored.
+        error: what went wrong; nothing is decoded after it.
+        skipped: how many unknown events were passed over, by name.
+    """
+
+    def __init__(self, wire: WireDecoder[_Event]) -> None:
+        self._wire = wire
+        self._seen = False
+        self.ended = False
+        self.error: StreamError | None = None
+        self.skipped: dict[str, int] = {}
+
+    def feed(self, data: bytes) -> list[StreamFrame]:
+        """The frames that these bytes complete; then look at ``error`` and ``ended``. Never raises `StreamError`."""
+        out: list[StreamFrame] = []
+        if self.error is None and not self.ended:
+            try:
+                self._events(self._wire.feed(data), out)
+            except StreamError as error:
+                self.error = error
+        return out
+
+    def close(self) -> list[StreamFrame]:
+        """The bytes are at their end: the frames that this completes; then look at ``error``."""
+        out: list[StreamFrame] = []
+        if self.error is None and not self.ended:
+            try:
+                try:
+                    self._events(self._wire.close(), out)
+                except ProtocolError:
+                    # What is wrong with the last event is that its end is missing.
+                    raise IncompleteStreamError("the bytes ended inside an event") from None
+                if not self.ended:
+                    if not self._seen:
+                        self._no_events(self._wire.stray, out)
+                    else:
+                        self._end_of_bytes(out)
+            except StreamError as error:
+                self.error = error
+        return out
+
+    def _events(self, events: Iterable[_Event], out: list[StreamFrame]) -> None:
+        for event in events:
+            self._seen = True
+            self._event(event, out)
+            if self.ended:
+                break
+
+    @abstractmethod
+    def _event(self, event: _Event, out: list[StreamFrame]) -> None:
+        """Decodes one wire event; sets ``ended`` with `End`. Raises `StreamError`."""
+
+    @abstractmethod
+    def _end_of_bytes(self, out: list[StreamFrame]) -> None:
+        """The bytes ended without the terminal. Raises `IncompleteStreamError`, or emits `End` where that is one."""
+
+    def _no_events(self, stray: bytes, out: list[StreamFrame]) -> None:
+        """The bytes ended without any event; ``stray`` is their beginning."""
+        if stray.lstrip()[:1] == b"<":
+            raise ProtocolError("the server answered with a web page instead of a stream: is the base_url right?")
+        if stray.strip():
+            raise ProtocolError("the server answered with something else than a stream of events")
+        self._end_of_bytes(out)
+
+    def _skip(self, name: str) -> None:
+        self.skipped[name] = self.skipped.get(name, 0) + 1

@@ -1,0 +1,213 @@
+"""`PromptExecutor`: chooses a client, checks what the model can do, adds policy.
+
+Rule: what a model cannot do is the caller's decision, made by ``when_tools_cannot_stream``, and never a silent one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, Protocol, Self, TypeAlias
+
+from promptport.client import LLMClient
+from promptport.errors import ConfigurationError, InvalidInputError
+from promptport.messages import AssistantMessage, Prompt
+from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
+from promptport.registry import client
+from promptport.stream import FrameBatches, FrameStream, TextStream
+from promptport.tools import ToolDescriptor
+
+__all__ = ["MultiProviderExecutor", "PromptExecutor", "SingleClientExecutor", "ToolsPolicy", "connect"]
+
+ToolsPolicy: TypeAlias = Literal["raise", "complete", "text"]
+"""What to do where tools are given and the model cannot stream calls: ``raise`` `UnsupportedCapabilityError`;
+``complete``: ask without streaming, and give the frames of the whole answer; ``text``: put the tools into the prompt
+and parse the calls out of the text."""
+
+
+class PromptExecutor(Protocol):
+    """What programs call. Nobody has to inherit from anything."""
+
+    def execute_streaming_with_tools(
+        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+    ) -> FrameStream:
+        """The answer as frames; see `LLMClient.execute_streaming_with_tools`."""
+        ...
+
+    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+        """The answer's text as it comes: the `Append` frames of `execute_streaming_with_tools` without tools."""
+        ...
+
+    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+        """The whole answer, from a request that does not stream."""
+        ...
+
+    def capabilities(self, model: LLModel) -> ModelCapabilities:
+        """What the model can do here; without network."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes the clients."""
+        ...
+
+
+class SingleClientExecutor:
+    """An executor over one client."""
+
+    def __init__(self, client: LLMClient, *, when_tools_cannot_stream: ToolsPolicy = "raise") -> None:
+        """Args:
+        client: whose models are asked; the executor closes it.
+        when_tools_cannot_stream: see `ToolsPolicy`.
+        """
+        if when_tools_cannot_stream not in ("raise", "complete", "text"):
+            raise ConfigurationError(
+                f"when_tools_cannot_stream takes 'raise', 'complete' or 'text', not {when_tools_cannot_stream!r}"
+            )
+        self._client = client
+        self._policy = when_tools_cannot_stream
+        self._text_client: LLMClient | None = None
+
+    def execute_streaming_with_tools(
+        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+    ) -> FrameStream:
+        """See `PromptExecutor`."""
+        if tools and self._policy != "raise":
+            capabilities = self._client.capabilities(model)
+            if capabilities.streamed_tools is StreamedTools.NONE:
+                if self._policy == "text":
+                    return self._in_text().execute_streaming_with_tools(prompt, model, tools)
+                if Capability.TOOLS in capabilities:
+                    return FrameStream(_completed(self._client, prompt, model, tools))
+        return self._client.execute_streaming_with_tools(prompt, model, tools)
+
+    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+        """See `PromptExecutor`."""
+        return self.execute_streaming_with_tools(prompt, model).text()
+
+    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+        """See `PromptExecutor`."""
+        if tools and self._policy == "text" and Capability.TOOLS not in self._client.capabilities(model):
+            return await self._in_text().execute(prompt, model, tools)
+        return await self._client.execute(prompt, model, tools)
+
+    def capabilities(self, model: LLModel) -> ModelCapabilities:
+        """See `PromptExecutor`."""
+        return self._client.capabilities(model)
+
+    async def aclose(self) -> None:
+        """See `PromptExecutor`."""
+        await self._client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def _in_text(self) -> LLMClient:
+        if self._text_client is None:
+            from promptport.text_tools_client import TextToolsClient  # noqa: PLC0415 - only where it is asked for
+
+            self._text_client = TextToolsClient(self._client)
+        return self._text_client
+
+
+async def _completed(
+    client: LLMClient, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]
+) -> FrameBatches:
+    message = await client.execute(prompt, model, tools)
+    yield message.frames()
+
+
+class MultiProviderExecutor:
+    """An executor over several clients: ``model.provider`` says which one is asked."""
+
+    def __init__(
+        self,
+        clients: Mapping[str, LLMClient] | Iterable[LLMClient],
+        *,
+        when_tools_cannot_stream: ToolsPolicy = "raise",
+    ) -> None:
+        """Args:
+            clients: by provider name, or as they name themselves; the executor closes them.
+            when_tools_cannot_stream: see `ToolsPolicy`.
+
+        Raises:
+            ConfigurationError: two clients of one name.
+        """
+        pairs = list(clients.items()) if isinstance(clients, Mapping) else [(c.provider, c) for c in clients]
+        self._policy: ToolsPolicy = when_tools_cannot_stream
+        self._executors: dict[str, SingleClientExecutor] = {}
+        for name, each in pairs:
+            if name in self._executors:
+                raise ConfigurationError(f"two clients for the provider {name!r}; give them names: {{'{name}-2': …}}")
+            self._executors[name] = SingleClientExecutor(each, when_tools_cannot_stream=when_tools_cannot_stream)
+
+    def execute_streaming_with_tools(
+        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+    ) -> FrameStream:
+        """See `PromptExecutor`. Raises `ConfigurationError` where no client has the model's provider."""
+        return self._for(model).execute_streaming_with_tools(prompt, model, tools)
+
+    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+        """See `PromptExecutor`."""
+        return self._for(model).execute_streaming(prompt, model)
+
+    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+        """See `PromptExecutor`."""
+        return await self._for(model).execute(prompt, model, tools)
+
+    def capabilities(self, model: LLModel) -> ModelCapabilities:
+        """See `PromptExecutor`."""
+        return self._for(model).capabilities(model)
+
+    async def aclose(self) -> None:
+        """Closes all clients, also when one of them fails to close."""
+        errors: list[Exception] = []
+        for executor in self._executors.values():
+            try:
+                await executor.aclose()
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def _for(self, model: LLModel) -> SingleClientExecutor:
+        executor = self._executors.get(model.provider)
+        if executor is None:
+            have = ", ".join(sorted(self._executors)) or "none"
+            raise ConfigurationError(f"no client for {model}: the executor has {have}; connect({model.provider!r}, …)")
+        return executor
+
+
+def connect(
+    *providers: str,
+    when_tools_cannot_stream: ToolsPolicy = "raise",
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> MultiProviderExecutor:
+    """An executor over these providers, with keys from the environment.
+
+    Args:
+        providers: names, such as ``"openai", "anthropic", "ollama"``.
+        when_tools_cannot_stream: see `ToolsPolicy`.
+        options: for each provider what its factory takes, such as ``{"ollama": {"base_url": "http://gpu:11434"}}``.
+
+    Raises:
+        ConfigurationError: an unknown or missing provider, a missing key.
+        InvalidInputError: no provider, or options for one that is not named.
+    """
+    if not providers:
+        raise InvalidInputError("connect() needs at least one provider, such as connect('openai')")
+    options = options or {}
+    strangers = sorted(set(options) - set(providers))
+    if strangers:
+        raise InvalidInputError(f"options are given for {', '.join(strangers)}, which connect() was not asked for")
+    return MultiProviderExecutor(
+        {name: client(name, **options.get(name, {})) for name in dict.fromkeys(providers)},
+        when_tools_cannot_stream=when_tools_cannot_stream,
+    )

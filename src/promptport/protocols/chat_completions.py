@@ -1,0 +1,489 @@
+"""Chat Completions, the way in: server-sent events → frames, for OpenAI and the dozens that speak like it. Pure.
+
+Rule: exact about what ends a call and what ends the stream, lenient about everything else. A call is sealed by the
+choice's ``finish_reason``, and not by one that says that the answer was cut. The stream ends with ``[DONE]``, or with
+a clean end of bytes after a ``finish_reason``.
+
+Two ways through: a typed decode of the few fields that matter, for every chunk as OpenAI writes it; and, where that
+refuses a chunk, an untyped one that takes what the clones make of it (an index that is text, content as a list …).
+
+Source: OpenAI's reference of the chat completion chunk object; the clones' habits from recorded wires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+
+from promptport.assembly import CallAssembler
+from promptport.decoder import StreamDecoder
+from promptport.errors import IncompleteStreamError, ProtocolError, ProviderStreamError
+from promptport.frames import (
+    Append,
+    Citation,
+    End,
+    FinishReason,
+    ProviderItem,
+    Reasoning,
+    ReasoningAppend,
+    StreamFrame,
+    Usage,
+)
+from promptport.http_errors import error_details
+from promptport.messages import AssistantMessage
+from promptport.stream import message_of
+from promptport.wire.sse import SSEDecoder
+
+__all__ = ["ChatCompletionsDecoder", "decode_complete"]
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Entry(msgspec.Struct):
+    """One entry of ``tool_calls``; ``extra_content`` is Google's, and wanted back."""
+
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+    extra_content: dict[str, Any] | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    tool_calls: list[_Entry] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    reasoning_details: list[dict[str, Any]] | None = None
+    refusal: str | None = None
+    annotations: list[dict[str, Any]] | None = None
+    executed_tools: list[dict[str, Any]] | None = None
+    function_call: _Function | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int | None = None
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+    error: Any = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: msgspec.Raw = msgspec.Raw()
+    error: Any = None
+    x_groq: dict[str, Any] | None = None
+    citations: list[Any] | None = None
+    search_results: list[Any] | None = None
+
+
+class _FirstChunk(_Chunk):
+    """What every chunk repeats is read from the first ones only."""
+
+    id: str | None = None
+    model: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+_decode_first = msgspec.json.Decoder(_FirstChunk).decode
+_decode_any = msgspec.json.Decoder().decode
+
+_REASONS = {
+    "stop": FinishReason.STOP,
+    "eos": FinishReason.STOP,
+    "end_turn": FinishReason.STOP,
+    "stop_sequence": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "max_tokens": FinishReason.LENGTH,
+    "model_length": FinishReason.LENGTH,
+    "content_filter": FinishReason.CONTENT_FILTER,
+    "sensitive": FinishReason.CONTENT_FILTER,
+}
+
+_CUT = frozenset(
+    [word for word, reason in _REASONS.items() if reason in (FinishReason.LENGTH, FinishReason.CONTENT_FILTER)]
+    + ["abort", "insufficient_system_resource", "network_error"]
+)
+"""Words that say that the answer did not end by itself: the calls that are open then are unfinished."""
+
+
+class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
+    """Decodes one streamed answer; the first choice only, for a frame stream is one answer."""
+
+    def __init__(self, taken: Collection[str] = ()) -> None:
+        """``taken``: the ids of the conversation's calls so far."""
+        super().__init__(SSEDecoder())
+        self._calls = CallAssembler(taken)
+        self._decode: Any = _decode_first
+        self._reasoning: list[str] = []
+        self._reasoning_field = ""
+        self._details: list[dict[str, Any]] = []
+        self._refusal: list[str] = []
+        self._citations: list[Any] = []
+        self._usage: Any = None
+        self._model: str | None = None
+        self._id: str | None = None
+        self._reason: str | None = None
+        self._cut = False
+
+    # ------------------------------------------------------------------------------------------- events
+
+    def _event(  # noqa: PLR0912 - the hot path: a call for each branch would cost more than the branch
+        self, event: tuple[bytes, bytes], out: list[StreamFrame]
+    ) -> None:
+        data = event[1]
+        try:
+            chunk = self._decode(data)
+        except msgspec.DecodeError:
+            if data.strip() == b"[DONE]":
+                self._done(out)
+                return
+            chunk = _lenient(data, event[0])
+        choices = chunk.choices
+        if choices:
+            for choice in choices:
+                if choice.index:
+                    self._skip("choice other than the first")
+                    continue
+                delta = choice.delta
+                if delta is not None:
+                    content = delta.content
+                    if content and delta.reasoning is None and delta.reasoning_content is None:
+                        if self._reasoning or self._details:
+                            self._reasoned(out)
+                        out.append(Append(content))
+                    else:
+                        self._thoughts(delta, out)
+                    if delta.tool_calls:
+                        self._tool_calls(delta.tool_calls, out)
+                    if (
+                        delta.refusal
+                        or delta.reasoning_details
+                        or delta.annotations
+                        or delta.executed_tools
+                        or delta.function_call
+                    ):
+                        self._rare(delta, out)
+                if choice.finish_reason or choice.error is not None:
+                    self._finish(choice, chunk, out)
+        elif chunk.error is None and choices is None and not len(chunk.usage) and chunk.x_groq is None:
+            self._no_choices(event, out)
+        if len(chunk.usage) > 4:  # more than "null"
+            self._usage = chunk.usage.copy()
+        if chunk.error is not None or chunk.x_groq is not None or chunk.citations or chunk.search_results:
+            self._top_level(chunk, out)
+        if self._decode is _decode_first:
+            self._id = self._id or chunk.id
+            self._model = self._model or chunk.model
+            if self._model:
+                self._decode = _decode
+
+    def _thoughts(self, delta: _Delta, out: list[StreamFrame]) -> None:
+        """A delta with reasoning in it, and perhaps text after that."""
+        for field, text in (("reasoning_content", delta.reasoning_content), ("reasoning", delta.reasoning)):
+            if text:
+                self._reasoning_field = field
+                self._reasoning.append(text)
+                out.append(ReasoningAppend(text))
+                break  # some servers send the same text under both names
+        if delta.content:
+            self._reasoned(out)
+            out.append(Append(delta.content))
+
+    def _reasoned(self, out: list[StreamFrame]) -> None:
+        """The reasoning so far is a complete block: what follows it has begun."""
+        if self._reasoning or self._details:
+            data: dict[str, Any] = {}
+            if self._reasoning_field:
+                data["field"] = self._reasoning_field
+            if self._details:
+                data["reasoning_details"] = self._details
+            out.append(Reasoning("".join(self._reasoning), data or None))
+            self._reasoning, self._details, self._reasoning_field = [], [], ""
+
+    def _tool_calls(self, entries: list[_Entry], out: list[StreamFrame]) -> None:
+        if self._reasoning or self._details:
+            self._reasoned(out)
+        apart = False
+        for entry in entries:
+            function = entry.function
+            extra = {"extra_content": entry.extra_content} if entry.extra_content else None
+            self._calls.fragment(
+                entry.index,
+                _real_id(entry.id),
+                (function.name or None) if function is not None else None,
+                (function.arguments or "") if function is not None else "",
+                out,
+                apart=apart,
+                provider_data=extra,
+            )
+            apart = True
+
+    def _rare(self, delta: _Delta, out: list[StreamFrame]) -> None:
+        """What most answers never hold."""
+        if delta.reasoning_details:
+            if not (delta.reasoning or delta.reasoning_content):
+                for detail in delta.reasoning_details:
+                    text = detail.get("text") or detail.get("summary")
+                    if isinstance(text, str) and text:
+                        self._reasoning.append(text)
+                        out.append(ReasoningAppend(text))
+            self._details.extend(delta.reasoning_details)
+        if delta.refusal:
+            self._refusal.append(delta.refusal)
+        for annotation in delta.annotations or ():
+            out.append(_citation(annotation))
+        for item in delta.executed_tools or ():
+            out.append(ProviderItem("executed_tool", item))
+        if delta.function_call is not None:  # the deprecated single call, which some servers still speak
+            function = delta.function_call
+            self._calls.fragment("function_call", None, function.name or None, function.arguments or "", out)
+
+    # ---------------------------------------------------------------------------------------------- ends
+
+    def _finish(self, choice: _Choice, chunk: _Chunk, out: list[StreamFrame]) -> None:
+        reason = choice.finish_reason
+        if choice.error is not None or reason == "error":
+            raise _reported(choice.error if choice.error is not None else chunk.error)
+        self._reasoned(out)
+        if reason in _CUT:
+            self._cut = True
+            self._reason = reason
+        elif not self._cut:
+            self._reason = reason
+            self._calls.seal_all(out)
+
+    def _top_level(self, chunk: _Chunk, out: list[StreamFrame]) -> None:
+        if chunk.error is not None:
+            raise _reported(chunk.error)
+        if chunk.x_groq is not None:
+            if chunk.x_groq.get("error") is not None:
+                raise _reported(chunk.x_groq["error"])
+            self._usage = chunk.x_groq.get("usage") or self._usage
+        # Perplexity and xAI repeat the growing list of sources on every chunk: the last one counts.
+        self._citations = chunk.search_results or chunk.citations or self._citations
+
+    def _no_choices(self, event: tuple[bytes, bytes], out: list[StreamFrame]) -> None:
+        """A chunk that says nothing that we know."""
+        body = _decode_any(event[1])
+        kind = body.get("object") if isinstance(body, dict) else None
+        if event[0] == b"error" or kind == "error" or (isinstance(body, dict) and "message" in body):
+            raise _reported(body)
+        if kind == "chat.completion.chunk":
+            raise ProtocolError("a chunk came without choices")
+        self._skip(event[0].decode("utf-8", "replace") or str(kind or "chunk"))
+
+    def _done(self, out: list[StreamFrame]) -> None:
+        if self._calls.open and not self._cut:
+            raise IncompleteStreamError("the stream ended with a tool call that was not finished")
+        self._end(out)
+
+    def _end_of_bytes(self, out: list[StreamFrame]) -> None:
+        if self._reason is None or (self._calls.open and not self._cut):
+            raise IncompleteStreamError("the stream ended without finish_reason or [DONE]")
+        self._end(out)
+
+    def _end(self, out: list[StreamFrame]) -> None:
+        self._reasoned(out)
+        if self._refusal:
+            out.append(ProviderItem("refusal", {"refusal": "".join(self._refusal)}))
+        out.extend(map(_source, self._citations))
+        if self._calls.sealed:
+            reason = FinishReason.TOOL_CALLS
+        elif self._refusal:
+            reason = FinishReason.CONTENT_FILTER
+        else:
+            reason = _REASONS.get(self._reason or "", FinishReason.OTHER)
+        usage = _usage(self._usage)
+        out.append(End(reason, self._reason, usage, self._model, self._id, self._calls.unfinished()))
+        self.ended = True
+
+    def _no_events(self, stray: bytes, out: list[StreamFrame]) -> None:
+        """No event at all: perhaps a JSON error, or the whole answer of a server that does not stream."""
+        if stray.lstrip()[:1] == b"{":
+            self._whole(stray, out)
+        else:
+            super()._no_events(stray, out)
+
+    def _whole(self, data: bytes, out: list[StreamFrame]) -> None:
+        """The body of an answer that was not streamed. Raises `StreamError`."""
+        try:
+            body = _decode_any(data)
+        except msgspec.DecodeError as error:
+            raise ProtocolError(f"the body is not JSON: {error}") from None
+        if not isinstance(body, dict):
+            raise ProtocolError("the body is not a JSON object")
+        choices = body.get("choices")
+        if not isinstance(choices, list) or not choices:
+            if error_details(body)[0]:
+                raise _reported(body)
+            raise ProtocolError("the answer has no choices")
+        for choice in choices:
+            if isinstance(choice, dict) and isinstance(choice.get("message"), dict):
+                choice["delta"] = choice["message"]
+        self._event((b"", msgspec.json.encode(body)), out)
+        if self._reason is None:
+            raise IncompleteStreamError("the answer has no finish_reason")
+        self._end_of_bytes(out)
+
+
+def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessage:
+    """The message in the body of a response that was not streamed: the same as its stream would give.
+
+    Raises:
+        ProtocolError, IncompleteStreamError, ProviderStreamError: no such body, no end, an error object.
+    """
+    decoder = ChatCompletionsDecoder(taken)
+    out: list[StreamFrame] = []
+    decoder._whole(data, out)
+    return message_of(out)
+
+
+# --------------------------------------------------------------------------------------- the lenient way
+
+
+def _lenient(data: bytes, name: bytes) -> _FirstChunk:
+    """A chunk that the typed decode refused, as far as its meaning is plain."""
+    try:
+        body = _decode_any(data)
+    except msgspec.DecodeError as error:
+        raise ProtocolError(f"an event is not JSON: {error}") from None
+    if isinstance(body, str | list) or body is None or isinstance(body, int | float):
+        if name == b"error":
+            raise _reported(body)
+        raise ProtocolError("an event is not a JSON object")
+    choices = body.get("choices")
+    usage = body.get("usage")
+    chunk = _FirstChunk(
+        [_choice(choice) for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else None,
+        msgspec.Raw(msgspec.json.encode(usage)) if isinstance(usage, dict) else msgspec.Raw(),
+        body.get("error"),
+        body.get("x_groq") if isinstance(body.get("x_groq"), dict) else None,
+    )
+    chunk.id, chunk.model = _text(body.get("id")), _text(body.get("model"))
+    return chunk
+
+
+def _choice(body: dict[str, Any]) -> _Choice:
+    delta = body.get("delta")
+    return _Choice(
+        _number(body.get("index")),
+        _delta(delta) if isinstance(delta, dict) else None,
+        _text(body.get("finish_reason")),
+        body.get("error"),
+    )
+
+
+def _delta(body: dict[str, Any]) -> _Delta:
+    content, thinking = _content(body.get("content"))
+    entries = body.get("tool_calls")
+    annotations, details = body.get("annotations"), body.get("reasoning_details")
+    return _Delta(
+        content=content,
+        tool_calls=[_entry(entry) for entry in _dicts(entries) or ()],
+        reasoning_content=_text(body.get("reasoning_content")) or thinking or None,
+        reasoning=_text(body.get("reasoning")),
+        reasoning_details=_dicts(details),
+        refusal=_text(body.get("refusal")),
+        annotations=_dicts(annotations),
+        executed_tools=_dicts(body.get("executed_tools")),
+    )
+
+
+def _content(content: Any) -> tuple[str, str]:
+    """Text and thinking out of content that is a list of parts (Mistral)."""
+    if isinstance(content, str):
+        return content, ""
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict):
+            if part.get("type") == "thinking":
+                thoughts.append("".join(_content(part.get("thinking"))))
+            elif isinstance(part.get("text"), str):
+                texts.append(part["text"])
+    return "".join(texts), "".join(thoughts)
+
+
+def _entry(body: dict[str, Any]) -> _Entry:
+    function = body.get("function")
+    function = function if isinstance(function, dict) else {}
+    arguments = function.get("arguments")
+    if arguments is not None and not isinstance(arguments, str):
+        arguments = msgspec.json.encode(arguments).decode()
+    extra = body.get("extra_content")
+    return _Entry(
+        _number(body.get("index")),
+        _text(body.get("id")),
+        _Function(_text(function.get("name")), arguments),
+        extra if isinstance(extra, dict) else None,
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else str(value) if isinstance(value, int) else None
+
+
+def _number(value: Any) -> int | None:
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    return int(value) if isinstance(value, int | float) else None
+
+
+def _dicts(value: Any) -> list[dict[str, Any]] | None:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else None
+
+
+# ------------------------------------------------------------------------------------------ small things
+
+
+def _reported(error: Any) -> ProviderStreamError:
+    message, code = error_details({"error": error} if isinstance(error, str) else error)
+    return ProviderStreamError(f"the provider reported an error: {message or code or 'it gave no reason'}", code=code)
+
+
+def _real_id(text: str | None) -> str | None:
+    """An id that is one: some servers fill the field with nothing, or with the word ``null``."""
+    return text if text and text != "null" and not text.isspace() else None
+
+
+def _citation(annotation: dict[str, Any]) -> Citation:
+    inner = annotation.get("url_citation")
+    source = inner if isinstance(inner, dict) else annotation
+    return Citation(_text(source.get("url")), _text(source.get("title")), _text(source.get("content")), annotation)
+
+
+def _source(entry: Any) -> Citation:
+    if isinstance(entry, dict):
+        return Citation(_text(entry.get("url")), _text(entry.get("title")), _text(entry.get("snippet")), entry)
+    return Citation(str(entry))
+
+
+def _usage(raw: Any) -> Usage:
+    """The counts, under the names that OpenAI and its clones give them."""
+    body = _decode_any(raw) if isinstance(raw, msgspec.Raw) else raw
+    if not isinstance(body, dict):
+        return Usage()
+    inputs, outputs = body.get("prompt_tokens_details"), body.get("completion_tokens_details")
+    inputs = inputs if isinstance(inputs, dict) else {}
+    outputs = outputs if isinstance(outputs, dict) else {}
+    return Usage(
+        _count(body.get("prompt_tokens")),
+        _count(body.get("completion_tokens")),
+        _count(inputs.get("cached_tokens"), body.get("prompt_cache_hit_tokens"), body.get("cache_read_input_tokens")),
+        _count(inputs.get("cache_write_tokens"), body.get("cache_creation_input_tokens")),
+        _count(outputs.get("reasoning_tokens"), body.get("reasoning_tokens")),
+    )
+
+
+def _count(*values: Any) -> int | None:
+    for value in values:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return None

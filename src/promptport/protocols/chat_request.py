@@ -1,0 +1,221 @@
+"""Chat Completions, the way out: prompt → request body. Pure.
+
+Source: the reference of OpenAI's ``POST /chat/completions``. Where servers differ in a field's name,
+`ChatDialect` says so.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from promptport.errors import InvalidInputError
+from promptport.frames import InvalidToolCall, ProviderItem, Reasoning, ToolCall
+from promptport.messages import (
+    AssistantMessage,
+    AudioPart,
+    DocumentPart,
+    ImagePart,
+    LLMParams,
+    Message,
+    NamedTool,
+    Prompt,
+    SystemMessage,
+    TextPart,
+    ToolChoice,
+    ToolResultMessage,
+    UserMessage,
+    UserPart,
+)
+from promptport.models import LLModel
+from promptport.tools import ToolDescriptor
+
+__all__ = ["ChatDialect", "chat_body", "data_url", "is_strict_schema", "schema_name"]
+
+
+class ChatDialect(msgspec.Struct, frozen=True):
+    """How one server's Chat Completions differ from the next.
+
+    Attributes:
+        max_tokens: the field for the answer's limit.
+        system_role: the role of instructions.
+        stream_usage: the server takes ``stream_options.include_usage``.
+        user: the field for the end user's id.
+    """
+
+    max_tokens: str = "max_tokens"
+    system_role: str = "system"
+    stream_usage: bool = True
+    user: str = "user"
+
+
+def chat_body(
+    prompt: Prompt,
+    model: LLModel,
+    tools: Sequence[ToolDescriptor] = (),
+    *,
+    stream: bool,
+    dialect: ChatDialect = ChatDialect(),  # noqa: B008 - a frozen value
+) -> dict[str, Any]:
+    """The request body for this prompt; ``params.extra`` is put over it as it is.
+
+    Raises:
+        InvalidInputError: a part that Chat Completions has no form for.
+    """
+    body: dict[str, Any] = {"model": model.id, "messages": [_message(message, dialect) for message in prompt.messages]}
+    if stream:
+        body["stream"] = True
+        if dialect.stream_usage:
+            body["stream_options"] = {"include_usage": True}
+    if tools:
+        body["tools"] = [_tool(tool) for tool in tools]
+    _put_params(body, prompt.params, bool(tools), dialect)
+    return body
+
+
+def _put_params(body: dict[str, Any], params: LLMParams, has_tools: bool, dialect: ChatDialect) -> None:
+    for field, value in (
+        ("temperature", params.temperature),
+        (dialect.max_tokens, params.max_tokens),
+        ("seed", params.seed),
+        (dialect.user, params.user),
+    ):
+        if value is not None:
+            body[field] = value
+    if params.stop:
+        body["stop"] = list(params.stop)
+    if params.reasoning_effort is not None:
+        body["reasoning_effort"] = params.reasoning_effort.value
+    if params.response_schema is not None:
+        schema = params.response_schema
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": schema_name(schema), "schema": schema, "strict": is_strict_schema(schema)},
+        }
+    if has_tools:
+        if isinstance(params.tool_choice, NamedTool):
+            body["tool_choice"] = {"type": "function", "function": {"name": params.tool_choice.name}}
+        elif isinstance(params.tool_choice, ToolChoice):
+            body["tool_choice"] = params.tool_choice.value
+        if params.parallel_tool_calls is not None:
+            body["parallel_tool_calls"] = params.parallel_tool_calls
+    body.update(params.extra)
+
+
+def _tool(tool: ToolDescriptor) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool.name, "parameters": tool.parameters}
+    if tool.description:
+        function["description"] = tool.description
+    if tool.strict is not None:
+        function["strict"] = tool.strict
+    return {"type": "function", "function": function}
+
+
+# ---------------------------------------------------------------------------------------------- messages
+
+
+def _message(message: Message, dialect: ChatDialect) -> dict[str, Any]:
+    if isinstance(message, SystemMessage):
+        return {"role": dialect.system_role, "content": message.text}
+    if isinstance(message, UserMessage):
+        return {"role": "user", "content": _content(message.parts)}
+    if isinstance(message, ToolResultMessage):
+        output = message.output
+        content = message.text if message.error is not None or isinstance(output, str) else _content(output)
+        return {"role": "tool", "tool_call_id": message.call_id, "content": content}
+    return _assistant(message)
+
+
+def _content(parts: Sequence[UserPart]) -> str | list[dict[str, Any]]:
+    if all(isinstance(part, TextPart) for part in parts):
+        return "".join([part.text for part in parts if isinstance(part, TextPart)])
+    return [_part(part) for part in parts]
+
+
+def _part(part: UserPart) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    if isinstance(part, ImagePart):
+        image: dict[str, Any] = {"url": part.url or data_url(part)}
+        if part.detail is not None:
+            image["detail"] = part.detail
+        return {"type": "image_url", "image_url": image}
+    if isinstance(part, AudioPart):
+        return {"type": "input_audio", "input_audio": _audio(part)}
+    if part.data is None:
+        raise InvalidInputError("Chat Completions takes a document as data, not by url; read it and pass data=…")
+    return {"type": "file", "file": {"filename": part.name or "document", "file_data": data_url(part)}}
+
+
+def _audio(part: AudioPart) -> dict[str, Any]:
+    if part.data is None or part.media_type is None:
+        raise InvalidInputError("Chat Completions takes audio as data, not by url; read it and pass data=…")
+    kind = part.media_type.partition("/")[2].removeprefix("x-")
+    return {"data": base64.b64encode(part.data).decode(), "format": {"mpeg": "mp3"}.get(kind, kind)}
+
+
+def data_url(part: ImagePart | DocumentPart) -> str:
+    """The part's bytes as a ``data:`` URL."""
+    return f"data:{part.media_type};base64,{base64.b64encode(part.data or b'').decode()}"
+
+
+def _assistant(message: AssistantMessage) -> dict[str, Any]:
+    """The model's own turn, with what it wants to see again.
+
+    DeepSeek refuses a request whose tool results come without the reasoning that led to the calls, and OpenRouter
+    wants its ``reasoning_details`` back unchanged; each goes back under the name under which it came.
+    """
+    body: dict[str, Any] = {"role": "assistant", "content": message.text or None}
+    calls = [part for part in message.parts if isinstance(part, ToolCall | InvalidToolCall)]
+    if calls:
+        body["tool_calls"] = [_call(call) for call in calls]
+    for part in message.parts:
+        if isinstance(part, Reasoning) and part.provider_data:
+            field = part.provider_data.get("field")
+            if isinstance(field, str) and calls:
+                body[field] = body.get(field, "") + part.text
+            details = part.provider_data.get("reasoning_details")
+            if isinstance(details, list):
+                body["reasoning_details"] = [*body.get("reasoning_details", []), *details]
+        elif isinstance(part, ProviderItem) and part.type == "refusal":
+            body["refusal"] = part.data.get("refusal")
+    return body
+
+
+def _call(call: ToolCall | InvalidToolCall) -> dict[str, Any]:
+    arguments = call.arguments
+    if isinstance(call, InvalidToolCall):
+        # Servers that render templates parse this text again, and fail on what is no JSON.
+        arguments = msgspec.json.encode({"invalid_arguments": call.arguments}).decode()
+    return {
+        **(call.provider_data or {}),
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name or "unknown", "arguments": arguments},
+    }
+
+
+# ----------------------------------------------------------------------------------------------- schemas
+
+
+def schema_name(schema: dict[str, Any]) -> str:
+    """The name that a response schema goes by: its title as far as providers take it, or ``response``."""
+    title = schema.get("title")
+    name = "".join([c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in title]) if title else ""
+    return name[:64] or "response"
+
+
+def is_strict_schema(schema: Any) -> bool:
+    """Whether OpenAI's strict mode takes this schema: every object is closed and requires all its properties."""
+    if isinstance(schema, list):
+        return all(is_strict_schema(item) for item in schema)
+    if not isinstance(schema, dict):
+        return True
+    if schema.get("type") == "object" or "properties" in schema:
+        properties = schema.get("properties", {})
+        if schema.get("additionalProperties") is not False or set(schema.get("required", ())) != set(properties):
+            return False
+    return all(is_strict_schema(value) for value in schema.values())

