@@ -170,6 +170,7 @@ class _State:
         "ended",
         "log",
         "named",
+        "on_done",
         "reason",
         "rest",
         "seen",
@@ -201,6 +202,12 @@ class _State:
         self.cancelling = 0
         self.clock: asyncio.TimerHandle | None = None
         self.waiter: asyncio.Future[None] | None = None
+        self.on_done: list[Callable[[AssistantMessage, bool], None]] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether `End` was delivered."""
+        return self.ended and not self.undelivered
 
     @property
     def undelivered(self) -> int:
@@ -335,6 +342,8 @@ async def _run(state: _State) -> AsyncGenerator[Any, None]:  # noqa: PLR0912, PL
         finally:
             if state.waiter is not None and not state.waiter.done():
                 state.waiter.set_result(None)
+            for callback in state.on_done:
+                callback(state.message(), state.complete)
 
 
 _Item = TypeVar("_Item")
@@ -355,7 +364,7 @@ class _Stream(Generic[_Item]):
 
     def __anext__(self) -> Awaitable[_Item]:
         state = self._state
-        if state.closed and not (state.ended and not state.undelivered):
+        if state.closed and not state.complete:
             raise state.fail(IncompleteStreamError("the stream was closed before its end"))
         return self._next()
 
@@ -386,7 +395,7 @@ class _Stream(Generic[_Item]):
 
     def __del__(self) -> None:
         state = getattr(self, "_state", None)
-        if state is not None and state.started and not state.closed and not (state.ended and not state.undelivered):
+        if state is not None and state.started and not state.closed and not state.complete:
             warnings.warn(
                 f"{type(self).__name__} was dropped unclosed: use 'async with', or iterate to the end",
                 ResourceWarning,
@@ -458,11 +467,29 @@ class FrameStream(_Stream[StreamFrame]):
         )
         return stream
 
+    async def next_batch(self) -> list[StreamFrame]:
+        """The frames of the next read: those that can be had without waiting again, and at least one; none at the end.
+
+        For those who hand frames on to a slower place (a thread, a socket), and want to hop once a read.
+        """
+        try:
+            first = await self.__anext__()
+        except StopAsyncIteration:
+            return []
+        return [first, *self._state.rest]
+
     async def message(self) -> AssistantMessage:
         """Reads to the end; the whole message, whatever was iterated before."""
         async for _ in self:
             pass
         return self._state.message()
+
+    def on_done(self, callback: Callable[[AssistantMessage, bool], None]) -> None:
+        """Calls ``callback(message, complete)`` once, when the stream has ended, failed or been closed.
+
+        A stream that was never iterated asked nothing, and calls nothing. ``complete`` is whether `End` was iterated.
+        """
+        self._state.on_done.append(callback)
 
     @property
     def partial(self) -> AssistantMessage:

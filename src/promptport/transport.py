@@ -101,6 +101,7 @@ _AIOHTTP: Mapping[str, _Trouble] = {
     "ServerDisconnectedError": _Trouble.BROKEN,
     "ClientOSError": _Trouble.BROKEN,
     "ClientConnectorError": _Trouble.CONNECT,
+    "UnixClientConnectorError": _Trouble.CONNECT,
     "ClientConnectorDNSError": _Trouble.NAME,
     "ClientSSLError": _Trouble.TLS,
     "ClientConnectorSSLError": _Trouble.TLS,
@@ -207,6 +208,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         yield current
         if isinstance(current, BaseExceptionGroup):
             waiting += current.exceptions
+        waiting += [value for value in current.args if isinstance(value, BaseException)]  # httpcore cuts the chain
         follows = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
         if follows is not None:
             waiting.append(follows)

@@ -8,8 +8,8 @@ Source: https://docs.ollama.com/api/chat and /api/errors; what servers send besi
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -17,12 +17,15 @@ from promptport.assembly import CallAssembler
 from promptport.decoder import StreamDecoder
 from promptport.errors import IncompleteStreamError, ProtocolError, ProviderStreamError, StreamError
 from promptport.frames import Append, End, FinishReason, Reasoning, ReasoningAppend, StreamFrame, Usage
-from promptport.wire.error_body import error_details
+from promptport.http_errors import error_details
+from promptport.messages import AssistantMessage
+from promptport.stream import message_of
 from promptport.wire.ndjson import NDJSONDecoder
 
 __all__ = ["ChatDecoder", "decode_complete"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_Decoded = TypeVar("_Decoded")
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -63,6 +66,8 @@ _decode_terminal = msgspec.json.Decoder(_Terminal).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
+_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 _FINISH_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 # The other words are "load" and "unload": the server did that, and generated nothing.
 
@@ -85,39 +90,57 @@ class ChatDecoder(StreamDecoder[bytes]):
     def _event(self, event: bytes, out: list[StreamFrame]) -> None:
         try:
             line = _decode_line(event)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            if event.startswith(_BYTE_ORDER_MARK):
-                self._event(event.removeprefix(_BYTE_ORDER_MARK), out)
-                return
-            raise self._malformed(event, error) from None  # its cause could hold the answer
+        except _MALFORMED:
+            event = event.removeprefix(_BYTE_ORDER_MARK)
+            line = self._read(_decode_line, event)
         message = line.message
         if message is not None:
-            if message.thinking:
-                self._thinking.append(message.thinking)
-                out.append(ReasoningAppend(message.thinking))
-            if message.content:
-                if self._thinking:
-                    self._end_of_thinking(out)
-                out.append(Append(message.content))
-            if message.tool_calls:
-                self._end_of_thinking(out)
-                for call in message.tool_calls:
-                    self._call(call, out)
+            content = message.content
+            if content and message.thinking is None and not self._thinking:
+                out.append(Append(content))  # nearly every line
+            else:
+                self._thoughts(message, out)
+            if message.tool_calls is not None:
+                self._tool_calls(message.tool_calls, out)
+            if not line.done and line.error is None:
+                return
+        self._rare(line, event, out)
+
+    def _thoughts(self, message: _Message, out: list[StreamFrame]) -> None:
+        """A message with thinking in it or before it, or without text."""
+        if message.thinking:
+            self._thinking.append(message.thinking)
+            out.append(ReasoningAppend(message.thinking))
+        if message.content:
+            self._end_of_thinking(out)
+            out.append(Append(message.content))
+
+    def _rare(self, line: _Line, event: bytes, out: list[StreamFrame]) -> None:
+        """The terminal, an error, or nothing that we know."""
         if line.error:
             raise _reported(line.error)
         if line.done:
             self._end(event, out)
-        elif message is None:
-            self._skip(next(iter(_decode_names(event)), "an empty object"))
+        elif line.message is None:
+            self._skip(next(iter(self._read(_decode_names, event)), "an empty object"))
 
-    def _call(self, call: _Call, out: list[StreamFrame]) -> None:
-        function = call.function if call.function is not None else _Function()
-        self._calls.whole(
-            call.id if isinstance(call.id, str) else None,  # servers before 0.12.10 give none
-            function.name if isinstance(function.name, str) else "",
-            _arguments(function.arguments),
-            out,
-        )
+    def _read(self, decode: Callable[[bytes], _Decoded], event: bytes) -> _Decoded:
+        try:
+            return decode(event)
+        except _MALFORMED as error:
+            raise self._malformed(event, error) from None  # its cause could hold the answer
+
+    def _tool_calls(self, calls: list[_Call], out: list[StreamFrame]) -> None:
+        if calls:
+            self._end_of_thinking(out)
+        for call in calls:
+            function = call.function if call.function is not None else _Function()
+            self._calls.whole(
+                call.id if isinstance(call.id, str) else None,  # servers before 0.12.10 give none
+                function.name if isinstance(function.name, str) else "",
+                _arguments(function.arguments),
+                out,
+            )
 
     def _end_of_thinking(self, out: list[StreamFrame]) -> None:
         if self._thinking:
@@ -126,21 +149,18 @@ class ChatDecoder(StreamDecoder[bytes]):
 
     def _end(self, event: bytes, out: list[StreamFrame]) -> None:
         self._end_of_thinking(out)
-        terminal = _decode_terminal(event)
+        terminal = self._read(_decode_terminal, event)
         reason = terminal.done_reason if isinstance(terminal.done_reason, str) else None
+        finish_reason = _FINISH_REASONS.get(reason or "", FinishReason.OTHER)
+        if self._calls.sealed:
+            finish_reason = FinishReason.TOOL_CALLS
         usage = Usage(
             input_tokens=_count(terminal.prompt_eval_count),
             output_tokens=_count(terminal.eval_count),
             cached_input_tokens=_count(terminal.prompt_eval_cached_count),
         )
-        out.append(
-            End(
-                FinishReason.TOOL_CALLS if self._calls.sealed else _FINISH_REASONS.get(reason or "", FinishReason.OTHER),
-                reason or None,
-                usage,
-                terminal.model if isinstance(terminal.model, str) else None,
-            )
-        )
+        model = terminal.model if isinstance(terminal.model, str) else None
+        out.append(End(finish_reason, reason or None, usage, model))
         self.ended = True
 
     def _end_of_bytes(self, out: list[StreamFrame]) -> None:
@@ -159,15 +179,15 @@ class ChatDecoder(StreamDecoder[bytes]):
         return ProtocolError(f"a line of the stream is not what /api/chat sends: {error}")
 
 
-def decode_complete(data: bytes, taken: Collection[str] = ()) -> list[StreamFrame]:
-    """The frames of an answer that did not stream: the same object as the lines of a stream, once and whole.
+def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessage:
+    """The message in the body of an answer that did not stream: one object, as a line of a stream that says it all.
 
     Args:
         data: the body.
         taken: the ids of the calls that the conversation holds already.
 
     Raises:
-        StreamError: the body is an error, cut, or no such object.
+        StreamError: the body is an error, is cut, or is no such object.
     """
     decoder = ChatDecoder(taken)
     decoder._at_end = True
@@ -176,7 +196,7 @@ def decode_complete(data: bytes, taken: Collection[str] = ()) -> list[StreamFram
         decoder._event(data, out)
     if not decoder.ended:
         decoder._end_of_bytes(out)
-    return out
+    return message_of(out)
 
 
 def _arguments(raw: msgspec.Raw) -> str:
@@ -196,4 +216,4 @@ def _count(value: Any) -> int | None:
 
 def _reported(error: Any) -> ProviderStreamError:
     words, code = error_details({"error": error})
-    return ProviderStreamError(words or "the server reported an error without a word", code=code)
+    return ProviderStreamError(f"the server reported an error: {words or code or 'it gave no reason'}", code=code)

@@ -13,6 +13,8 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from promptport.errors import InvalidInputError, UnsupportedCapabilityError
 from promptport.frames import InvalidToolCall, ToolCall
 from promptport.messages import (
@@ -135,8 +137,16 @@ def _assistant(message: AssistantMessage) -> dict[str, Any]:
 
 
 def _call(call: ToolCall | InvalidToolCall) -> dict[str, Any]:
-    # The server takes an object only; the model is shown what it wrote instead of one.
-    arguments = call.parsed() if isinstance(call, ToolCall) else {"invalid_arguments": call.arguments}
+    arguments: Any
+    if isinstance(call, ToolCall):
+        try:
+            call.parsed()
+        except ValueError as error:
+            raise InvalidInputError(f"tool call {call.name!r}: {error}") from None
+        arguments = msgspec.Raw(call.arguments.encode())  # as the model wrote it, numbers of any size included
+    else:
+        # The server takes an object only; the model is shown what it wrote instead of one.
+        arguments = {"invalid_arguments": call.arguments}
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 

@@ -1,0 +1,24 @@
+"""Answers with a structure, read while they stream."""
+
+from promptport.structured.definition import StructuredDataDefinition
+from promptport.structured.json import JsonDefinition, Partial
+from promptport.structured.markdown import (
+    MarkdownBullet,
+    MarkdownCode,
+    MarkdownDefinition,
+    MarkdownElement,
+    MarkdownHeader,
+    MarkdownText,
+)
+
+__all__ = [
+    "JsonDefinition",
+    "MarkdownBullet",
+    "MarkdownCode",
+    "MarkdownDefinition",
+    "MarkdownElement",
+    "MarkdownHeader",
+    "MarkdownText",
+    "Partial",
+    "StructuredDataDefinition",
+]

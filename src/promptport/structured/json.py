@@ -1,0 +1,166 @@
+"""A pydantic model while it streams: the value so far, what of it still grows, and at the end the model, validated.
+
+The text so far is parsed again with each piece, because only then a partial value is right; it costs time that grows
+with the square of the answer's length, and is paid by those who ask for it. ``every`` bounds it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from promptport.errors import ProtocolError
+from promptport.messages import Prompt
+from promptport.models import Capability, ModelCapabilities
+from promptport.structured.definition import prepended
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["JsonDefinition", "Partial"]
+
+_Model = TypeVar("_Model", bound="BaseModel")
+_PathStep: TypeAlias = str | int
+
+
+class Partial(msgspec.Struct, frozen=True):
+    """The value so far.
+
+    Attributes:
+        value: what has come, as plain dicts, lists, texts and numbers; not validated.
+        growing: the path to what is still growing, such as ``("steps", 2, "title")``; empty for the value itself.
+    """
+
+    value: Any
+    growing: tuple[_PathStep, ...] = ()
+
+
+class JsonDefinition(Generic[_Model]):
+    """An answer that is one JSON object of a pydantic model."""
+
+    def __init__(self, model: type[_Model], *, every: int = 1) -> None:
+        """Args:
+        model: the pydantic model.
+        every: give a partial value only when at least so many characters came since the last.
+        """
+        self.model = model
+        self._every = every
+
+    def prepare(self, prompt: Prompt, capabilities: ModelCapabilities) -> Prompt:
+        """Holds the answer to the schema where the model can be held to one; asks for it in words where it cannot."""
+        schema = self.model.model_json_schema()
+        if Capability.JSON_SCHEMA in capabilities:
+            return prompt.with_params(response_schema=schema)
+        text = f"Answer with one JSON object and nothing else. It follows this JSON schema:\n{json.dumps(schema)}"
+        return prepended(prompt, text)
+
+    async def parse(self, text: AsyncIterable[str]) -> AsyncIterator[Partial | _Model]:
+        """`Partial` values as they grow; last, once, the validated model.
+
+        Raises:
+            ProtocolError: the text is not a JSON object of the model; the ``__cause__`` says where.
+        """
+        from pydantic import ValidationError  # noqa: PLC0415 - pydantic is imported when it is needed
+        from pydantic_core import from_json  # noqa: PLC0415
+
+        whole, parsed = "", 0
+        last: Partial | None = None
+        path = _Path()
+        async for piece in text:
+            whole += piece
+            path.feed(piece)
+            if len(whole) - parsed < self._every:
+                continue
+            parsed = len(whole)
+            start = _start(whole)
+            if start is None:
+                continue
+            try:
+                value = from_json(whole[start:], allow_partial="trailing-strings")
+            except ValueError:
+                continue  # such as a text behind the object; the end decides
+            partial = Partial(value, path.growing)
+            if partial != last:
+                last = partial
+                yield partial
+        try:
+            yield self.model.model_validate_json(_unfenced(whole))
+        except ValidationError as error:
+            raise ProtocolError(f"the answer is not a {self.model.__name__}: {_problems(error)}") from error
+
+
+def _start(text: str) -> int | None:
+    """Where the object begins; models without a schema mode put words or a fence before it."""
+    index = text.find("{")
+    return None if index < 0 else index
+
+
+def _unfenced(text: str) -> str:
+    start, end = text.find("{"), text.rfind("}")
+    return text[start : end + 1] if 0 <= start < end else text
+
+
+def _problems(error: Any) -> str:
+    """Where and what, without the values: they are the model's answer, and may be the user's secrets."""
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc'])) or 'the text'}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_input=False)[:3]
+    )
+
+
+class _Path:
+    """Follows the text to know where in the object its end stands; one step for each character."""
+
+    def __init__(self) -> None:
+        self._stack: list[_PathStep | None] = []  # a key, an index, or None for an object before its first key
+        self._text: list[str] | None = None
+        self._escaped = False
+        self._is_key = False
+
+    @property
+    def growing(self) -> tuple[_PathStep, ...]:
+        return tuple([step for step in self._stack if step is not None])
+
+    def feed(self, piece: str) -> None:
+        for char in piece:
+            if self._text is not None:
+                self._in_text(char)
+            elif char == '"' and self._stack:
+                self._text = []
+            elif char == "{":
+                self._stack.append(None)
+                self._is_key = True
+            elif char == "[":
+                self._stack.append(0)
+                self._is_key = False
+            elif char in "}]" and self._stack:
+                self._stack.pop()
+                self._is_key = False
+            elif char == "," and self._stack:
+                top = self._stack[-1]
+                self._is_key = not isinstance(top, int)
+                self._stack[-1] = top + 1 if isinstance(top, int) else None
+
+    def _in_text(self, char: str) -> None:
+        assert self._text is not None
+        if self._escaped:
+            self._escaped = False
+        elif char == "\\":
+            self._escaped = True
+        elif char == '"':
+            if self._is_key and self._stack:
+                self._stack[-1] = _key("".join(self._text))
+                self._is_key = False
+            self._text = None
+            return
+        self._text.append(char)
+
+
+def _key(raw: str) -> str:
+    try:
+        return str(json.loads(f'"{raw}"', strict=False))
+    except ValueError:
+        return raw  # no JSON; the parse says so

@@ -1,0 +1,81 @@
+"""What must hold for the frames of any complete answer: `assert_valid_stream`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from promptport.frames import (
+    Append,
+    End,
+    FinishReason,
+    InvalidToolCall,
+    Reasoning,
+    ReasoningAppend,
+    StreamFrame,
+    ToolCall,
+    ToolCallDelta,
+)
+
+__all__ = ["assert_valid_stream"]
+
+
+def assert_valid_stream(frames: Iterable[StreamFrame]) -> None:
+    """Checks the frames of one complete answer against the contract's rules 1 to 4.
+
+    Raises:
+        AssertionError: with the rule that is broken, and where.
+    """
+    frames = list(frames)
+    assert frames, "rule 1: a stream has at least its End"
+    assert isinstance(frames[-1], End), f"rule 1: the last frame is {type(frames[-1]).__name__}, not End"
+    ends = [index for index, frame in enumerate(frames) if isinstance(frame, End)]
+    assert len(ends) == 1, f"rule 1: End stands at {ends}, and must be exactly one"
+    sealed = _check_calls(frames[:-1])
+    _check_reasoning(frames)
+    for index, frame in enumerate(frames):
+        if isinstance(frame, Append | ReasoningAppend):
+            assert frame.text, f"frame {index}: an empty {type(frame).__name__}"
+    end = frames[-1]
+    cut = {call.id for call in end.unfinished}
+    assert not cut & sealed, f"rule 2: both sealed and unfinished: {sorted(cut & sealed)}"
+    if any(isinstance(frame, ToolCall) for frame in frames):
+        assert end.finish_reason is FinishReason.TOOL_CALLS, f"calls came, and the stream ends in {end.finish_reason}"
+
+
+def _check_calls(frames: list[StreamFrame]) -> set[str]:
+    """Rules 2, 3 and 4 for the calls; the ids of those that are sealed."""
+    names: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    sealed: set[str] = set()
+    for index, frame in enumerate(frames):
+        if isinstance(frame, ToolCallDelta):
+            assert frame.id, f"rule 3: frame {index}: a delta without an id"
+            assert frame.id not in sealed, f"rule 2: frame {index}: a delta of {frame.id} after its seal"
+            assert names.setdefault(frame.id, frame.name) == frame.name, (
+                f"rule 3: frame {index}: {frame.id} changes name"
+            )
+            texts[frame.id] = texts.get(frame.id, "") + frame.arguments
+        elif isinstance(frame, ToolCall | InvalidToolCall):
+            assert frame.id not in sealed, f"rule 2: frame {index}: {frame.id} is sealed twice"
+            sealed.add(frame.id)
+            assert frame.id in names, f"rule 3: frame {index}: {frame.id} had no delta"
+            assert names[frame.id] == frame.name, f"rule 3: frame {index}: {frame.id} changes name"
+            blank = not texts[frame.id].strip() and frame.arguments == "{}"
+            assert blank or texts[frame.id] == frame.arguments, (
+                f"rule 4: frame {index}: the deltas are not the arguments"
+            )
+            if isinstance(frame, ToolCall):
+                frame.parsed()
+    return sealed
+
+
+def _check_reasoning(frames: list[StreamFrame]) -> None:
+    """Rule 4 for reasoning: the increments since the last block are the block's text."""
+    texts: list[str] = []
+    for index, frame in enumerate(frames):
+        if isinstance(frame, ReasoningAppend):
+            texts.append(frame.text)
+        elif isinstance(frame, Reasoning):
+            assert "".join(texts) == frame.text, f"rule 4: frame {index}: the increments are not the reasoning"
+            texts.clear()
+    assert not texts, "rule 4: reasoning came that no Reasoning frame completes"
