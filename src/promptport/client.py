@@ -175,7 +175,7 @@ def _needed(prompt: Prompt, tools: Sequence[ToolDescriptor]) -> list[Capability]
     needed = {capability: True for name, capability in _PARAMETERS if getattr(params, name) not in (None, ())}
     if tools:
         needed[Capability.TOOLS] = True
-        if params.tool_choice not in (None, ToolChoice.AUTO):
+        if params.tool_choice is ToolChoice.REQUIRED or isinstance(params.tool_choice, NamedTool):
             needed[Capability.TOOL_CHOICE] = True
         if params.parallel_tool_calls is not None:
             needed[Capability.PARALLEL_TOOL_CALLS] = True

@@ -373,10 +373,10 @@ class Prompt(_Quiet, frozen=True, omit_defaults=True):
             force_setattr(self, "messages", tuple(self.messages))
 
     @classmethod
-    def of(cls, user: str, *, system: str | None = None, id: str = "", **params: Any) -> Prompt:
+    def of(cls, text: str, /, *, system: str | None = None, id: str = "", **params: Any) -> Prompt:
         """A prompt of one user message, and a system message if given; ``params`` as in `LLMParams`."""
         prompt = cls(id=id).with_params(**params)
-        return (prompt.system(system) if system is not None else prompt).user(user)
+        return (prompt.system(system) if system is not None else prompt).user(text)
 
     def system(self, text: str, *, cache: bool = False) -> Prompt:
         """Adds instructions."""

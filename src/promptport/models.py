@@ -32,7 +32,7 @@ class Capability(enum.Enum):
 
     TOOLS = "tools"
     TOOL_CHOICE = "tool_choice"
-    """The caller may require a call, require one tool, or forbid calls."""
+    """The caller may require a call, or a call of one tool (forbidding calls is always possible)."""
     PARALLEL_TOOL_CALLS = "parallel_tool_calls"
     """The caller may say whether one answer holds several calls."""
     TOOL_RESULT_IMAGES = "tool_result_images"

@@ -28,6 +28,7 @@ from promptport.errors import (
     IncompleteStreamError,
     InvalidInputError,
     PromptportError,
+    ProtocolError,
     TotalTimeout,
     TransportError,
 )
@@ -166,8 +167,8 @@ class _State:
         "cancelling",
         "clock",
         "closed",
-        "deadline",
         "ended",
+        "finished",
         "log",
         "named",
         "on_done",
@@ -193,7 +194,8 @@ class _State:
         self.text_only = False
         self.started = 0.0
         self.ended = False  # End came
-        self.closed = False
+        self.closed = False  # closing has begun …
+        self.finished = False  # … and is done
         self.seen = False  # a frame came
         # The read that waits now, if one does.
         self.task: asyncio.Task[Any] | None = None
@@ -226,14 +228,32 @@ class _State:
             error.partial = self.message()  # type: ignore[attr-defined]
         return error
 
+    def end(self, batch: Sequence[StreamFrame]) -> None:
+        """`End` came: what the clocks or the wire do from now on cannot take the answer back.
+
+        Raises:
+            ProtocolError: it is not the only one, or other frames follow it: the source is broken.
+        """
+        if self.ended or self.builder.end is not None or End in map(type, [*self.log, *batch[:-1]]):
+            self.ended = False
+            raise ProtocolError("the source of this stream gave frames after its End")
+        self.ended = True
+        self.disarm()
+
     # -------------------------------------------------------------------------------------------- waking
+
+    def read(self) -> None:
+        """A read begins."""
+        self.waiting_since = monotonic()
+        self.task = task = asyncio.current_task()
+        # A cancellation that comes from now on is a new one, also where ours comes after it.
+        self.cancelling = task.cancelling() if task is not None else 0
 
     def wake(self, reason: PromptportError) -> None:
         """Ends the read that waits now with ``reason``; without one, the next."""
         if self.reason is None:
             self.reason = reason
             if self.task is not None:
-                self.cancelling = self.task.cancelling()
                 self.task.cancel()
 
     def woken(self) -> PromptportError | None:
@@ -242,6 +262,12 @@ class _State:
         if self.reason is None or task is None or task.uncancel() > self.cancelling:
             return None
         return self.reason
+
+    def finish(self) -> None:
+        """The source is closed; whoever waits for that goes on."""
+        self.finished = True
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
 
     # -------------------------------------------------------------------------------------------- clocks
 
@@ -286,27 +312,25 @@ class _State:
             self.arm()
 
 
-async def _run(state: _State) -> AsyncGenerator[Any, None]:  # noqa: PLR0912, PLR0915 - see its docstring
+async def _run(state: _State) -> AsyncGenerator[Any, None]:  # noqa: PLR0912 - see its docstring
     """The one generator behind a stream: frames, or their text. One body, because each layer costs every frame."""
     source, log = state.source, state.log
-    state.started = state.waiting_since = monotonic()
-    state.task = asyncio.current_task()
-    if state.timeouts is not None:
-        state.arm()
+    state.started = monotonic()
     try:
+        state.read()
+        if state.timeouts is not None:
+            state.arm()
         async for batch in source:
             state.task = None
             if batch:
+                if state.ended or type(batch[-1]) is End:
+                    state.end(batch)
                 if len(log) > _COMPACT:
                     state.builder.add(log)
                     log.clear()
                 log.extend(batch)
                 state.seen = True
                 state.rest = rest = iter(batch)
-                if type(batch[-1]) is End:
-                    # The answer is here: what the clocks or the wire do from now on cannot take it back.
-                    state.ended = True
-                    state.disarm()
                 if state.text_only:
                     for frame in rest:
                         if type(frame) is Append:
@@ -318,8 +342,7 @@ async def _run(state: _State) -> AsyncGenerator[Any, None]:  # noqa: PLR0912, PL
                 return
             if state.reason is not None and not state.ended:
                 raise state.reason
-            state.waiting_since = monotonic()
-            state.task = asyncio.current_task()
+            state.read()
         if not state.ended:
             raise IncompleteStreamError("the stream ended without the provider's terminal")
     except asyncio.CancelledError:
@@ -340,8 +363,7 @@ async def _run(state: _State) -> AsyncGenerator[Any, None]:  # noqa: PLR0912, PL
         try:
             await source.aclose()
         finally:
-            if state.waiter is not None and not state.waiter.done():
-                state.waiter.set_result(None)
+            state.finish()
             for callback in state.on_done:
                 callback(state.message(), state.complete)
 
@@ -385,29 +407,26 @@ class _Stream(Generic[_Item]):
         task = state.task
         if task is not None and task is not asyncio.current_task():
             state.wake(IncompleteStreamError("the stream was closed while it was read"))
+        elif not state.closed:
+            state.closed = True
+            try:
+                await self._generator.aclose()
+                await state.source.aclose()  # a generator that never ran has no finally
+            finally:
+                state.finish()
+        if not state.finished:  # another task closes it
             if state.waiter is None:
                 state.waiter = asyncio.get_running_loop().create_future()
             await asyncio.shield(state.waiter)
-            return
-        state.closed = True
-        await self._generator.aclose()
-        await state.source.aclose()  # a generator that never ran has no finally
-
-    def __del__(self) -> None:
-        state = getattr(self, "_state", None)
-        if state is not None and state.started and not state.closed and not state.complete:
-            warnings.warn(
-                f"{type(self).__name__} was dropped unclosed: use 'async with', or iterate to the end",
-                ResourceWarning,
-                stacklevel=2,
-                source=self,
-            )
 
 
 class TextStream(_Stream[str]):
     """The text of an answer as it comes: an async iterator of ``str``, for one use; raises as `FrameStream` does."""
 
-    __slots__ = ()
+    __slots__ = ("_frames",)
+
+    _frames: FrameStream
+    """The stream that this is a view of: it lives as long, so that its client can close it, and warns for both."""
 
 
 class FrameStream(_Stream[StreamFrame]):
@@ -465,6 +484,7 @@ class FrameStream(_Stream[StreamFrame]):
             cast("Any", self._generator),
             cast("Any", self._next),
         )
+        stream._frames = self
         return stream
 
     async def next_batch(self) -> list[StreamFrame]:
@@ -500,3 +520,13 @@ class FrameStream(_Stream[StreamFrame]):
     def skipped(self) -> Mapping[str, int]:
         """How many unknown events the decoder passed over so far, by their names."""
         return self._skipped
+
+    def __del__(self) -> None:
+        state = getattr(self, "_state", None)
+        if state is not None and state.started and not state.closed and not state.complete:
+            warnings.warn(
+                f"a {(TextStream if state.text_only else FrameStream).__name__} was dropped unclosed:"
+                " use 'async with', or iterate to the end",
+                ResourceWarning,
+                stacklevel=2,  # without source=self: whoever records the warning would keep the connection open
+            )

@@ -30,8 +30,13 @@ ToolKind: TypeAlias = Literal["sync", "async", "stream"]
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-# Covariant and without a bound, so that mypy finds a list of several tools to be a list of tools.
-Function_co = TypeVar("Function_co", covariant=True)
+if TYPE_CHECKING:
+    # Covariant and without a bound, so that mypy finds a list of several tools to be a list of tools.
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    Function_co = TypeVarWithDefault("Function_co", covariant=True, default=Any)
+else:
+    Function_co = TypeVar("Function_co", covariant=True)
 
 
 class ToolDescriptor(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -8,7 +8,7 @@ Source: https://docs.ollama.com/api/chat and /api/errors; what servers send besi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -83,45 +83,53 @@ class ChatDecoder(StreamDecoder[bytes]):
         self._at_end = False
 
     def close(self) -> list[StreamFrame]:
-        """See `StreamDecoder.close`: a last line that is cut makes the answer incomplete, not malformed."""
+        """As inherited; but what the last line is, cut JSON or an error page, is for `_malformed` to say."""
         self._at_end = True
-        return super().close()
+        out = self.feed(b"\n")
+        return out + super().close()
+
+    def _events(self, events: Iterable[bytes], out: list[StreamFrame]) -> None:
+        """As inherited; a line of text, which nearly every line is, is decoded in place: a call costs as much as it."""
+        for event in events:
+            self._seen = True
+            try:
+                line = _decode_line(event)
+            except _MALFORMED:
+                self._event(event, out)
+            else:
+                message = line.message
+                if (
+                    message is not None
+                    and message.content
+                    and not (message.thinking or message.tool_calls or line.done or line.error or self._thinking)
+                ):
+                    out.append(Append(message.content))
+                    continue
+                self._line(line, event, out)
+            if self.ended:
+                break
 
     def _event(self, event: bytes, out: list[StreamFrame]) -> None:
-        try:
-            line = _decode_line(event)
-        except _MALFORMED:
-            event = event.removeprefix(_BYTE_ORDER_MARK)
-            line = self._read(_decode_line, event)
+        event = event.removeprefix(_BYTE_ORDER_MARK)
+        self._line(self._read(_decode_line, event), event, out)
+
+    def _line(self, line: _Line, event: bytes, out: list[StreamFrame]) -> None:
         message = line.message
         if message is not None:
-            content = message.content
-            if content and message.thinking is None and not self._thinking:
-                out.append(Append(content))  # nearly every line
-            else:
-                self._thoughts(message, out)
-            if message.tool_calls is not None:
-                self._tool_calls(message.tool_calls, out)
-            if not line.done and line.error is None:
-                return
-        self._rare(line, event, out)
-
-    def _thoughts(self, message: _Message, out: list[StreamFrame]) -> None:
-        """A message with thinking in it or before it, or without text."""
-        if message.thinking:
-            self._thinking.append(message.thinking)
-            out.append(ReasoningAppend(message.thinking))
-        if message.content:
-            self._end_of_thinking(out)
-            out.append(Append(message.content))
-
-    def _rare(self, line: _Line, event: bytes, out: list[StreamFrame]) -> None:
-        """The terminal, an error, or nothing that we know."""
+            if message.thinking:
+                self._thinking.append(message.thinking)
+                out.append(ReasoningAppend(message.thinking))
+            if message.content:
+                self._end_of_thinking(out)
+                out.append(Append(message.content))
+            for call in message.tool_calls or ():
+                self._end_of_thinking(out)
+                self._call(call, out)
         if line.error:
             raise _reported(line.error)
         if line.done:
             self._end(event, out)
-        elif line.message is None:
+        elif message is None:
             self._skip(next(iter(self._read(_decode_names, event)), "an empty object"))
 
     def _read(self, decode: Callable[[bytes], _Decoded], event: bytes) -> _Decoded:
@@ -130,17 +138,14 @@ class ChatDecoder(StreamDecoder[bytes]):
         except _MALFORMED as error:
             raise self._malformed(event, error) from None  # its cause could hold the answer
 
-    def _tool_calls(self, calls: list[_Call], out: list[StreamFrame]) -> None:
-        if calls:
-            self._end_of_thinking(out)
-        for call in calls:
-            function = call.function if call.function is not None else _Function()
-            self._calls.whole(
-                call.id if isinstance(call.id, str) else None,  # servers before 0.12.10 give none
-                function.name if isinstance(function.name, str) else "",
-                _arguments(function.arguments),
-                out,
-            )
+    def _call(self, call: _Call, out: list[StreamFrame]) -> None:
+        function = call.function if call.function is not None else _Function()
+        self._calls.whole(
+            call.id if isinstance(call.id, str) else None,  # servers before 0.12.10 give none
+            function.name if isinstance(function.name, str) else "",
+            _arguments(function.arguments),
+            out,
+        )
 
     def _end_of_thinking(self, out: list[StreamFrame]) -> None:
         if self._thinking:

@@ -1,0 +1,270 @@
+"""Anthropic's Messages API, the way out: prompt → request body. Pure.
+
+Rules: what the API cannot express raises, and nothing is dropped silently but what another provider's model thought or
+ran itself, which only that provider can read. Neighbouring messages of one role become one.
+
+Source: https://platform.claude.com/docs/en/api/messages/create, and the parameter types of the official SDK.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+from promptport.errors import InvalidInputError, UnsupportedCapabilityError
+from promptport.frames import Citation, InvalidToolCall, ProviderItem, Reasoning, ToolCall
+from promptport.messages import (
+    AssistantMessage,
+    DocumentPart,
+    ImagePart,
+    LLMParams,
+    NamedTool,
+    Prompt,
+    ReasoningEffort,
+    SystemMessage,
+    TextPart,
+    ToolChoice,
+    ToolResultMessage,
+    UserPart,
+)
+from promptport.models import LLModel
+from promptport.tools import ToolDescriptor
+from promptport_anthropic._models import family_of
+
+__all__ = ["messages_body"]
+
+_UNKNOWN_MAX_TOKENS = 8192
+"""``max_tokens`` for a model that nobody described: the API insists on one, and few models take less."""
+
+_OURS = frozenset({"model", "messages", "stream"})
+
+
+def messages_body(
+    prompt: Prompt,
+    model: LLModel,
+    tools: Sequence[ToolDescriptor],
+    *,
+    stream: bool,
+    strict_tools: bool = True,
+    eager_input_streaming: bool = False,
+) -> dict[str, Any]:
+    """The request body for this prompt.
+
+    Args:
+        prompt: its ``params.extra`` is put over the body: ``tools`` are appended, objects are merged one level deep,
+            anything else replaces. ``betas`` among them become a header (`_client`).
+        model: whom to ask.
+        tools: what the caller can run.
+        stream: whether to stream.
+        strict_tools: the model can be held to a tool's schema.
+        eager_input_streaming: ask for arguments as they are written, unchecked.
+
+    Raises:
+        InvalidInputError: parameters that contradict each other, or that would break the answer's decoding.
+        UnsupportedCapabilityError: what the API or the model has no form for.
+    """
+    body: dict[str, Any] = {"model": model.id, "max_tokens": prompt.params.max_tokens or _max_tokens(model)}
+    if system := [_text(part.text, part.cache) for part in prompt.messages if isinstance(part, SystemMessage)]:
+        body["system"] = system[0]["text"] if len(system) == 1 and len(system[0]) == 2 else system
+    body["messages"] = _messages(prompt, model)
+    if stream:
+        body["stream"] = True
+    if tools:
+        body["tools"] = [_tool(tool, strict_tools, eager_input_streaming and stream) for tool in tools]
+    _put_params(body, prompt.params, model)
+    _put_extra(body, prompt.params.extra)
+    return body
+
+
+def _max_tokens(model: LLModel) -> int:
+    family = family_of(model.id)
+    known = model.capabilities.max_output_tokens if model.capabilities else None
+    return known or (family.max_output_tokens if family else _UNKNOWN_MAX_TOKENS)
+
+
+def _unsupported(model: LLModel, missing: str, instead: str) -> UnsupportedCapabilityError:
+    return UnsupportedCapabilityError(provider=model.provider, model=model.id, missing=[missing], instead=instead)
+
+
+# -------------------------------------------------------------------------------------------- messages
+
+
+def _messages(prompt: Prompt, model: LLModel) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = []
+    for message in prompt.messages:
+        if isinstance(message, SystemMessage):
+            continue
+        role = "user"
+        if isinstance(message, AssistantMessage):
+            role, content = "assistant", _assistant(message)
+        elif isinstance(message, ToolResultMessage):
+            content = [_tool_result(message, model)]
+        else:
+            content = [_user_part(part, model) for part in message.parts]
+        if not content:
+            continue
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += content
+        else:
+            messages.append({"role": role, "content": content})
+    for entry in messages:  # the API wants the results in front of what the user says
+        if entry["role"] == "user":
+            entry["content"].sort(key=lambda block: block["type"] != "tool_result")
+    return messages
+
+
+def _text(text: str, cache: bool = False) -> dict[str, Any]:
+    return _cached({"type": "text", "text": text}, cache)
+
+
+def _cached(block: dict[str, Any], cache: bool) -> dict[str, Any]:
+    return {**block, "cache_control": {"type": "ephemeral"}} if cache else block
+
+
+def _user_part(part: UserPart, model: LLModel) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return _text(part.text, part.cache)
+    if isinstance(part, ImagePart):
+        if part.detail is not None:
+            raise _unsupported(model, "ImagePart.detail", "leave it out")
+        return _cached({"type": "image", "source": _source(part)}, part.cache)
+    if isinstance(part, DocumentPart):
+        block = {"type": "document", "source": _document_source(part, model)}
+        return _cached({**block, "title": part.name} if part.name else block, part.cache)
+    raise _unsupported(model, "audio", "send text")
+
+
+def _source(part: ImagePart | DocumentPart) -> dict[str, Any]:
+    if part.data is None:
+        return {"type": "url", "url": part.url}
+    return {"type": "base64", "media_type": part.media_type, "data": base64.b64encode(part.data).decode()}
+
+
+def _document_source(part: DocumentPart, model: LLModel) -> dict[str, Any]:
+    kind = (part.media_type or "").partition(";")[0]
+    if part.data is None or kind == "application/pdf":
+        return _source(part)
+    if not kind.startswith("text/"):
+        raise _unsupported(model, f"a document of type {kind}", "send PDF or text")
+    try:
+        return {"type": "text", "media_type": "text/plain", "data": part.data.decode()}
+    except UnicodeDecodeError:
+        raise InvalidInputError("a document of type text/… must be UTF-8") from None
+
+
+def _assistant(message: AssistantMessage) -> list[dict[str, Any]]:
+    # Nothing in an item or a call says whose it is, but the answer that it came with has an id that does.
+    own = message.response_id is None or message.response_id.startswith("msg_")
+    content: list[dict[str, Any]] = []
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            if part.text:  # an empty one is refused
+                content.append(_text(part.text, part.cache))
+        elif isinstance(part, Citation):
+            kind = str((part.provider_data or {}).get("type"))
+            if kind.endswith("_location") and content and content[-1]["type"] == "text":
+                content[-1].setdefault("citations", []).append(part.provider_data)
+        elif isinstance(part, Reasoning):
+            kept = part.provider_data or {}
+            if kept.get("type") == "thinking":
+                content.append({**kept, "thinking": part.text})
+            elif kept.get("type") == "redacted_thinking":
+                content.append(kept)
+        elif isinstance(part, ProviderItem):
+            if own:
+                content.append(part.data)
+        else:
+            content.append(_tool_use(part, (part.provider_data or {}) if own else {}))
+    return content
+
+
+def _tool_use(call: ToolCall | InvalidToolCall, kept: dict[str, Any]) -> dict[str, Any]:
+    # An object is a must; this form of a bad one is what Anthropic's page on fine-grained tool streaming advises.
+    given = call.parsed() if isinstance(call, ToolCall) else {"INVALID_JSON": call.arguments}
+    return {**kept, "type": "tool_use", "id": call.id, "name": call.name or "unknown", "input": given}
+
+
+def _tool_result(message: ToolResultMessage, model: LLModel) -> dict[str, Any]:
+    block: dict[str, Any] = {"type": "tool_result", "tool_use_id": message.call_id}
+    if message.error is not None:
+        return {**block, "content": message.error or "error", "is_error": True}  # empty content is refused here
+    if isinstance(message.output, str):
+        return {**block, "content": message.output} if message.output else block
+    return {**block, "content": [_user_part(part, model) for part in message.output]}
+
+
+# ------------------------------------------------------------------------------------------- parameters
+
+
+def _tool(tool: ToolDescriptor, strict_tools: bool, eager: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": tool.name, "input_schema": tool.parameters}
+    if tool.description:
+        entry["description"] = tool.description
+    if tool.strict is not None and strict_tools:
+        entry["strict"] = tool.strict
+    if eager:
+        entry["eager_input_streaming"] = True
+    return entry
+
+
+def _put_params(body: dict[str, Any], params: LLMParams, model: LLModel) -> None:
+    if params.seed is not None:
+        raise _unsupported(model, "seed", "leave it out")
+    if params.temperature is not None:
+        body["temperature"] = params.temperature
+    if params.stop:
+        body["stop_sequences"] = list(params.stop)
+    if params.user is not None:
+        body["metadata"] = {"user_id": params.user}
+    if "tools" in body or "tools" in params.extra:
+        _put_tool_choice(body, params)
+    _put_thinking(body, params, model)
+    if params.response_schema is not None:
+        body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": params.response_schema}
+
+
+def _put_tool_choice(body: dict[str, Any], params: LLMParams) -> None:
+    choice, parallel = params.tool_choice, params.parallel_tool_calls
+    if choice is None and parallel is None:
+        return
+    if isinstance(choice, NamedTool):
+        entry: dict[str, Any] = {"type": "tool", "name": choice.name}
+    else:
+        entry = {"type": {ToolChoice.NONE: "none", ToolChoice.REQUIRED: "any"}.get(choice or ToolChoice.AUTO, "auto")}
+    if parallel is not None and choice is not ToolChoice.NONE:
+        entry["disable_parallel_tool_use"] = not parallel
+    body["tool_choice"] = entry
+
+
+def _put_thinking(body: dict[str, Any], params: LLMParams, model: LLModel) -> None:
+    effort, budget, family = params.reasoning_effort, params.reasoning_budget, family_of(model.id)
+    off = effort is ReasoningEffort.NONE or budget == 0
+    if off and (budget or effort not in (None, ReasoningEffort.NONE)):
+        raise InvalidInputError("reasoning_effort and reasoning_budget contradict each other")
+    if off:
+        quiet = [kind for kind in ("disabled", "between_tools") if family is None or kind in family.thinking]
+        if not quiet:
+            raise _unsupported(model, "thinking turned off", "use reasoning_effort low")
+        body["thinking"] = {"type": quiet[0]}
+        return
+    if budget:
+        body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+    elif effort and family and "adaptive" in family.thinking:
+        body["thinking"] = {"type": "adaptive"}  # before the 5 family, models do not think unless asked to
+    if effort:
+        efforts = family.efforts if family else ("low", "medium", "high", "xhigh", "max")
+        if effort.value not in efforts:
+            raise _unsupported(model, f"reasoning_effort {effort.value}", f"use {', '.join(efforts)}")
+        body["output_config"] = {"effort": effort.value}
+
+
+def _put_extra(body: dict[str, Any], extra: dict[str, Any]) -> None:
+    if taken := _OURS.intersection(extra):
+        raise InvalidInputError(f"extra cannot hold {', '.join(sorted(taken))}: the prompt and the model say that")
+    for name, value in extra.items():
+        before = body.get(name)
+        if name == "tools":
+            body[name] = [*(before or ()), *value]
+        else:
+            body[name] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value

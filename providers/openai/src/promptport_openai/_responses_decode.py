@@ -1,0 +1,439 @@
+"""OpenAI Responses, the way in: server-sent events → frames, for OpenAI and its clones. Pure.
+
+Rule: exact about what ends a call and what ends the stream, lenient about everything else.
+
+- A call is sealed by its ``response.output_item.done``, unless that says that it is incomplete. Where a server leaves
+  the event out, ``response.completed`` seals the call if its ``output`` holds it, or if the call's arguments had
+  their own ``done``; every other call that is open at the end is unfinished.
+- The stream ends with ``response.completed`` or ``response.incomplete``; ``response.failed`` and ``error`` raise.
+  ``[DONE]``, which some clones add, is no terminal.
+
+What becomes what, beyond the obvious:
+
+- A refusal is no answer text: ``ProviderItem("refusal", {"refusal": text})``, and the answer ends in CONTENT_FILTER.
+- Citations come when their message is complete, from its annotations.
+- ``ProviderItem("message", …)`` is the head of the message before it (id, status, phase). It is given where the model
+  wants it back: after reasoning, and for messages with a phase.
+- A call of a custom tool, whose input is free text, is an `InvalidToolCall` with that text, because it is no JSON
+  object; a caller who has such tools runs it, and answers it as any other call.
+- ``multi_tool_use.parallel``, a wrapper that models make up, is taken apart into the calls that it holds, with ids of
+  ours; if anything about it is odd, it stays the one call that it is (to a tool that nobody has).
+
+Source: the SDK's ``types/responses``, 3.54.0; the clones' habits from recorded wires and public issue threads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from typing import Any
+
+import msgspec
+
+from promptport.decoder import StreamDecoder
+from promptport.errors import IncompleteStreamError, ProtocolError, ProviderStreamError
+from promptport.frames import (
+    Append,
+    Citation,
+    End,
+    FinishReason,
+    ProviderItem,
+    Reasoning,
+    ReasoningAppend,
+    StreamFrame,
+    Usage,
+)
+from promptport.http_errors import error_details
+from promptport.messages import AssistantMessage
+from promptport.stream import message_of
+from promptport.wire.sse import SSEDecoder
+from promptport_openai._responses_calls import CALL_TYPES, ResponseCalls
+
+__all__ = ["ResponsesDecoder", "decode_complete"]
+
+Frames = list[StreamFrame]
+
+
+class _Event(msgspec.Struct, gc=False):
+    """What the frequent events hold; the others are decoded once more, untyped."""
+
+    type: str = ""
+    delta: str | msgspec.UnsetType | None = msgspec.UNSET
+    output_index: int | None = None
+    item_id: str | None = None
+    content_index: int | None = None
+    summary_index: int | None = None
+
+
+_decode = msgspec.json.Decoder(_Event).decode
+_decode_any = msgspec.json.Decoder().decode
+
+_UNINTERESTING = re.compile(
+    r"keepalive|response\.("
+    r"queued|in_progress|compaction\.compacting|(content_part|reasoning_summary_part)\.(added|done)"
+    r"|(reasoning_summary_text|reasoning_text|refusal)\.done|audio\.(transcript\.)?(delta|done)"
+    r"|(web_search|file_search|code_interpreter|image_generation|mcp|apply_patch|shell)_call(_\w+)?\.\w+"
+    r"|mcp_list_tools\.\w+)"
+).fullmatch
+"""Events that are known, and say nothing that ``output_item.done`` does not say."""
+
+_ONCE = frozenset(["response.output_text.done", "response.output_item.added", "response.output_item.done"])
+"""Events that say nothing when they come a second time at once."""
+
+_INCOMPLETE = {"max_output_tokens": FinishReason.LENGTH, "content_filter": FinishReason.CONTENT_FILTER}
+
+
+class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
+    """Decodes one streamed answer."""
+
+    def __init__(self, taken: Collection[str] = ()) -> None:
+        """``taken``: the ids of the conversation's calls so far."""
+        super().__init__(SSEDecoder())
+        self._calls = ResponseCalls(taken)
+        # Lengths tell whether a text that comes whole was streamed before.
+        self._streamed = 0
+        self._parts_done = 0
+        self._messages_done = 0
+        self._items_done = 0
+        self._last = b""
+        self._reasoning: list[str] = []
+        self._reasoning_part: tuple[object, ...] = ()
+        self._reasoned = False
+        self._refusal: list[str] = []
+        self._refused = False
+        self._annotations: list[dict[str, Any]] = []
+        self._model: str | None = None
+        self._id: str | None = None
+        self._handlers: dict[str, Callable[[_Event, bytes, Frames], None]] = {
+            "response.output_text.done": self._text_done,
+            "response.function_call_arguments.done": self._arguments_done,
+            "response.custom_tool_call_input.delta": self._arguments_delta,
+            "response.custom_tool_call_input.done": self._arguments_done,
+            "response.reasoning_summary_text.delta": self._reasoning_delta,
+            "response.reasoning_text.delta": self._reasoning_delta,
+            "response.refusal.delta": self._refusal_delta,
+            "response.output_text.annotation.added": self._annotation,
+            "response.output_item.added": self._item_added,
+            "response.output_item.done": self._item_done,
+            "response.created": self._created,
+            "response.completed": self._terminal,
+            "response.incomplete": self._terminal,
+            "response.failed": self._terminal,
+            "response.cancelled": self._terminal,
+            "response.done": self._terminal,
+            "response.error": self._error,
+            "error": self._error,
+        }
+
+    # ------------------------------------------------------------------------------------------- events
+
+    def _event(self, event: tuple[bytes, bytes], out: Frames) -> None:
+        data = event[1]
+        try:
+            head = _decode(data)
+        except (ValueError, RecursionError):  # of msgspec, or because the bytes are no UTF-8
+            if data.strip() == b"[DONE]":
+                self._end_of_bytes(out)
+            head = _lenient(data)
+        previous, self._last = self._last, data
+        kind = head.type
+        if kind == "response.output_text.delta":
+            text = head.delta
+            if text:
+                self._streamed += len(text)
+                out.append(Append(text))
+            elif text is msgspec.UNSET:
+                raise ProtocolError("a delta of the text came without text")
+        elif kind == "response.function_call_arguments.delta":
+            self._arguments_delta(head, data, out)
+        else:
+            if not kind:  # some servers name the event, and not its data
+                head.type = kind = event[0].decode("utf-8", "replace")
+            handler = self._handlers.get(kind)
+            if handler is not None:
+                if data != previous or kind not in _ONCE:
+                    handler(head, data, out)
+            elif not _UNINTERESTING(kind):
+                self._unknown(kind, data)
+
+    def _unknown(self, kind: str, data: bytes) -> None:
+        body = _body(data)
+        if body.get("error") and not kind.startswith("response."):
+            raise _reported(body)
+        self._skip(kind or "event without a type")
+
+    def _created(self, head: _Event, data: bytes, out: Frames) -> None:
+        self._identify(_dict(_body(data).get("response")))
+
+    def _identify(self, response: dict[str, Any]) -> None:
+        self._model = _text(response.get("model")) or self._model
+        self._id = _text(response.get("id")) or self._id
+
+    def _error(self, head: _Event, data: bytes, out: Frames) -> None:
+        raise _reported(_body(data))
+
+    # -------------------------------------------------------------------------------------------- text
+
+    def _text_done(self, head: _Event, data: bytes, out: Frames) -> None:
+        text = _text(_body(data).get("text")) or ""
+        self._parts_done += len(text)
+        self._whole_text(text, self._parts_done, out)
+
+    def _whole_text(self, text: str, done: int, out: Frames) -> None:
+        """A text that is complete, the last of ``done`` characters: gives it if nothing of it was streamed."""
+        if text and done - self._streamed == len(text):
+            self._streamed += len(text)
+            out.append(Append(text))
+
+    def _refusal_delta(self, head: _Event, data: bytes, out: Frames) -> None:
+        if head.delta:
+            self._refusal.append(head.delta)
+
+    def _annotation(self, head: _Event, data: bytes, out: Frames) -> None:
+        annotation = _body(data).get("annotation")
+        if isinstance(annotation, dict):
+            self._annotations.append(annotation)
+
+    def _message(self, item: dict[str, Any], out: Frames) -> None:
+        content = _dicts(item.get("content"))
+        text = "".join([_text(part.get("text")) or "" for part in content if part.get("type") != "refusal"])
+        self._messages_done += len(text)
+        self._whole_text(text, self._messages_done, out)
+        annotations = [note for part in content for note in _dicts(part.get("annotations"))]
+        if annotations:
+            self._annotations = annotations
+        refusals = [refusal for part in content if (refusal := _text(part.get("refusal")))]
+        if refusals:
+            self._refusal = refusals
+        said = bool(text or self._refusal)
+        self._end_message(out)
+        if said and (item.get("phase") or (self._reasoned and item.get("id"))):
+            out.append(ProviderItem("message", {key: value for key, value in item.items() if key != "content"}))
+
+    def _end_message(self, out: Frames) -> None:
+        """What waits for the end of a message."""
+        out.extend(map(_citation, self._annotations))
+        self._annotations = []
+        if self._refusal:
+            out.append(ProviderItem("refusal", {"refusal": "".join(self._refusal)}))
+            self._refusal = []
+            self._refused = True
+
+    # ---------------------------------------------------------------------------------------- reasoning
+
+    def _reasoning_delta(self, head: _Event, data: bytes, out: Frames) -> None:
+        if head.delta:
+            part = (head.output_index, head.summary_index, head.content_index)
+            if self._reasoning and part != self._reasoning_part:
+                self._think("\n\n", out)
+            self._reasoning_part = part
+            self._think(head.delta, out)
+
+    def _think(self, text: str, out: Frames) -> None:
+        self._reasoning.append(text)
+        out.append(ReasoningAppend(text))
+
+    def _reasoning_done(self, item: dict[str, Any] | None, out: Frames) -> None:
+        """A reasoning item is complete; ``None`` where its end was left out."""
+        if item is not None and not self._reasoning:
+            parts = [*_dicts(item.get("content")), *_dicts(item.get("summary"))]
+            text = "\n\n".join([text for part in parts if (text := _text(part.get("text")))])
+            if text:
+                self._think(text, out)
+        if item is not None or self._reasoning:
+            out.append(Reasoning("".join(self._reasoning), item))
+        self._reasoning = []
+        self._reasoned = self._reasoned or item is not None
+
+    # -------------------------------------------------------------------------------------------- items
+
+    def _item_added(self, head: _Event, data: bytes, out: Frames) -> None:
+        item = _item(data)
+        if item.get("type") in CALL_TYPES:
+            self._calls.added(head.output_index, item, out)
+
+    def _item_done(self, head: _Event, data: bytes, out: Frames) -> None:
+        self._done(head.output_index, _item(data), out)
+
+    def _done(self, index: int | None, item: dict[str, Any], out: Frames) -> None:
+        """An output item is complete: streamed, or in the body of a whole response."""
+        self._items_done += 1
+        kind = _text(item.get("type"))
+        if kind in CALL_TYPES:
+            self._calls.done(index, item, out)
+        elif kind == "message":
+            self._message(item, out)
+        elif kind == "reasoning":
+            self._reasoning_done(item, out)
+        elif kind:
+            out.append(ProviderItem(kind, item))
+        elif index in self._calls.by_index:
+            self._calls.done(index, item, out)  # some servers send it empty
+        else:
+            self._skip("item without a type")
+
+    def _arguments_delta(self, head: _Event, data: bytes, out: Frames) -> None:
+        if head.delta:
+            self._calls.delta(head.output_index, head.item_id, head.delta, out)
+        elif head.delta is msgspec.UNSET:
+            raise ProtocolError("a delta of a call's arguments came without text")
+
+    def _arguments_done(self, head: _Event, data: bytes, out: Frames) -> None:
+        self._calls.arguments_done(head.output_index, head.item_id, _body(data), out)
+
+    # ---------------------------------------------------------------------------------------------- ends
+
+    def _terminal(self, head: _Event, data: bytes, out: Frames) -> None:
+        body = _body(data)
+        response = _dict(body.get("response"))
+        kind = head.type.removeprefix("response.")
+        status = _text(response.get("status"))
+        if kind in ("failed", "cancelled") or status in ("failed", "cancelled"):
+            raise _reported(response.get("error") or body.get("error") or f"the response is {status or kind}")
+        complete = kind != "incomplete" and status != "incomplete"
+        output = _dicts(response.get("output"))
+        if not self._items_done:
+            self._output(output, complete, not self._calls.seen, out)
+        if complete:
+            self._calls.completed([item for item in output if item.get("type") in CALL_TYPES], out)
+        self._end(response, complete, out)
+
+    def _output(self, output: list[dict[str, Any]], complete: bool, calls: bool, out: Frames) -> None:
+        """The items of a whole response; without ``calls`` those that are none."""
+        for position, item in enumerate(output):
+            if item.get("type") not in CALL_TYPES:
+                self._done(position, item, out)
+            elif calls:
+                if not complete and item.get("status") != "completed":
+                    item["status"] = "incomplete"  # nobody says that it was finished before the cut
+                self._done(position, item, out)
+
+    def _end(self, response: dict[str, Any], complete: bool, out: Frames) -> None:
+        self._identify(response)
+        self._reasoning_done(None, out)
+        self._end_message(out)
+        unfinished = self._calls.unfinished(out)
+        if self._calls.sealed:
+            reason = FinishReason.TOOL_CALLS
+        elif self._refused:
+            reason = FinishReason.CONTENT_FILTER
+        elif not complete:
+            details = _dict(response.get("incomplete_details"))
+            reason = _INCOMPLETE.get(_text(details.get("reason")) or "", FinishReason.OTHER)
+        else:
+            reason = FinishReason.OTHER if unfinished else FinishReason.STOP
+        raw = "completed" if complete else "incomplete"
+        out.append(End(reason, raw, _usage(response.get("usage")), self._model, self._id, unfinished))
+        self.ended = True
+
+    def _end_of_bytes(self, out: Frames) -> None:
+        raise IncompleteStreamError("the stream ended without response.completed or response.incomplete")
+
+    def _no_events(self, stray: bytes, out: Frames) -> None:
+        """No event at all: perhaps a JSON error, or the whole answer of a server that does not stream."""
+        if stray.lstrip()[:1] == b"{":
+            self._whole(stray, out)
+        else:
+            super()._no_events(stray, out)
+
+    def _whole(self, data: bytes, out: Frames) -> None:
+        """The body of a response that was not streamed. Raises `StreamError`."""
+        body = _body(data)
+        status = _text(body.get("status"))
+        output = body.get("output")
+        if status in ("failed", "cancelled") or not isinstance(output, list):
+            if status is None and not error_details(body)[0]:
+                raise ProtocolError("the answer has no output")
+            raise _reported(body.get("error") or (f"the response is {status}" if status else body))
+        if status not in (None, "completed", "incomplete"):
+            raise IncompleteStreamError(f"the response is {status}")
+        complete = status != "incomplete"
+        self._output(_dicts(output), complete, True, out)
+        self._end(body, complete, out)
+
+
+def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessage:
+    """The message in the body of a response that was not streamed: the same as its stream would give.
+
+    Raises:
+        ProtocolError, IncompleteStreamError, ProviderStreamError: no such body, not finished, an error object.
+    """
+    decoder = ResponsesDecoder(taken)
+    out: Frames = []
+    decoder._whole(data, out)
+    return message_of(out)
+
+
+# ------------------------------------------------------------------------------------------ small things
+
+
+def _lenient(data: bytes) -> _Event:
+    """An event that the typed decode refused, as far as its meaning is plain."""
+    body = _body(data)
+    event = _Event(_text(body.get("type")) or "")
+    if "delta" in body:
+        delta = body["delta"]
+        event.delta = msgspec.json.encode(delta).decode() if isinstance(delta, dict) else _text(delta)
+    event.output_index, event.content_index, event.summary_index = (
+        _number(body.get(field)) for field in ("output_index", "content_index", "summary_index")
+    )
+    item_id = body.get("item_id")
+    event.item_id = str(item_id) if isinstance(item_id, str | int) else None
+    return event
+
+
+def _body(data: bytes) -> dict[str, Any]:
+    try:
+        body = _decode_any(data)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"an event is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise ProtocolError("an event is not a JSON object")
+    return body
+
+
+def _item(data: bytes) -> dict[str, Any]:
+    item = _body(data).get("item")
+    if not isinstance(item, dict):
+        raise ProtocolError("an event of an output item came without the item")
+    return item
+
+
+def _reported(error: Any) -> ProviderStreamError:
+    message, code = error_details({"error": error} if isinstance(error, str) else error)
+    return ProviderStreamError(f"the provider reported an error: {message or code or 'it gave no reason'}", code=code)
+
+
+def _citation(annotation: dict[str, Any]) -> Citation:
+    title = _text(annotation.get("title")) or _text(annotation.get("filename"))
+    return Citation(_text(annotation.get("url")), title, None, annotation)
+
+
+def _usage(usage: object) -> Usage:
+    counts = _dict(usage)
+    inputs, outputs = _dict(counts.get("input_tokens_details")), _dict(counts.get("output_tokens_details"))
+    return Usage(
+        _number(counts.get("input_tokens")),
+        _number(counts.get("output_tokens")),
+        _number(inputs.get("cached_tokens")),
+        _number(inputs.get("cache_write_tokens")),
+        _number(outputs.get("reasoning_tokens")),
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []

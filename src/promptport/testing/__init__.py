@@ -1,0 +1,119 @@
+"""The testing kit: what a provider, and what is built on promptport, is tested with.
+
+Rule: nothing is imported until it is asked for, so that its parts need only what they use (pytest, say).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from promptport.testing.contract import ProviderContract
+    from promptport.testing.cuts import Cut, cut_body
+    from promptport.testing.mutators import MUTATORS, Meaning, Mutator, assert_survived
+    from promptport.testing.scripted import (
+        CUT,
+        Pause,
+        ScriptedAnswer,
+        ScriptedClient,
+        ScriptedExecutor,
+        ScriptedRequest,
+    )
+    from promptport.testing.steps import (
+        SCENARIOS,
+        Arguments,
+        Expected,
+        Fail,
+        Finish,
+        Malformed,
+        Say,
+        Scenario,
+        Seal,
+        Start,
+        Step,
+        Think,
+        Unknown,
+        expected,
+        outcome,
+    )
+    from promptport.testing.validity import assert_valid_stream
+    from promptport.testing.wire_server import Answer, RecordedRequest, WireResponse, WireServer
+    from promptport.testing.wires import Wire, WireEvent, WireProtocol
+
+__all__ = [
+    "CUT",
+    "MUTATORS",
+    "SCENARIOS",
+    "Answer",
+    "Arguments",
+    "Cut",
+    "Expected",
+    "Fail",
+    "Finish",
+    "Malformed",
+    "Meaning",
+    "Mutator",
+    "Pause",
+    "ProviderContract",
+    "RecordedRequest",
+    "Say",
+    "Scenario",
+    "ScriptedAnswer",
+    "ScriptedClient",
+    "ScriptedExecutor",
+    "ScriptedRequest",
+    "Seal",
+    "Start",
+    "Step",
+    "Think",
+    "Unknown",
+    "Wire",
+    "WireEvent",
+    "WireProtocol",
+    "WireResponse",
+    "WireServer",
+    "assert_survived",
+    "assert_valid_stream",
+    "cut_body",
+    "expected",
+    "outcome",
+]
+
+_HOMES = {
+    "contract": ["ProviderContract"],
+    "cuts": ["Cut", "cut_body"],
+    "mutators": ["MUTATORS", "Meaning", "Mutator", "assert_survived"],
+    "scripted": ["CUT", "Pause", "ScriptedAnswer", "ScriptedClient", "ScriptedExecutor", "ScriptedRequest"],
+    "steps": [
+        "SCENARIOS",
+        "Arguments",
+        "Expected",
+        "Fail",
+        "Finish",
+        "Malformed",
+        "Say",
+        "Scenario",
+        "Seal",
+        "Start",
+        "Step",
+        "Think",
+        "Unknown",
+        "expected",
+        "outcome",
+    ],
+    "validity": ["assert_valid_stream"],
+    "wire_server": ["Answer", "RecordedRequest", "WireResponse", "WireServer"],
+    "wires": ["Wire", "WireEvent", "WireProtocol"],
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

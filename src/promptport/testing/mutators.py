@@ -1,0 +1,171 @@
+"""Recorded bodies made faulty, and what a decoder must make of them.
+
+Rule: a mutator declares what its fault means, so that a test needs no expectations but the frames of the body as it
+was recorded. `assert_survived` compares; a decoder's test is a loop over `MUTATORS`::
+
+    for mutator in MUTATORS:
+        mutated = mutator(wire, random.Random(seed))
+        if mutated is not None:
+            after, error = ...  # decode it
+            assert_survived(mutator, wire.protocol, mutated, before=before, after=after, error=error)
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from promptport.errors import ProviderStreamError, StreamError
+from promptport.frames import Append, End, ReasoningAppend, StreamFrame, ToolCall
+from promptport.testing import _mutators_any as general
+from promptport.testing import _mutators_calls as calls
+from promptport.testing.validity import assert_valid_stream
+from promptport.testing.wires import Wire, WireProtocol
+
+__all__ = ["MUTATORS", "Meaning", "Mutator", "assert_survived"]
+
+
+class Meaning(enum.Enum):
+    """What must become of a mutated body."""
+
+    HARMLESS = "harmless"
+    """The frames are those of the body as it was recorded."""
+
+    IDENTITY = "identity"
+    """The same texts and the same calls by name and arguments; ids, increments and the provider's words may differ."""
+
+    TRUNCATING = "truncating"
+    """The iteration raises a `StreamError`, and a call that was not sealed is no `ToolCall`."""
+
+    ERROR = "error"
+    """The iteration raises a `ProviderStreamError`, and a call that was not sealed is no `ToolCall`."""
+
+
+@dataclass(frozen=True)
+class Mutator:
+    """A fault.
+
+    Attributes:
+        name: what it is called.
+        meaning: what must become of it.
+        mutate: makes it.
+    """
+
+    name: str
+    meaning: Meaning
+    mutate: Callable[[Wire, random.Random], bytes | None]
+
+    def __call__(self, wire: Wire, chooser: random.Random) -> bytes | None:
+        """The faulty body; ``None`` where this fault does not apply. The same ``chooser`` state gives the same body.
+
+        Args:
+            wire: a whole answer, without an error in it.
+            chooser: for all that is left to chance.
+        """
+        return self.mutate(wire, chooser)
+
+
+_BY_MEANING = {
+    Meaning.HARMLESS: (
+        general.line_ends,
+        general.byte_order_mark,
+        general.no_space_after_colon,
+        general.several_data_lines,
+        general.last_event_unterminated,
+        general.comments,
+        general.id_and_retry_fields,
+        general.pings,
+        general.unknown_events,
+        general.extra_fields,
+        general.terminal_twice,
+        general.data_after_the_end,
+        calls.ids_on_every_chunk,
+        calls.ids_without_indexes,
+        calls.drop_indexes,
+        calls.zero_indexes,
+        calls.string_indexes,
+        calls.shuffle_indexes,
+        calls.repeat_names,
+        calls.blank_continuations,
+        calls.empty_last_fragment,
+        calls.empty_words,
+        calls.finish_twice,
+        calls.usage_in_every_chunk,
+        calls.empty_input_deltas,
+        calls.message_delta_twice,
+        calls.scramble_item_ids,
+        calls.drop_sequence_numbers,
+        calls.empty_final_output,
+    ),
+    Meaning.IDENTITY: (
+        calls.drop_ids,
+        calls.repeat_ids,
+        calls.whole_calls,
+        calls.stop_despite_calls,
+        calls.input_in_block_start,
+        calls.drop_item_ids,
+        calls.arguments_only_when_done,
+        calls.items_only_when_done,
+        calls.one_call_a_line,
+    ),
+    Meaning.TRUNCATING: (general.cut_terminal, general.cut_anywhere, general.cut_inside_call),
+    Meaning.ERROR: (general.error_event,),
+}
+
+MUTATORS: tuple[Mutator, ...] = tuple(
+    [Mutator(mutate.__name__, meaning, mutate) for meaning, group in _BY_MEANING.items() for mutate in group]
+)
+"""All of them."""
+
+
+def assert_survived(
+    mutator: Mutator,
+    protocol: WireProtocol,
+    mutated: bytes,
+    *,
+    before: Sequence[StreamFrame],
+    after: Sequence[StreamFrame],
+    error: Exception | None,
+) -> None:
+    """Checks what a decoder made of a mutated body.
+
+    Args:
+        mutator: the fault.
+        protocol: the body's protocol.
+        mutated: the faulty body.
+        before: the frames of the body as it was recorded.
+        after: the frames of the faulty one.
+        error: what the iteration raised, if it did.
+
+    Raises:
+        AssertionError: with what is not as the fault's meaning says.
+    """
+    name = mutator.name
+    if mutator.meaning in (Meaning.HARMLESS, Meaning.IDENTITY):
+        assert error is None, f"{name}: raised {error!r}"
+        assert_valid_stream(after)
+        if mutator.meaning is Meaning.HARMLESS:
+            differing = [pair for pair in zip(before, after, strict=False) if pair[0] != pair[1]]
+            assert list(before) == list(after), f"{name}: other frames, first {differing[:1]}"
+        else:
+            assert _essence(before) == _essence(after), f"{name}: another answer"
+        return
+    expected = ProviderStreamError if mutator.meaning is Meaning.ERROR else StreamError
+    assert isinstance(error, expected), f"{name}: raised {error!r}, not {expected.__name__}"
+    assert not any(isinstance(frame, End) for frame in after), f"{name}: End, and then an error"
+    came, whole = _calls(after), _calls(before)
+    assert came == whole[: len(came)], f"{name}: calls that the model did not make"
+    sealed = Wire.parse(protocol, mutated).sealed_calls()
+    assert len(came) <= sealed, f"{name}: {len(came)} ToolCalls, of which the provider sealed {sealed}"
+
+
+def _calls(frames: Sequence[StreamFrame]) -> list[tuple[str, object]]:
+    return [(frame.name, frame.parsed()) for frame in frames if isinstance(frame, ToolCall)]
+
+
+def _essence(frames: Sequence[StreamFrame]) -> object:
+    texts = ["".join([f.text for f in frames if isinstance(f, kind)]) for kind in (Append, ReasoningAppend)]
+    ends = [(frame.finish_reason, frame.usage) for frame in frames if isinstance(frame, End)]
+    return texts, _calls(frames), ends

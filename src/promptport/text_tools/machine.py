@@ -1,0 +1,363 @@
+"""`TextToolsParser`: text in, frames out. Pure.
+
+Rules, for every format:
+
+- However a text is cut into ``feed`` calls, the frames are equal once neighbouring increments of one kind (`Append`,
+  `ReasoningAppend`, `ToolCallDelta` of one call) are joined. Increments follow what was fed, so that text is passed on
+  as soon as it comes; everything else, and the order of it all, depends on the text alone.
+- What waits is the longest end of the text that may still become a marker, and nothing else; its length is bounded.
+  (A call in a format that is `StreamedTools.WHOLE` waits whole, once its name is known; it is no text any more.)
+- What was given is never taken back. A name is given when it has ended, a call is sealed when its closing marker came
+  or, where the format has none, by what follows it, the end of the text included.
+- Nothing is lost: every character is text, reasoning, part of a call, or the syntax around one.
+- Time is linear in the length of the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal, TypeAlias
+
+from promptport.assembly import CallAssembler
+from promptport.frames import Append, Reasoning, ReasoningAppend, StreamFrame, UnfinishedCall
+from promptport.text_tools.formats import TextFormat, format_of, grammar_of
+from promptport.text_tools.grammar import Kind, Marker, Sink, State, Step
+from promptport.text_tools.scan import JsonScanner, PythonScanner, Scanner, skipped
+from promptport.text_tools.values import object_text, python_arguments, tagged_arguments, tagged_value
+from promptport.tools import ToolDescriptor
+
+__all__ = ["ReasoningTags", "TextToolsParser"]
+
+ReasoningTags: TypeAlias = Literal["on", "off", "open"]
+"""Whether reasoning tags (``<think>`` …) are recognised; ``open``: and the text begins inside one, which the server's
+chat template opened already."""
+
+_BLANKS = re.compile(r"[ \t\r\n]*")
+_Action: TypeAlias = Callable[[re.Match[str] | None], str | None]
+
+
+class _Call:
+    """The call that is open."""
+
+    __slots__ = ("begun", "kept", "parameters", "raw", "streams", "tool")
+
+    def __init__(self, *, streams: bool) -> None:
+        self.streams = streams  # increments go out as they come
+        self.begun = False  # the name is known
+        self.tool: ToolDescriptor | None = None
+        self.raw: list[str] = []  # all of the call's text, until increments go out
+        self.kept: list[str] = []  # arguments that came before the name
+        self.parameters: dict[str, str] = {}  # tagged values, as JSON
+
+
+class TextToolsParser:
+    """Finds calls and reasoning in one answer's text; for one use.
+
+    ::
+
+        parser = TextToolsParser("hermes", tools)
+        for text in increments:
+            frames = parser.feed(text)
+        frames = parser.finish()
+        parser.sealed, parser.unfinished    # what End needs
+    """
+
+    def __init__(
+        self,
+        format: str | TextFormat,
+        tools: Sequence[ToolDescriptor] = (),
+        *,
+        taken: Collection[str] = (),
+        reasoning: ReasoningTags = "on",
+    ) -> None:
+        """Args:
+        format: a format, or the name of one.
+        tools: the tools that were offered. Formats whose calls look like other text (bare JSON, Python) know a call
+            by a tool's name; tagged values are coerced by the tool's schema.
+        taken: the ids of the calls that the conversation holds already.
+        reasoning: see `ReasoningTags`.
+
+        Raises:
+            InvalidInputError: no such format.
+        """
+        names = tuple(sorted({tool.name for tool in tools}))
+        self._states, self._name = grammar_of(format_of(format), names, reasoning)
+        self._tools = {tool.name: tool for tool in tools}
+        self._calls = CallAssembler(taken)
+        self._buffer = ""
+        self._out: list[StreamFrame] = []
+        self._reasoning: list[str] = []
+        self._call: _Call | None = None
+        self._opened = 0
+        self._scanner: Scanner | None = None
+        self._direct = True
+        self._value: list[str] = []
+        self._key = ""
+        self._read = {Kind.SEARCH: self._search, Kind.EXPECT: self._expect}
+        self._actions: dict[str, _Action] = {
+            "open": self._open,
+            "open_group": self._open_group,
+            "name": self._named,
+            "call": self._open_named,
+            "tagged": self._open_tagged,
+            "key": self._key_known,
+            "value": self._value_ended,
+            "loose": self._loose,
+            "seal": self._seal,
+            "seal_tagged": self._seal_tagged,
+            "seal_python": self._seal_python,
+            "seal_raw": self._seal_raw,
+            "next": self._next,
+            "reasoned": self._reasoned,
+            "channel": self._channel,
+        }
+
+    @property
+    def held(self) -> int:
+        """How many characters wait for what follows them."""
+        return len(self._buffer)
+
+    @property
+    def sealed(self) -> int:
+        """How many calls were sealed so far."""
+        return self._calls.sealed
+
+    @property
+    def unfinished(self) -> tuple[UnfinishedCall, ...]:
+        """The call that is open, as far as it came; after `finish`: that was cut short."""
+        call = self._call
+        if call is None:
+            return ()
+        if call.begun and call.streams:
+            return self._calls.unfinished()
+        text = "".join(call.raw)
+        return tuple([UnfinishedCall(cut.id, cut.name, text) for cut in self._calls.unfinished()])
+
+    def feed(self, text: str) -> list[StreamFrame]:
+        """The frames that this text completes."""
+        return self._run(text, final=False)
+
+    def finish(self) -> list[StreamFrame]:
+        """The text is at its end, because the model or a limit ended it: the frames that this completes.
+
+        What waited and was no call comes back as text; a call without its closing marker is in `unfinished`.
+        """
+        out = self._run("", final=True)
+        self._record(self._buffer)
+        self._buffer = ""
+        if self._call is not None and not self._call.begun:
+            self._opened += 1
+            self._calls.start(self._opened, None, "", [])  # for its id alone
+        return out
+
+    # ------------------------------------------------------------------------------------------ the machine
+
+    def _run(self, text: str, *, final: bool) -> list[StreamFrame]:
+        out = self._out = []
+        buffer = self._buffer + text if self._buffer else text
+        position = 0
+        while True:
+            state = self._states[self._name]
+            read = self._read.get(state.kind, self._scan)
+            position, name = read(state, buffer, position, final)
+            if not name:
+                break
+            self._name = name
+        self._buffer = buffer[position:]
+        return out
+
+    def _search(self, state: State, buffer: str, position: int, final: bool) -> tuple[int, str]:
+        match = (state.final if final else state.running).search(buffer, position)
+        end = match.start() if match else len(buffer)
+        if end > position:
+            self._record(buffer[position:end])
+            self._sink(state.sink, buffer[position:end])
+        if match is None:
+            return end, (self._go(state.at_end) if final else "")
+        return self._marker(state, match)
+
+    def _expect(self, state: State, buffer: str, position: int, final: bool) -> tuple[int, str]:
+        if state.spaces:
+            start, position = position, skipped(_BLANKS, buffer, position)
+            self._record(buffer[start:position])
+        if position == len(buffer):
+            return position, (self._go(state.at_end) if final else "")
+        match = state.running.match(buffer, position)
+        if match is None:
+            return position, self._go(state.otherwise)
+        if final and state.at_end and match.lastindex == len(state.markers) + 1:
+            return position, self._go(state.at_end)
+        return self._marker(state, match)
+
+    def _scan(self, state: State, buffer: str, position: int, final: bool) -> tuple[int, str]:
+        scanner = self._scanner
+        if scanner is None:
+            start, position = position, skipped(_BLANKS, buffer, position)
+            self._record(buffer[start:position])
+            if position == len(buffer):
+                return position, ""
+            scanner = self._scanner = JsonScanner() if state.kind is Kind.JSON else PythonScanner()
+            # Arguments that are no object (an object inside a JSON string, say) are looked at when they are whole.
+            self._direct = state.sink is not Sink.ARGUMENTS or buffer[position] == "{"
+        pieces: list[str] = []
+        start, position = position, scanner.feed(buffer, position, pieces)
+        self._record(buffer[start:position])
+        self._sink(state.sink if self._direct else Sink.VALUE, "".join(pieces))
+        if scanner.broken:
+            if not self._direct:
+                self._sink(Sink.ARGUMENTS, self._taken_value())
+            self._scanner = None
+            return position, self._go(state.otherwise)
+        if not scanner.done:
+            return position, ""
+        if not self._direct:
+            self._sink(Sink.ARGUMENTS, object_text(self._taken_value()))
+        self._scanner = None
+        return position, self._go(state.then)
+
+    def _marker(self, state: State, match: re.Match[str]) -> tuple[int, str]:
+        """A marker, or text that may become one, was found."""
+        index = (match.lastindex or 0) - 1
+        if index == len(state.markers):
+            return match.start(), ""
+        marker = state.markers[index]
+        named = state.capturing[index].match(match.string, match.start())
+        assert named is not None, "both expressions are made of the same parts"
+        end = named.start("here") if "here" in named.re.groupindex else named.end()
+        call = self._call
+        then = self._go(marker, named)
+        if call is self._call:
+            self._record(match.string[match.start() : end])
+        return end, then
+
+    def _go(self, step: Step | Marker | None, match: re.Match[str] | None = None) -> str:
+        """Takes the step; the state that follows, or an empty string where there is none."""
+        if step is None:
+            return ""
+        return (self._actions[step.action](match) if step.action else None) or step.state
+
+    # -------------------------------------------------------------------------------------- where text goes
+
+    def _sink(self, sink: Sink, text: str) -> None:
+        if not text:
+            return
+        if sink is Sink.TEXT:
+            self._out.append(Append(text))
+        elif sink is Sink.REASONING:
+            self._reasoning.append(text)
+            self._out.append(ReasoningAppend(text))
+        elif sink is Sink.VALUE:
+            self._value.append(text)
+        elif sink is Sink.ARGUMENTS and self._call is not None and self._call.streams:
+            if self._call.begun:
+                self._calls.append(self._opened, text, self._out)
+            else:
+                self._call.kept.append(text)
+
+    def _record(self, text: str) -> None:
+        call = self._call
+        if call is not None and text and not (call.begun and call.streams):
+            call.raw.append(text)
+
+    def _taken_value(self) -> str:
+        value = "".join(self._value)
+        self._value.clear()
+        return value
+
+    # ---------------------------------------------------------------------------------------------- actions
+
+    def _open(self, match: re.Match[str] | None) -> None:
+        self._call = _Call(streams=True)
+
+    def _open_group(self, match: re.Match[str] | None) -> str | None:
+        """Opens a call in the state that the first group with text is named after."""
+        assert match is not None
+        self._open(match)
+        return next((name for name, text in match.groupdict().items() if text), None)
+
+    def _open_named(self, match: re.Match[str] | None) -> None:
+        assert match is not None
+        self._open(match)
+        self._begin(match["name"], match.groupdict().get("id"))
+
+    def _open_tagged(self, match: re.Match[str] | None) -> None:
+        assert match is not None
+        self._call = _Call(streams=False)
+        self._begin(match["name"])
+
+    def _named(self, match: re.Match[str] | None) -> None:
+        assert match is not None
+        if self._call is not None and not self._call.begun:
+            self._begin(match["name"])
+
+    def _begin(self, name: str, id: str | None = None) -> None:
+        call = self._call
+        assert call is not None
+        call.begun = True
+        call.tool = self._tools.get(name)
+        self._opened += 1
+        self._calls.start(self._opened, id, name, self._out if call.streams else [])
+        if call.streams:
+            self._sink(Sink.ARGUMENTS, "".join(call.kept))
+
+    def _loose(self, match: re.Match[str] | None) -> None:
+        """The call is not what its format says: all of its text, up to the closing marker, is its arguments."""
+        call = self._call
+        assert call is not None
+        if not call.begun:
+            call.kept = call.raw
+            self._begin("")
+
+    def _next(self, match: re.Match[str] | None) -> None:
+        self._seal(None)
+        self._open(None)
+
+    def _seal(self, match: re.Match[str] | None) -> None:
+        self._loose(None)
+        self._sealed()
+
+    def _sealed(self) -> None:
+        self._calls.seal(self._opened, self._out)
+        self._call = None
+
+    def _key_known(self, match: re.Match[str] | None) -> None:
+        assert match is not None
+        self._key = match["key"]
+
+    def _value_ended(self, match: re.Match[str] | None) -> None:
+        call = self._call
+        assert call is not None
+        call.parameters[self._key] = tagged_value(self._taken_value(), self._key, call.tool)
+
+    def _seal_tagged(self, match: re.Match[str] | None) -> None:
+        assert self._call is not None
+        self._seal_whole(tagged_arguments(self._call.parameters))
+
+    def _seal_python(self, match: re.Match[str] | None) -> None:
+        assert self._call is not None
+        self._seal_whole(python_arguments(self._taken_value(), self._call.tool))
+
+    def _seal_raw(self, match: re.Match[str] | None) -> None:
+        assert self._call is not None
+        self._seal_whole("".join(self._call.raw))
+
+    def _seal_whole(self, arguments: str) -> None:
+        self._calls.append(self._opened, arguments if arguments.strip() else "{}", self._out)
+        self._sealed()
+
+    def _reasoned(self, match: re.Match[str] | None) -> None:
+        if self._reasoning:
+            self._out.append(Reasoning("".join(self._reasoning)))
+            self._reasoning.clear()
+
+    def _channel(self, match: re.Match[str] | None) -> str:
+        """The header of a harmony message: its recipient, or else its channel, says what follows."""
+        assert match is not None
+        groups = match.groupdict()
+        recipient = groups["to"] or groups.get("recipient")
+        if recipient:
+            self._open(None)
+            self._begin(recipient.removeprefix("functions."))
+            return "harmony.call"
+        return "harmony.analysis" if match["channel"] == "analysis" else "harmony.text"

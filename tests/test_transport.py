@@ -1,0 +1,583 @@
+"""The transport over a real loopback socket, and an HTTP library's exceptions → errors."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import os
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import anyio
+import httpx
+import httpx2
+import msgspec
+import pytest
+
+import promptport.transport as module
+from promptport.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ModelNotFoundError,
+    PromptportError,
+    ProtocolError,
+    ProviderError,
+    TransportError,
+)
+from promptport.stream import Timeouts
+from promptport.transport import HTTPTransport, ResponseStream, check_base_url, transport_error
+
+KEY = "sk-very-secret"
+
+
+class Request:
+    def __init__(self, head: str, body: bytes) -> None:
+        self.line, _, rest = head.partition("\r\n")
+        self.headers = {
+            name.lower(): value for name, _, value in (line.partition(": ") for line in rest.split("\r\n") if line)
+        }
+        self.body = body
+
+
+Answer = Callable[[Request, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Server:
+    """Answers each request with what the test writes; knows when its peer has gone."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.requests: list[Request] = []
+        self.connections = 0
+        self.gone = asyncio.Event()
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while True:
+                first = await reader.readexactly(1)
+                if first == b"\x16":  # the greeting of TLS
+                    await reader.read(4096)
+                    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                    break
+                head = (first + await reader.readuntil(b"\r\n\r\n")).decode()[:-4]
+                length = next((line for line in head.split("\r\n") if line.lower().startswith("content-length:")), ":0")
+                request = Request(head, await reader.readexactly(int(length.partition(":")[2])))
+                self.requests.append(request)
+                await self.answer(request, writer)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self.gone.set()
+            writer.close()
+
+
+@asynccontextmanager
+async def serving(answer: Answer) -> AsyncIterator[Server]:
+    server = Server(answer)
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server.port = listener.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        listener.close()
+
+
+def plain(status: str, body: bytes, *headers: str) -> Answer:
+    """A whole answer; the connection stays open."""
+
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        lines = [f"HTTP/1.1 {status}", f"content-length: {len(body)}", *headers]
+        writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+
+    return answer
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def transport(url: str, **options: Any) -> HTTPTransport:
+    options.setdefault("headers", {"authorization": f"Bearer {KEY}"})
+    options.setdefault("timeouts", Timeouts())
+    return HTTPTransport(url, provider="p", **options)
+
+
+@asynccontextmanager
+async def transporting(url: str, **options: Any) -> AsyncIterator[HTTPTransport]:
+    made = transport(url, **options)
+    try:
+        yield made
+    finally:
+        await made.aclose()
+
+
+def clients() -> list[Any]:
+    return [httpx.AsyncClient, httpx2.AsyncClient]
+
+
+# --------------------------------------------------------------------------------------------- requests
+
+
+@pytest.mark.parametrize("kind", [None, *clients()])
+async def test_a_body_goes_out_and_bytes_come_in(kind: Any) -> None:
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + chunk(b"data: 1\n\n"))
+        await writer.drain()
+        writer.write(chunk(b"data: 2\n\n") + chunk(b""))
+
+    client = kind() if kind else None
+    async with serving(answer) as server:
+        async with transporting(server.url + "/", http_client=client) as sender:
+            for _ in range(2):
+                stream = await sender.open("/chat", {"model": "m", "text": "é"}, "m")
+                assert b"".join([data async for data in stream]) == b"data: 1\n\ndata: 2\n\n"
+                await stream.aclose()
+        request = server.requests[0]
+        assert server.connections == 1  # a body that was read to the end leaves the connection to the next
+    assert request.line == "POST /v1/chat HTTP/1.1"
+    assert msgspec.json.decode(request.body) == {"model": "m", "text": "é"}
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["accept"] == "text/event-stream"
+    assert request.headers["accept-encoding"] == "identity"
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    if client is not None:
+        assert not client.is_closed
+        await client.aclose()
+
+
+async def test_whole_answers() -> None:
+    async with serving(plain("200 OK", b'{"ok":1}')) as server, transporting(server.url) as sender:
+        assert await sender.post("/chat", {"a": 1}, "m") == b'{"ok":1}'
+        assert await sender.get("/models") == b'{"ok":1}'
+        assert [request.line.split()[0] for request in server.requests] == ["POST", "GET"]
+        assert "content-type" not in server.requests[1].headers
+        assert server.connections == 1
+
+
+async def test_closing_a_stream_cuts_its_connection() -> None:
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + chunk(b"data: 1\n\n"))
+
+    async with serving(answer) as server, transporting(server.url) as sender:
+        stream = await sender.open("/chat", {}, "m")
+        assert await anext(aiter(stream)) == b"data: 1\n\n"
+        assert not server.gone.is_set()
+        await stream.aclose()
+        await asyncio.wait_for(server.gone.wait(), 5)
+        await stream.aclose()
+
+
+async def test_closing_a_stream_that_was_not_read() -> None:
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED)
+
+    async with serving(answer) as server, transporting(server.url) as sender:
+        await (await sender.open("/chat", {}, "m")).aclose()
+        await asyncio.wait_for(server.gone.wait(), 5)
+
+
+async def test_the_librarys_own_iterator_is_handed_out() -> None:
+    async with (
+        serving(plain("200 OK", b"x")) as server,
+        httpx.AsyncClient() as client,
+        client.stream("GET", server.url) as response,
+    ):
+        assert type(aiter(ResponseStream(response))) is type(response.aiter_raw())
+
+
+async def test_compressed_bodies_are_decompressed() -> None:
+    body = gzip.compress(b"data: 1\n\n")
+    async with serving(plain("200 OK", body, "content-encoding: gzip")) as server, transporting(server.url) as sender:
+        stream = await sender.open("/chat", {}, "m")
+        assert b"".join([data async for data in stream]) == b"data: 1\n\n"
+        await stream.aclose()
+        assert await sender.post("/chat", {}, "m") == b"data: 1\n\n"
+
+
+async def test_broken_compression() -> None:
+    async with serving(plain("200 OK", b"no", "content-encoding: gzip")) as server, transporting(server.url) as sender:
+        stream = await sender.open("/chat", {}, "m")
+        with pytest.raises(httpx.DecodingError) as raised:
+            _ = [data async for data in stream]
+        await stream.aclose()
+        assert isinstance(sender.failure(raised.value, "m"), ProtocolError)
+        with pytest.raises(ProtocolError, match="compression"):
+            await sender.post("/chat", {}, "m")
+
+
+async def test_redirects_are_followed() -> None:
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        moved = plain("307 Moved", b"", "location: /v2/chat")
+        await (moved if "/v1/" in request.line else plain("200 OK", b"{}"))(request, writer)
+
+    async with serving(answer) as server, transporting(server.url) as sender:
+        assert await sender.post("/chat", {"a": 1}, "m") == b"{}"
+        assert server.requests[1].line == "POST /v2/chat HTTP/1.1"
+        assert server.requests[1].body == b'{"a":1}'
+
+
+async def test_redirects_without_end() -> None:
+    async with serving(plain("307 Moved", b"", "location: /v1/chat")) as server, transporting(server.url) as sender:
+        with pytest.raises(TransportError, match="redirects"):
+            await sender.post("/chat", {}, "m")
+
+
+# ------------------------------------------------------------------------------------------------ errors
+
+
+async def test_an_error_status() -> None:
+    body = b'{"error":{"message":"no model m for %b"}}' % KEY.encode()
+    answer = plain("404 Not Found", body, "x-request-id: r1")
+    async with serving(answer) as server, transporting(server.url) as sender:
+        for call in (sender.open("/chat", {}, "m"), sender.post("/chat", {}, "m")):
+            with pytest.raises(ModelNotFoundError, match=r"^p/m: HTTP 404: no model m for \[redacted\]; ") as raised:
+                await call
+            assert raised.value.request_id == "r1"
+        with pytest.raises(ModelNotFoundError):
+            await sender.get("/models")
+        assert server.connections == 1
+
+
+async def test_a_key_in_another_header_is_redacted_too() -> None:
+    answer = plain("401 Unauthorized", f"bad key {KEY}".encode())
+    async with serving(answer) as server, transporting(server.url, headers={"X-Api-Key": KEY}) as sender:
+        with pytest.raises(AuthenticationError) as raised:
+            await sender.post("/chat", {}, "m")
+        assert KEY not in str(raised.value)
+
+
+async def test_an_error_body_without_end_is_cut() -> None:
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 500 Oops\r\ntransfer-encoding: chunked\r\n\r\n")
+        while True:
+            writer.write(chunk(b"x" * 65536))
+            await writer.drain()
+
+    async with serving(answer) as server, transporting(server.url) as sender:
+        with pytest.raises(ProviderError, match="HTTP 500"):
+            await sender.open("/chat", {}, "m")
+        await asyncio.wait_for(server.gone.wait(), 5)
+
+
+@pytest.mark.parametrize(
+    "rest", [b"content-length: 50\r\n\r\n{", b"content-encoding: gzip\r\ncontent-length: 2\r\n\r\nno"]
+)
+async def test_an_error_body_that_cannot_be_read_is_still_the_status(rest: bytes) -> None:
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 401 Unauthorized\r\n" + rest)
+        await writer.drain()
+        writer.close()
+
+    async with serving(answer) as server, transporting(server.url) as sender:
+        with pytest.raises(AuthenticationError):
+            await sender.open("/chat", {}, "m")
+
+
+async def test_a_slow_error_body_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 50\r\n\r\nbad key")
+
+    monkeypatch.setattr(module, "_ERROR_BODY_SECONDS", 0.05)
+    async with serving(answer) as server, transporting(server.url) as sender:
+        with pytest.raises(AuthenticationError, match="bad key"):
+            await sender.open("/chat", {}, "m")
+
+
+async def test_nobody_listens() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        async with transporting(f"http://user:{KEY}@127.0.0.1:{port}/v1") as sender:
+            with pytest.raises(TransportError) as raised:
+                await sender.open("/chat", {}, "m")
+    assert str(raised.value) == f"p: cannot connect to 127.0.0.1:{port}: is the server running?"
+    assert isinstance(raised.value.__cause__, httpx.ConnectError)
+    assert (raised.value.provider, raised.value.model, raised.value.status) == ("p", "m", None)
+
+
+async def test_the_server_hangs_up() -> None:
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with serving(answer) as server, transporting(server.url) as sender:
+        for call in (sender.open("/chat", {}, "m"), sender.post("/chat", {}, "m"), sender.get("/models")):
+            with pytest.raises(TransportError, match=rf"^p: the connection to 127.0.0.1:{server.port} broke$"):
+                await call
+
+
+async def test_the_server_hangs_up_in_the_body() -> None:
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{")
+        await writer.drain()
+        writer.close()
+
+    async with serving(answer) as server, transporting(server.url) as sender:
+        with pytest.raises(TransportError, match="broke"):
+            await sender.post("/chat", {}, "m")
+
+
+async def test_get_does_not_wait_for_ever() -> None:
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        return
+
+    timeouts = Timeouts(first_frame=0.05)
+    async with serving(answer) as server, transporting(server.url, timeouts=timeouts) as sender:
+        with pytest.raises(TransportError, match="did not answer in time"):
+            await sender.get("/models")
+
+
+async def test_no_other_clock_runs_in_the_http_client() -> None:
+    held = asyncio.Event()
+
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        await held.wait()
+        await plain("200 OK", b"{}")(request, writer)
+
+    async with (
+        httpx.AsyncClient(timeout=0.05) as client,
+        serving(answer) as server,
+        transporting(server.url, http_client=client) as sender,
+    ):
+        waiting = asyncio.create_task(sender.post("/chat", {}, "m"))
+        done, _ = await asyncio.wait([waiting], timeout=0.3)
+        assert not done
+        held.set()
+        assert await waiting == b"{}"
+
+
+@pytest.mark.parametrize("kind", clients())
+async def test_tls_where_there_is_none(kind: Any) -> None:
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        raise AssertionError("no request can arrive")
+
+    async with kind() as client, serving(answer) as server:
+        sender = transport(server.url.replace("http", "https"), http_client=client)
+        text = rf"^p: no secure connection to 127.0.0.1:{server.port}: does it speak https"
+        with pytest.raises(TransportError, match=text):
+            await sender.post("/chat", {}, "m")
+
+
+@pytest.mark.parametrize("kind", clients())
+async def test_a_host_that_does_not_exist(kind: Any) -> None:
+    async with kind(trust_env=False) as client, transporting("http://nobody.invalid/v1", http_client=client) as sender:
+        with pytest.raises(TransportError, match=r"^p: there is no host nobody\.invalid: check"):
+            await sender.post("/chat", {}, "m")
+
+
+async def test_no_proxy_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    async with serving(plain("200 OK", b"{}")) as server:
+        async with transporting(server.url) as sender:
+            assert await sender.post("/chat", {}, "m") == b"{}"
+        async with transporting(server.url.replace("127.0.0.1", "localhost")) as sender:
+            assert await sender.post("/chat", {}, "m") == b"{}"
+    async with transporting("http://example.invalid") as sender:
+        with pytest.raises(TransportError, match=r"cannot connect to example\.invalid"):
+            await sender.post("/chat", {}, "m")
+
+
+# ----------------------------------------------------------------------------------------- configuration
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "api.example.com/v1",
+        "ftp://example.com",
+        "http://",
+        "https:///v1",
+        "http://exam ple.com",
+        "http://example.com\n",
+        "http://example.com:port",
+        "http://[::1",
+        "http://example.com/v1?a=b",
+        "http://example.com/v1#a",
+        None,
+    ],
+)
+def test_unusable_base_urls(url: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^p: the base_url "):
+        transport(url)
+
+
+def test_usable_base_urls() -> None:
+    assert check_base_url("https://api.example.com/v1/", provider="p") == "https://api.example.com/v1"
+    assert check_base_url("http://[::1]:8080", provider="p") == "http://[::1]:8080"
+
+
+async def test_unusable_http_clients() -> None:
+    with httpx.Client() as sync:
+        for client in (sync, object(), "client"):
+            with pytest.raises(ConfigurationError, match=r"httpx\.AsyncClient"):
+                transport("http://127.0.0.1:9", http_client=client)
+    client = httpx.AsyncClient()
+    await client.aclose()
+    with pytest.raises(ConfigurationError, match="closed"):
+        await transport("http://127.0.0.1:9", http_client=client).post("/", {}, "m")
+
+
+async def test_closing_twice_and_unused() -> None:
+    unused = transport("http://127.0.0.1:9")
+    await unused.aclose()
+    await unused.aclose()
+
+
+def test_import_brings_no_http_library() -> None:
+    code = (
+        "import sys, promptport.transport;"
+        "print([name for name in sys.modules if name.split('.')[0] in ('httpx', 'httpx2', 'aiohttp', 'anyio', 'h11')])"
+    )
+    # The environment's own path: the test may run from a source tree.
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env={"PYTHONPATH": path})
+    assert out.stdout.strip() == b"[]"
+
+
+# -------------------------------------------------------------------------------------------- exceptions
+
+
+def exceptions(library: Any) -> list[type[Exception]]:
+    found = [value for value in vars(library).values() if isinstance(value, type) and issubclass(value, Exception)]
+    return [kind for kind in found if not issubclass(kind, Warning)]
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2, aiohttp, aiohttp.client_exceptions])
+def test_every_exception_of_an_http_library_is_mapped(library: Any) -> None:
+    """Fails when a release brings an exception that nobody has thought about."""
+    mapped = module._LIBRARIES[library.__name__.partition(".")[0]]
+    found = [
+        kind for kind in exceptions(library) if kind.__module__.partition(".")[0] == library.__name__.partition(".")[0]
+    ]
+    assert len(found) > 20
+    assert [kind.__name__ for kind in found if kind.__name__ not in mapped] == []
+    for kind in found:
+        assert isinstance(transported(kind.__new__(kind)), PromptportError)
+
+
+def transported(error: Exception, base_url: str = f"https://user:{KEY}@example.com:8443/v1?key={KEY}") -> Any:
+    return transport_error(error, provider="p", model="m", base_url=base_url)
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_what_httpx_says_becomes_ours(library: Any) -> None:
+    def text(name: str) -> str:
+        error = transported(getattr(library, name)(f"Illegal header value {KEY}"))
+        assert isinstance(error, TransportError)
+        assert KEY not in str(error)
+        assert KEY not in repr(error)
+        return str(error)
+
+    assert text("ConnectError") == "p: cannot connect to example.com:8443: is the server running?"
+    assert "took too long" in text("ConnectTimeout")
+    assert "did not answer in time" in text("ReadTimeout")
+    assert "became free" in text("PoolTimeout")
+    assert "broke" in text("ReadError")
+    assert "broke" in text("RemoteProtocolError")
+    assert "proxy" in text("ProxyError")
+    assert "LocalProtocolError" in text("LocalProtocolError")
+    assert type(transported(library.DecodingError("x"))) is ProtocolError
+    for name in ("InvalidURL", "UnsupportedProtocol"):
+        error = transported(getattr(library, name)(f"https://{KEY}"))
+        assert type(error) is ConfigurationError
+        assert KEY not in str(error)
+
+
+def caused(error: Exception, *causes: BaseException) -> Exception:
+    current: BaseException = error
+    for cause in causes:
+        current.__cause__ = cause
+        current = cause
+    return error
+
+
+def test_the_cause_says_more() -> None:
+    gai = socket.gaierror(-2, "Name or service not known")
+    untrusted = ssl.SSLCertVerificationError(1, "x")
+    untrusted.verify_message = "self-signed certificate"
+    assert "no host example.com" in str(transported(caused(httpx.ConnectError("x"), OSError("y"), gai)))
+    message = str(transported(caused(httpx2.ConnectError("x"), untrusted)))
+    assert message.endswith("its certificate is not trusted (self-signed certificate)")
+    assert "no host" in str(transported(caused(httpx.ConnectError("x"), OSError(), ExceptionGroup("all", [gai]))))
+    disconnected = caused(httpx2.ConnectTimeout("x"), aiohttp.ServerDisconnectedError())
+    assert "broke" in str(transported(disconnected))
+    encoding = aiohttp.http_exceptions.ContentEncodingError("gzip")
+    assert isinstance(
+        transported(caused(httpx2.ReadError("x"), aiohttp.ClientPayloadError("y"), encoding)), ProtocolError
+    )
+    assert "broke" in str(transported(caused(httpx.ReadError("x"), ssl.SSLError(1, "eof"))))
+
+
+def test_a_circle_of_causes_ends() -> None:
+    first, second = httpx.ConnectError("x"), OSError("y")
+    first.__cause__, second.__cause__ = second, first
+    assert isinstance(transported(first), TransportError)
+
+
+def test_sockets_tls_and_anyio() -> None:
+    assert "is the server running" in str(transported(ConnectionRefusedError(111, "refused")))
+    assert "is the server running" in str(transported(OSError(113, "No route to host")))
+    assert "broke" in str(transported(ConnectionResetError(104, "reset")))
+    assert "broke" in str(transported(BrokenPipeError(32, "pipe")))
+    assert "in time" in str(transported(TimeoutError()))
+    assert "no host" in str(transported(socket.gaierror(-2, "x")))
+    assert "no secure connection" in str(transported(ssl.SSLError(1, "x")))
+    assert "broke" in str(transported(anyio.EndOfStream()))
+    assert "closed" in str(transported(anyio.ClosedResourceError()))
+
+
+def test_what_is_not_theirs_stays() -> None:
+    class Derived(httpx.ReadError):
+        pass
+
+    assert isinstance(transported(Derived("x")), TransportError)
+    for error in (
+        ValueError("x"),
+        RuntimeError("x"),
+        FileNotFoundError(2, "x", "cert.pem"),
+        AuthenticationError("x", provider="p"),
+    ):
+        assert transported(error) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://localhost:11434", "localhost:11434"),
+        ("https://[::1]:80/x", "[::1]:80"),
+        ("https://example.com/v1", "example.com"),
+        ("nonsense", "the server"),
+        ("http://a:b:c", "the server"),
+    ],
+)
+def test_only_host_and_port_are_shown(url: str, host: str) -> None:
+    assert str(transported(httpx.ReadError("x"), url)) == f"p: the connection to {host} broke"
+
+
+async def test_the_librarys_error_where_it_is_none_of_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def send(*_: object, **__: object) -> None:
+        raise ValueError("odd")
+
+    async with httpx.AsyncClient() as client:
+        monkeypatch.setattr(client, "send", send)
+        with pytest.raises(ValueError, match="odd"):
+            await transport("http://127.0.0.1:9", http_client=client).post("/", {}, "m")
