@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.sources import SOON, iterated, never, turns, until_error
 
 from promptport.client import BaseClient, ByteStream
 from promptport.decoder import StreamDecoder
@@ -42,7 +43,6 @@ from promptport.protocols.chat_request import chat_body
 from promptport.stream import Timeouts
 from promptport.testing.cuts import cut_body
 from promptport.tools import ToolDescriptor
-from tests.sources import SOON, iterated, never, turns, until_error
 
 MODEL = LLModel("scripted", "model-1")
 PROMPT = Prompt.of("Hello")
@@ -108,6 +108,7 @@ class Client(BaseClient):
         self.sent: list[dict[str, Any]] = []
         self.bodies: list[Body] = []
         self.waiting = asyncio.Event()
+        self.opened = asyncio.Event()
         self.closed = 0
 
     @property
@@ -128,6 +129,7 @@ class Client(BaseClient):
         self.sent.append(body)
         await self._happens(self.opening)
         self.bodies.append(Body(self.steps, close_fails=self.close_fails))
+        self.opened.set()
         return self.bodies[-1]
 
     async def _post(self, body: dict[str, Any], model: LLModel) -> bytes:
@@ -417,8 +419,7 @@ async def test_rule_8_closing_while_a_read_waits(how: str, where: str) -> None:
     if where == "opening":
         await client.waiting.wait()
     else:
-        while not client.bodies:
-            await asyncio.sleep(0)
+        await client.opened.wait()
         await client.body.waiting.wait()
     if how == "cancel":
         reader.cancel()

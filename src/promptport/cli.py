@@ -78,7 +78,7 @@ def _one_line_errors() -> Iterator[None]:
         _fail("interrupted", 130)
     except BrokenPipeError:
         # Whoever read the answer has left; what Python still holds for it must not fail at exit.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         raise SystemExit(1) from None
 
 
@@ -123,7 +123,7 @@ def run(
         asyncio.run(_run(client, asked, chosen, offered, show))
 
 
-def _tool_choice(text: str, tools: Sequence[Tool]) -> ToolChoice | NamedTool:
+def _tool_choice(text: str, tools: Sequence[Tool[Any]]) -> ToolChoice | NamedTool:
     if text in [each.name for each in tools]:
         return NamedTool(text)
     try:
@@ -134,14 +134,17 @@ def _tool_choice(text: str, tools: Sequence[Tool]) -> ToolChoice | NamedTool:
 
 
 async def _run(
-    client: LLMClient, prompt: Prompt, model: LLModel, tools: Sequence[Tool], show: Callable[[DispatchFrame], None]
+    client: LLMClient, prompt: Prompt, model: LLModel, tools: Sequence[Tool[Any]], show: Callable[[DispatchFrame], None]
 ) -> None:
     async with SingleClientExecutor(client, when_tools_cannot_stream="text") as executor:
         waiting = _console.status(f"waiting for {model} …") if _console.is_terminal else None
         if waiting is not None:
             waiting.start()
         try:
-            async with ToolDispatcher(executor, tools).stream(prompt, model) as stream:
+            async with (
+                ToolDispatcher(executor, tools, approve=_approve) as dispatcher,
+                dispatcher.stream(prompt, model) as stream,
+            ):
                 async for frame in stream:
                     if waiting is not None:
                         waiting.stop()
@@ -149,6 +152,14 @@ async def _run(
         finally:
             if waiting is not None:
                 waiting.stop()
+
+
+async def _approve(call: ToolCall) -> bool | str:
+    """Asks the person at the terminal; without one, nothing that needs approval runs."""
+    if not (sys.stdin.isatty() and _console.is_terminal):
+        return "it needs approval, and nobody is there to give it"
+    question = f"Run {call.name}({call.arguments})?"
+    return await asyncio.to_thread(typer.confirm, question, err=True)
 
 
 def _print_json(frame: DispatchFrame) -> None:
@@ -229,7 +240,7 @@ def _usage(usage: Usage) -> str:
     return f": {', '.join(counts)}" if counts else ""
 
 
-def _load_tool(name: str) -> Tool:
+def _load_tool(name: str) -> Tool[Any]:
     """The tool that ``module:function`` or ``path.py:function`` names; a plain function is made one.
 
     Raises:

@@ -7,6 +7,7 @@ library gets out; the response is closed whenever its stream is.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -336,9 +337,11 @@ class BaseClient(ABC):
         if self._closed:
             return
         self._closed = True
-        for stream in list(self._streams):
-            await stream.aclose()
-        await self._aclose()
+        try:
+            for stream in list(self._streams):
+                await stream.aclose()
+        finally:
+            await self._aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -353,8 +356,12 @@ class BaseClient(ABC):
             raise InvalidInputError(f"the {self.provider} client is closed")
         check_request(prompt, model, tools, self.capabilities(model), streaming=streaming)
 
-    def _translated(self, error: Exception, model: LLModel) -> Exception:
-        return self._failure(error, model) or error
+    def _translated(self, error: Exception, model: LLModel) -> PromptportError:
+        """Our error for theirs; raises ``error`` as it is where it is none of theirs."""
+        failure = self._failure(error, model)
+        if failure is None:
+            raise error
+        return failure
 
     async def _read(self, body: dict[str, Any], model: LLModel, decoder: StreamDecoder[Any]) -> FrameBatches:
         """One request: opens it, and decodes each read until the answer's end."""
@@ -385,13 +392,14 @@ class BaseClient(ABC):
             if decoder.error is not None:
                 raise decoder.error
         finally:
-            await response.aclose()
+            with contextlib.suppress(Exception):  # what became of the answer is known already
+                await response.aclose()
 
-    def _broken(self, error: Exception, model: LLModel) -> Exception:
-        failure = self._failure(error, model)
+    def _broken(self, error: Exception, model: LLModel) -> PromptportError:
+        failure = self._translated(error, model)
         if isinstance(failure, TransportError):
             return IncompleteStreamError("the connection broke before the provider's terminal")
-        return failure or error
+        return failure
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:

@@ -67,8 +67,9 @@ class StreamDecoder(ABC, Generic[_Event]):
         out: list[StreamFrame] = []
         if self.error is None and not self.ended:
             try:
+                events = self._wire.close()
                 try:
-                    self._events(self._wire.close(), out)
+                    self._events(events, out)
                 except ProtocolError:
                     # What is wrong with the last event is that its end is missing.
                     raise IncompleteStreamError("the bytes ended inside an event") from None
@@ -82,11 +83,14 @@ class StreamDecoder(ABC, Generic[_Event]):
         return out
 
     def _events(self, events: Iterable[_Event], out: list[StreamFrame]) -> None:
-        for event in events:
-            self._seen = True
-            self._event(event, out)
-            if self.ended:
-                break
+        try:
+            for event in events:
+                self._seen = True
+                self._event(event, out)
+                if self.ended:
+                    break
+        except (UnicodeDecodeError, RecursionError) as error:  # what msgspec raises besides its own errors
+            raise ProtocolError(f"an event is not JSON that can be read: {error}") from None
 
     @abstractmethod
     def _event(self, event: _Event, out: list[StreamFrame]) -> None:

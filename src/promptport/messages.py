@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, cast
 
 import msgspec
 from msgspec.structs import force_setattr, replace
@@ -55,14 +55,13 @@ class _Quiet(msgspec.Struct, frozen=True):
     """Prompts stand in no log line: the ``repr`` of what goes in tells sizes, not contents."""
 
     def __repr__(self) -> str:
-        fields = ", ".join(
-            [
-                f"{name}={_size(value)}"
-                for name in self.__struct_fields__
-                if (value := getattr(self, name)) not in (None, False, "", (), {})
-            ]
-        )
-        return f"{type(self).__name__}({fields})"
+        defaults = dict(zip(reversed(self.__struct_fields__), reversed(self.__struct_defaults__), strict=False))
+        shown = [
+            f"{name}={_size(value)}"
+            for name in self.__struct_fields__
+            if (value := getattr(self, name)) != defaults.get(name) and value not in ("", (), {})
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def _size(value: object) -> str:
@@ -70,7 +69,12 @@ def _size(value: object) -> str:
         return f"<{len(value)} characters>"
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
-    return f"<{len(value)} keys>" if isinstance(value, dict) else repr(value)
+    if isinstance(value, dict):
+        return f"<{len(value)} keys>"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_size, value))})"
+    quiet = isinstance(value, _Quiet) or not isinstance(value, msgspec.Struct)
+    return repr(value) if quiet else f"{type(value).__name__}(…)"
 
 
 # ------------------------------------------------------------------------------------------------- parts
@@ -166,8 +170,10 @@ class UserMessage(_Quiet, frozen=True, tag_field="role", tag="user"):
     parts: tuple[UserPart, ...]
 
     def __post_init__(self) -> None:
+        _parts_to_tuple(self)
         if not self.parts:
             raise InvalidInputError("a user message needs at least one part")
+        _check_user_parts(self.parts, "a user message holds text, image, document and audio parts")
 
     @classmethod
     def of(cls, *parts: UserPart | str) -> UserMessage:
@@ -200,6 +206,9 @@ class AssistantMessage(msgspec.Struct, frozen=True, tag_field="role", tag="assis
     model: str | None = None
     response_id: str | None = None
     unfinished: tuple[UnfinishedCall, ...] = ()
+
+    def __post_init__(self) -> None:
+        _parts_to_tuple(self)
 
     @classmethod
     def of(cls, *parts: AssistantPart | str) -> AssistantMessage:
@@ -237,7 +246,8 @@ class AssistantMessage(msgspec.Struct, frozen=True, tag_field="role", tag="assis
         frames: list[StreamFrame] = []
         for part in self.parts:
             if isinstance(part, TextPart):
-                frames.append(Append(part.text))
+                if part.text:
+                    frames.append(Append(part.text))
                 continue
             if isinstance(part, ToolCall | InvalidToolCall):
                 frames.append(ToolCallDelta(part.id, part.name, part.arguments))
@@ -263,6 +273,15 @@ class ToolResultMessage(_Quiet, frozen=True, tag_field="role", tag="tool_result"
     output: str | tuple[UserPart, ...] = ""
     error: str | None = None
 
+    def __post_init__(self) -> None:
+        output = self.output
+        if isinstance(output, str):
+            return
+        if not isinstance(output, tuple):
+            output = tuple(output) if isinstance(output, Iterable) and not isinstance(output, Mapping) else (output,)
+            force_setattr(self, "output", output)
+        _check_user_parts(output, "a tool's output is text or parts; give other values as text, such as json.dumps(…)")
+
     @property
     def text(self) -> str:
         """What the model reads: the error if there is one, else the text of the output."""
@@ -271,6 +290,21 @@ class ToolResultMessage(_Quiet, frozen=True, tag_field="role", tag="tool_result"
         if isinstance(self.output, str):
             return self.output
         return "".join([part.text for part in self.output if isinstance(part, TextPart)])
+
+
+def _parts_to_tuple(message: UserMessage | AssistantMessage) -> None:
+    parts: object = message.parts
+    if type(parts) is not tuple:
+        if not isinstance(parts, Iterable) or isinstance(parts, str | Mapping):
+            name = type(message).__name__
+            raise InvalidInputError(f"{name} takes a tuple of parts; {name}.of(…) takes text and parts as they are")
+        force_setattr(message, "parts", tuple(parts))
+
+
+def _check_user_parts(parts: tuple[object, ...], rule: str) -> None:
+    for part in parts:
+        if not isinstance(part, TextPart | ImagePart | DocumentPart | AudioPart):
+            raise InvalidInputError(f"{rule}, not {type(part).__name__}")
 
 
 Message: TypeAlias = SystemMessage | UserMessage | AssistantMessage | ToolResultMessage
@@ -334,18 +368,49 @@ class LLMParams(_Quiet, frozen=True, omit_defaults=True):
     extra: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        if isinstance(self.stop, str):
-            force_setattr(self, "stop", (self.stop,))
-        elif type(self.stop) is not tuple:
-            force_setattr(self, "stop", tuple(self.stop))
+        self._take_words()
+        _check_number("temperature", self.temperature, int | float)
+        _check_number("max_tokens", self.max_tokens, int)
+        _check_number("seed", self.seed, int)
+        _check_number("reasoning_budget", self.reasoning_budget, int)
         if self.temperature is not None and not (self.temperature >= 0 and math.isfinite(self.temperature)):
             raise InvalidInputError(f"temperature must be a number from 0 up, not {self.temperature}")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise InvalidInputError(f"max_tokens must be at least 1, not {self.max_tokens}; leave it out for no limit")
         if self.reasoning_budget is not None and self.reasoning_budget < 0:
             raise InvalidInputError(f"reasoning_budget must be 0 or more tokens, not {self.reasoning_budget}")
-        if any(not text for text in self.stop):
-            raise InvalidInputError("a stop text must not be empty")
+        if not isinstance(self.response_schema, dict | None):
+            raise InvalidInputError("response_schema takes a JSON schema as a dict")
+        if not isinstance(self.extra, dict):
+            raise InvalidInputError("extra takes a dict of the provider's own options")
+
+    def _take_words(self) -> None:
+        """One stop text for several, a list of them for a tuple, and a choice by its word, as everybody writes them."""
+        stop: object = self.stop
+        if type(stop) is not tuple:
+            stop = tuple(stop) if isinstance(stop, Iterable) and not isinstance(stop, str) else (stop,)
+            force_setattr(self, "stop", stop)
+        if not all(isinstance(text, str) and text for text in self.stop):
+            raise InvalidInputError("stop takes texts, which must not be empty")
+        if not isinstance(self.tool_choice, ToolChoice | NamedTool | None):
+            force_setattr(
+                self, "tool_choice", _word(ToolChoice, self.tool_choice, "tool_choice", " or NamedTool(name)")
+            )
+        if not isinstance(self.reasoning_effort, ReasoningEffort | None):
+            force_setattr(self, "reasoning_effort", _word(ReasoningEffort, self.reasoning_effort, "reasoning_effort"))
+
+
+def _check_number(name: str, value: object, kind: Any) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise InvalidInputError(f"{name} must be a {'whole ' if kind is int else ''}number, not {type(value).__name__}")
+
+
+def _word(kind: type[enum.Enum], value: object, name: str, more: str = "") -> enum.Enum:
+    try:
+        return kind(value)
+    except ValueError:
+        words = ", ".join([repr(member.value) for member in kind])
+        raise InvalidInputError(f"{name} takes {words}{more}") from None
 
 
 # ------------------------------------------------------------------------------------------------- prompt
@@ -396,11 +461,11 @@ class Prompt(_Quiet, frozen=True, omit_defaults=True):
         Raises:
             InvalidInputError: the arguments are not one JSON object.
         """
-        text = arguments if isinstance(arguments, str) else msgspec.json.encode(dict(arguments)).decode()
-        call = ToolCall(id, name, text)
         try:
+            text = arguments if isinstance(arguments, str) else msgspec.json.encode(dict(arguments)).decode()
+            call = ToolCall(id, name, text)
             call.parsed()
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise InvalidInputError(f"tool call {name!r}: {error}") from None
         last = self.messages[-1] if self.messages else None
         if isinstance(last, AssistantMessage):
@@ -417,8 +482,8 @@ class Prompt(_Quiet, frozen=True, omit_defaults=True):
             if isinstance(message, AssistantMessage):
                 for part in message.parts:
                     if isinstance(part, ToolCall | InvalidToolCall) and part.id == call_id:
-                        parts = output if isinstance(output, str) else tuple(output)
-                        return self.add(ToolResultMessage(call_id, part.name, parts, error))
+                        # The message makes a tuple of it, or refuses it.
+                        return self.add(ToolResultMessage(call_id, part.name, cast("str", output), error))
         raise InvalidInputError(f"no call before has the id {call_id!r}")
 
     def add(self, *messages: Message) -> Self:

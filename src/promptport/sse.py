@@ -2,7 +2,7 @@ r"""Frames as server-sent events for front ends, and back.
 
 Every event is ``id: N``, ``data: {json}`` and a blank line. ``type`` in the JSON is ``content`` for text
 (``{"type": "content", "content": "Hello"}``) and the frame's own name for every other (``tool_call``, ``tool_result``,
-``reasoning_append``, ``end`` …). The last event is ``{"type": "done"}``, after ``end``, or after
+``reasoning_append``, ``end`` …). The last event is ``{"type": "done"}``, after ``end``, after ``approval_needed``, or after
 ``{"type": "error", "code": …, "message": …}``: a browser that has seen it closes its ``EventSource``, which would
 connect again otherwise. Comment lines (``: beat``) keep the connection open through proxies.
 
@@ -18,7 +18,7 @@ import msgspec
 
 from promptport._pull import Pull
 from promptport.decoder import StreamDecoder
-from promptport.dispatch import DispatchFrame
+from promptport.dispatch_frames import ApprovalNeeded, DispatchFrame
 from promptport.errors import (
     AuthenticationError,
     ContextLengthError,
@@ -156,7 +156,7 @@ class EventDecoder(StreamDecoder[tuple[bytes, bytes]]):
             except msgspec.ValidationError:
                 self._skip(str(kind))
                 return
-            self._finished = self._finished or isinstance(frame, End)
+            self._finished = self._finished or isinstance(frame, End | ApprovalNeeded)
             out.append(frame)
 
     def _end_of_bytes(self, out: list[Any]) -> None:

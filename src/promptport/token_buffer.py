@@ -49,7 +49,7 @@ class TokenBuffer:
 
     def push(self, frame: _Frame, now: float) -> list[_Frame | Append]:
         """The frames that go out now that this one came at ``now``."""
-        if type(frame) is not Append:
+        if not isinstance(frame, Append):
             return [*self.flush(), frame]
         if self._first:
             self._first = False

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -320,6 +322,65 @@ async def test_a_connection_that_breaks_before_the_answer(make: Make, reset: boo
             with pytest.raises(TransportError) as raised:
                 await ask
             assert raised.value.__cause__ is not None
+
+
+async def test_chunks_that_are_malformed(make: Make) -> None:
+    read = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(TEXT), TEXT))
+        await read.wait()
+        writer.write(b"no number\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listener:
+        server = WireServer()
+        server.url = url_of(listener.sockets[0])
+        async with make(server).execute_streaming_with_tools(PROMPT, MODEL) as stream:
+            assert await anext(stream) == Append("Hel")
+            read.set()
+            async with asyncio.timeout(5):
+                with pytest.raises(IncompleteStreamError) as raised:
+                    await stream.message()
+    assert raised.value.partial is not None
+    assert raised.value.partial.text == "Hello"
+
+
+async def test_a_connection_that_breaks_in_the_pool_is_not_reported(make: Make) -> None:
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
+    begun, idle, closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(TEXT + DONE) + TEXT)
+        await begun.wait()
+        writer.write(DONE)
+        if not idle.is_set():
+            await idle.wait()
+            linger = struct.pack("ii", 1, 0)  # on, for 0 s: the kernel closes with RST
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.close()
+        closed.set()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listener:
+        server = WireServer()
+        server.url = url_of(listener.sockets[0])
+        client = make(server)
+        async with client.execute_streaming_with_tools(PROMPT, MODEL) as stream:
+            await anext(stream)
+            begun.set()
+            await stream.message()
+        idle.set()
+        await closed.wait()
+        for _ in range(10):  # turns of the event loop, for the client to see it
+            await asyncio.sleep(0)
+        async with client.execute_streaming_with_tools(PROMPT, MODEL) as another:
+            await anext(another)
+            await another.message()
+    gc.collect()
+    assert not reports
 
 
 async def test_nobody_listens(make: Make) -> None:

@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from promptport.errors import ProtocolError
 from promptport.frames import FinishReason, ToolCall, ToolCallDelta, UnfinishedCall
@@ -302,6 +304,33 @@ def test_arguments_after_the_end(wire: Any) -> None:
         wire.added(0, wire.call()), wire.done(0, wire.call(whole="{}")), wire.arguments_done(0, "{}"), wire.completed()
     )
     assert len(harmless.calls) == 1
+
+
+def test_events_out_of_order(wire: Any) -> None:
+    """A head after its arguments belongs to them; after its own end it says nothing."""
+    head, end = wire.added(0, wire.call()), wire.done(0, wire.call(whole='{"a":1}'))
+    for events in ([wire.arguments(0, '{"a":1}'), head, end], [end, head]):
+        outcome = wire.decode(*events, wire.completed(wire.call(whole='{"a":1}')))
+        assert outcome.calls == [("call_1", "transfer", '{"a":1}')]
+        assert outcome.end.unfinished == ()
+
+
+@given(dropped=st.sets(st.integers(0, 10), max_size=6))
+def test_lost_events_never_make_another_call(wire: Any, dropped: set[int]) -> None:
+    items = [wire.call(f"call_{to}", "transfer", f'{{"to":"{to}","amount":10}}') for to in "ab"]
+    events = []
+    for index, item in enumerate(items):
+        whole = item["arguments"]
+        events += [
+            wire.added(index, item | {"arguments": ""}),
+            *[wire.arguments(index, c) for c in (whole[:9], whole[9:])],
+        ]
+        events += [wire.arguments_done(index, whole), wire.done(index, item)]
+    events.append(wire.completed(*items))
+    outcome = wire.run([wire.sse(*[event for place, event in enumerate(events) if place not in dropped])])
+    sealed = [(frame.id, frame.arguments) for frame in outcome.frames if isinstance(frame, ToolCall)]
+    assert len(sealed) == len(set(sealed))
+    assert set(sealed) <= {(item["call_id"], item["arguments"]) for item in items}
 
 
 def test_events_that_come_twice(wire: Any) -> None:

@@ -1,5 +1,6 @@
 """OpenAI Responses, the way out; what an answer holds goes back as it came."""
 
+import functools
 import json
 from typing import Any
 
@@ -21,6 +22,7 @@ from promptport.messages import (
     ToolChoice,
     ToolResultMessage,
     UserMessage,
+    UserPart,
 )
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
 from promptport.tools import ToolDescriptor
@@ -33,12 +35,17 @@ CLOSED = {**CITY, "additionalProperties": False}
 WEATHER = ToolDescriptor("get_weather", "Current weather of a city.", CITY)
 
 
-def body_of(prompt: Prompt, model: LLModel = GPT4, *tools: ToolDescriptor) -> dict[str, Any]:
-    """The body, which the SDK's own types accept, and which is JSON."""
+@functools.cache
+def sdk_type() -> pydantic.TypeAdapter[Any]:
     from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
 
+    return pydantic.TypeAdapter(ResponseCreateParamsStreaming)
+
+
+def body_of(prompt: Prompt, model: LLModel = GPT4, *tools: ToolDescriptor) -> dict[str, Any]:
+    """The body, which the SDK's own types accept, and which is JSON."""
     body = responses_body(prompt, model, tools, stream=True)
-    pydantic.TypeAdapter(ResponseCreateParamsStreaming).validate_python(body)
+    sdk_type().validate_python(body)
     decoded: dict[str, Any] = json.loads(json.dumps(body))
     assert decoded == body
     return body
@@ -70,7 +77,7 @@ def test_instructions_keep_their_place() -> None:
 
 
 def test_what_a_user_sends() -> None:
-    parts = [
+    parts: list[UserPart] = [
         TextPart("Look:"),
         ImagePart(data=b"\x89PNG", media_type="image/png"),
         ImagePart(url="https://example.org/a.png", detail="low"),
@@ -222,8 +229,9 @@ def test_the_answer_goes_back_as_it_came(wire: Any) -> None:
         {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}},
     ]
     streamed = wire.decode(
+        wire.done(0, answer[0]),
         wire.text("Wait.", output_index=1),
-        *[wire.done(index, item) for index, item in enumerate(answer)],
+        *[wire.done(index, item) for index, item in enumerate(answer) if index],
         wire.completed(*answer),
     )
     prompt = Prompt.of("Weather?").add(streamed.message)
@@ -240,15 +248,18 @@ def test_the_answer_goes_back_as_it_came(wire: Any) -> None:
 def test_plain_text_of_a_model() -> None:
     assert items_of(AssistantMessage.of("Hello")) == [{"type": "message", "role": "assistant", "content": "Hello"}]
     cited = AssistantMessage.of("Hello", Citation("https://example.org"), " you")
-    texts = [{"type": "output_text", "text": text, "annotations": []} for text in ("Hello", " you")]
-    (item,) = items_of(cited)
-    assert item == {"type": "message", "role": "assistant", "status": "completed", "content": texts}
+    assert items_of(cited) == [{"type": "message", "role": "assistant", "content": "Hello you"}]
+    phased = AssistantMessage.of("Hello", ProviderItem("message", {"type": "message", "phase": "commentary"}))
+    assert items_of(phased)[0] == {"type": "message", "role": "assistant", "content": "Hello", "phase": "commentary"}
     assert items_of(AssistantMessage()) == []
 
 
 def test_a_refusal_goes_back() -> None:
-    (item,) = items_of(AssistantMessage.of(ProviderItem("refusal", {"refusal": "No."})))
-    assert item["content"] == [{"type": "refusal", "refusal": "No."}]
+    refusal = ProviderItem("refusal", {"refusal": "No."})
+    (plain,) = items_of(AssistantMessage.of(refusal))
+    assert plain["content"] == "No."
+    (item,) = items_of(AssistantMessage.of("Hm.", refusal, ProviderItem("message", {"type": "message", "id": "msg_1"})))
+    assert item["content"][1] == {"type": "refusal", "refusal": "No."}
 
 
 def test_results_with_images() -> None:

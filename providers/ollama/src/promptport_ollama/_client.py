@@ -3,7 +3,7 @@
 Rules: the bytes of an answer are ours from the HTTP library on, because the SDK ends lines where JSON does not
 (U+0085, U+2028); a library is imported when it is first used.
 
-aiohttp, because it brings a chunk to the decoder at a quarter of what httpx takes, and because its pool does not look
+aiohttp, because it brings a chunk to the decoder for a fraction of what httpx takes, and because its pool does not look
 at all connections for each request (docs/performance.md).
 """
 

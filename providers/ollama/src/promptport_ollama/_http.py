@@ -40,6 +40,8 @@ class _Body:
         protocol = response.connection.protocol if response.connection is not None else None
         self._closed = protocol.closed if protocol is not None else None
         if self._closed is not None:
+            self._closed.remove_done_callback(_look_at)  # one of them is enough for all requests of a connection
+            self._closed.add_done_callback(_look_at)
             self._closed.add_done_callback(self._lost)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -59,11 +61,16 @@ class _Body:
             self._closed.remove_done_callback(self._lost)
         self._response.close()
 
-    def _lost(self, closed: asyncio.Future[None]) -> None:
-        closed.exception()  # asyncio reports those that nobody looked at
+    def _lost(self, _: asyncio.Future[None]) -> None:
         content = self._response.content
         if not content.is_eof() and content.exception() is None:
             content.set_exception(ConnectionResetError("the connection closed inside the body"))
+
+
+def _look_at(closed: asyncio.Future[None]) -> None:
+    """Asyncio reports an exception that nobody looked at, such as of a connection that broke in the pool."""
+    if not closed.cancelled():
+        closed.exception()
 
 
 class AiohttpTransport:

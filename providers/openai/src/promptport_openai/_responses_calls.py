@@ -97,7 +97,15 @@ class ResponseCalls:
 
     def added(self, index: int | None, item: dict[str, Any], out: Frames) -> None:
         """A call begins."""
-        self._opened(index, item, out).held = _arguments(item)
+        if index is not None and (index, _call_id(item)) in self._finished:
+            return  # it came after its own end
+        call = self.by_index.get(index)
+        if call is None or call.name:
+            call = self._opened(index, item, out)
+        else:  # its arguments came before
+            call.learn(item)
+            self._announce(call, out)
+        call.held = _arguments(item)
 
     def delta(self, index: int | None, item_id: str | None, text: str, out: Frames) -> None:
         """An increment of a call's arguments."""
@@ -139,12 +147,14 @@ class ResponseCalls:
 
     def completed(self, items: list[dict[str, Any]], out: Frames) -> None:
         """The answer is complete, and lists these calls: seals what is open, gives what was not streamed."""
-        known = {call.call_id for call in self._open} | {call_id for _, call_id in self._finished}
+        finished = {call_id for _, call_id in self._finished}
+        known = {call.call_id for call in self._open} | finished
         unknown = [item for item in items if _call_id(item) not in known]
         # A server may give its calls other ids in the end; taken for new ones, they would run twice.
         new = unknown if len(items) - len(unknown) == self.seen else []
         for item in items:
-            if item in new or self.matching(None, item) is not None:
+            call = self.matching(None, item)
+            if item in new or (call and (call.call_id == _call_id(item) or _call_id(item) not in finished)):
                 self.done(None, item, out)
         for call in [call for call in self._open if call.arguments_done and call.item.get("status") != "incomplete"]:
             self._seal(call, "", out)

@@ -301,10 +301,10 @@ def _flush(content: list[dict[str, Any]], items: list[dict[str, Any]], head: dic
     """Ends a message of the model's; ``head`` is what its item held besides the content."""
     if not content:
         return
-    if head is None and len(content) == 1 and content[0]["type"] == "output_text":
-        # What is no item of this API has no id, and servers that check the types take it only in this short form.
-        items.append(_message("assistant", content[0]["text"]))
+    if head and head.get("id"):
+        items.append({"type": "message", "role": "assistant", "status": "completed", **head, "content": [*content]})
     else:
-        whole = {"type": "message", "role": "assistant", "status": "completed", **(head or {}), "content": [*content]}
-        items.append(whole)
+        # A message without an id is none of this API's; servers that check the types take it in this form only.
+        item = _message("assistant", "".join([part.get("text") or part.get("refusal") or "" for part in content]))
+        items.append({**item, "phase": head["phase"]} if head and head.get("phase") else item)
     content.clear()
