@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -173,6 +173,30 @@ async def test_a_tool_runs_while_text_flows() -> None:
     kinds = [type(frame) for frame in seen]
     started, result = kinds.index(ToolStarted), kinds.index(ToolResult)
     assert seen[started + 1 : result] == [Append("while "), Append("it "), Append("runs")]
+
+
+async def test_when_no_tool_runs_no_task_stands_between() -> None:
+    readers: list[asyncio.Task[Any] | None] = []
+    done, read_on = asyncio.Event(), asyncio.Event()
+
+    @tool
+    async def work() -> None:
+        await read_on.wait()
+
+    def answer(_: Any) -> Iterator[Any]:
+        for step in ["a", call("1", "work", "{}"), "b", done, "c", "d"]:
+            readers.append(asyncio.current_task())
+            yield step
+
+    consumer = asyncio.current_task()
+    dispatcher = ToolDispatcher(ScriptedExecutor(answer, ["end"]), [work])
+    async with dispatcher, dispatcher.stream(PROMPT, MODEL) as stream:
+        async for frame in stream:
+            if frame == Append("b"):
+                read_on.set()
+            elif type(frame) is ToolResult:
+                done.set()
+    assert [reader is consumer for reader in readers] == [True, True, False, False, False, True]
 
 
 async def test_results_come_as_they_finish_and_go_back_in_the_order_of_the_calls() -> None:
@@ -647,6 +671,45 @@ async def test_what_approve_raises_is_raised_and_ends_the_rest() -> None:
     assert executor.client.closed == 1
 
 
+async def test_after_a_failure_nothing_starts_any_more() -> None:
+    """Not what was held, and not what had been read ahead."""
+    ran: list[str] = []
+    go, read_ahead = asyncio.Event(), asyncio.Event()
+
+    @tool(needs_approval=True)
+    async def pay() -> None:
+        ran.append("pay")
+
+    @tool(start="on_finish")
+    async def late() -> None:
+        ran.append("late")
+
+    async def approve(wanted: ToolCall) -> bool:
+        await go.wait()
+        raise LookupError
+
+    def answer(_: Any) -> Iterator[Any]:
+        yield from (call("1", "pay", "{}"), call("2", "late", "{}"), "a", "b", call("3"), End(FinishReason.TOOL_CALLS))
+        read_ahead.set()
+
+    executor = ScriptedExecutor(answer)
+    frames: list[DispatchFrame] = []
+    dispatcher = ToolDispatcher(executor, [pay, late, echo], approve=approve)
+    async with dispatcher, dispatcher.stream(PROMPT, MODEL) as stream:
+        while Append("a") not in frames:
+            frames.append(await anext(stream))
+        await read_ahead.wait()
+        go.set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        with pytest.raises(LookupError):
+            await read(stream, frames)
+        assert not stream.outcomes
+    assert Append("b") in frames
+    assert not ran
+    assert not results(frames)
+
+
 async def test_a_pause_that_another_process_resumes() -> None:
     ran: list[int] = []
 
@@ -674,7 +737,7 @@ async def test_a_pause_that_another_process_resumes() -> None:
 
     async with ToolDispatcher(executor, [echo, pay]) as dispatcher:
         resumed = dispatcher.resume(paused, {"1": True, "2": False, "3": "No."})
-        assert not ran  # before it is iterated
+        assert asyncio.all_tasks() == {asyncio.current_task()}  # nothing runs before it is iterated
         frames = await collect(resumed)
     assert ran == [1]
     assert resumed.paused is None

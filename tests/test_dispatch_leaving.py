@@ -8,7 +8,7 @@ import gc
 import threading
 import warnings
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -26,8 +26,9 @@ from promptport.errors import IncompleteStreamError
 from promptport.frames import Append, End, FinishReason, ToolCall
 from promptport.messages import Prompt
 from promptport.models import LLModel
+from promptport.stream import FrameStream
 from promptport.testing.scripted import ScriptedExecutor
-from promptport.tools import Tool, tool
+from promptport.tools import Tool, ToolDescriptor, tool
 
 MODEL = LLModel("scripted", "scripted")
 PROMPT = Prompt.of("Go.")
@@ -203,6 +204,43 @@ async def test_a_stream_that_is_never_read_leaves_nothing() -> None:
     await scene.check(stream, frames)
     scene.dispatcher.stream(PROMPT, MODEL)  # dropped unread: nothing was asked, nothing warns
     gc.collect()
+
+
+async def test_a_stream_that_is_never_read_is_closed_all_the_same() -> None:
+    closed = []
+
+    class Source(FrameStream):
+        async def aclose(self) -> None:
+            closed.append(1)
+            await super().aclose()
+
+    class Executor:
+        def execute_streaming_with_tools(
+            self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        ) -> FrameStream:
+            return Source.of([])
+
+    async with ToolDispatcher(Executor()).stream(PROMPT, MODEL):
+        pass
+    assert closed
+
+
+async def test_closing_from_another_task_while_no_tool_runs() -> None:
+    waiting = asyncio.Event()
+
+    def answer(_: Any) -> Iterator[Any]:
+        yield "a"
+        waiting.set()
+        yield asyncio.Event()
+
+    executor = ScriptedExecutor(answer)
+    stream = ToolDispatcher(executor).stream(PROMPT, MODEL)
+    consumer = asyncio.create_task(stream.message())
+    await waiting.wait()
+    await stream.aclose()
+    assert executor.client.closed == 1
+    with pytest.raises(IncompleteStreamError, match="closed while it was read"):
+        await consumer
 
 
 async def test_a_dropped_stream_warns_and_ends_its_tools() -> None:

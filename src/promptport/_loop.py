@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias, cast
 import msgspec
 from msgspec.structs import replace
 
-from promptport._running import Approve, Entry, Failed, Inbox, RunningTools, ToolOutcome, Workers
+from promptport._running import Approve, Entry, Inbox, RunningTools, ToolOutcome, Workers
 from promptport.dispatch_frames import ApprovalNeeded, DispatchFrame, PausedRun, StepEnd, ToolResult
 from promptport.errors import (
     IncompleteStreamError,
@@ -128,10 +128,9 @@ class _Parked(msgspec.Struct, frozen=True):
     """The reader stopped."""
 
     exhausted: bool
-    error: Exception | None
 
 
-_Item: TypeAlias = DispatchFrame | _Parked | Failed
+_Item: TypeAlias = DispatchFrame | _Parked
 
 
 class Run:
@@ -148,6 +147,7 @@ class Run:
         self.running = RunningTools(
             self.inbox,
             workers,
+            self.fail,
             approve=settings.approve,
             timeout=settings.timeout,
             max_concurrency=settings.max_concurrency,
@@ -210,13 +210,7 @@ class Run:
         """Does what an item asks for; the frame to show."""
         kind = type(item)
         if kind is _Parked:
-            parked = cast("_Parked", item)
-            self.reader, self.exhausted = None, self.exhausted or parked.exhausted
-            if parked.error is not None:
-                self.fail(parked.error)
-            return None
-        if kind is Failed:
-            self.fail(cast("Failed", item).error)
+            self.reader, self.exhausted = None, cast("_Parked", item).exhausted
             return None
         if kind is End:
             self._take_end(cast("End", item))
@@ -271,11 +265,11 @@ class Run:
 
     def keep_reading(self) -> None:
         """While tools run, a task reads the model's frames."""
-        if self.reader is None and not self.exhausted:
+        if self.reader is None and not self.exhausted and self.failure is None:
             self.reader = asyncio.get_running_loop().create_task(self._read(), name="promptport-reader")
 
     async def _read(self) -> None:
-        exhausted, error = False, None
+        exhausted = False
         assert self.source is not None
         try:
             async for frame in self.source:
@@ -283,10 +277,10 @@ class Run:
                 if not self.running.tasks:
                     return
             exhausted = True
-        except Exception as caught:  # the generator raises it, after what came before
-            exhausted, error = True, caught
+        except Exception as error:
+            self.fail(error)
         finally:
-            self.inbox.push(_Parked(exhausted, error))
+            self.inbox.push(_Parked(exhausted))
 
     # ------------------------------------------------------------------------------------------- steps
 
@@ -350,7 +344,6 @@ class Run:
         task = self.running.spawn(work(), "promptport-on-step")
         while self.running.tasks:
             await self.inbox.wait()
-        self.inbox.items.clear()  # a failure is raised here
         return cast("StepChange | None", task.result())
 
     # --------------------------------------------------------------------------------------- the end
@@ -367,13 +360,12 @@ class Run:
         return error
 
     def fail(self, error: BaseException) -> None:
-        """The stream will raise this, when the tools have ended and what they gave was yielded."""
+        """The stream will raise this, when what had come was yielded, and the tools have ended; nothing starts now."""
         if self.failure is None:
             self.failure = error
-        self.exhausted = True
         self.held = []
         self.running.cancel()
-        if self.reader is not None:
+        if self.reader is not None and self.reader is not asyncio.current_task():
             self.reader.cancel()
 
     async def interrupt(self) -> None:

@@ -25,7 +25,7 @@ from promptport.errors import InvalidToolArgumentsError, ToolError, ToolFailedEr
 from promptport.frames import InvalidToolCall, ToolCall
 from promptport.tools import Tool
 
-__all__ = ["Approve", "Entry", "Failed", "Inbox", "RunningTools", "ToolOutcome", "Workers"]
+__all__ = ["Approve", "Entry", "Inbox", "RunningTools", "ToolOutcome", "Workers"]
 
 Approve: TypeAlias = Callable[[ToolCall], Awaitable[bool | str]]
 """Asks a person: ``True`` runs the call, ``False`` or a reason in words for the model does not."""
@@ -73,12 +73,6 @@ class Entry:
 # -------------------------------------------------------------------------------------------------- inbox
 
 _ROOM = 32
-
-
-class Failed(msgspec.Struct, frozen=True):
-    """Something of the caller's failed: not a tool, and so nothing that the model should know."""
-
-    error: BaseException
 
 
 class Inbox(Generic[_Item]):
@@ -252,6 +246,7 @@ class RunningTools:
         self,
         inbox: Inbox[Any],
         workers: Workers,
+        fail: Callable[[BaseException], None],
         *,
         approve: Approve | None,
         timeout: float | None,
@@ -262,6 +257,7 @@ class RunningTools:
         self.outcomes: list[ToolOutcome] = []
         self._inbox = inbox
         self._workers = workers
+        self._fail_stream = fail
         self._approve = approve
         self._timeout = timeout
         self._slots = asyncio.Semaphore(max_concurrency)
@@ -300,7 +296,7 @@ class RunningTools:
         self.spawn(self._run(entry), f"promptport-tool-{entry.call.name}")
 
     def spawn(self, work: Any, name: str) -> asyncio.Task[Any]:
-        """A task that the stream waits for; what it raises comes as `Failed`."""
+        """A task that the stream waits for, and whose error is the stream's."""
         task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(work, name=name)
         self.tasks.add(task)
         task.add_done_callback(self._done)
@@ -314,7 +310,7 @@ class RunningTools:
     def _done(self, task: asyncio.Task[Any]) -> None:
         self.tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._inbox.push(Failed(error))
+            self._fail_stream(error)
         self._inbox.wake()
 
     async def _run(self, entry: Entry) -> None:

@@ -185,6 +185,9 @@ class DispatchStream:
     The last frame is `End`, with the usage of all requests, or `ApprovalNeeded`. Iterating raises what the model's
     stream raises, `StepLimitError`, and what ``approve`` and ``on_step`` raise; before it does, the tools that run are
     cancelled, and their `ToolResult`s yielded. Leaving cancels them too: their outcomes are in `outcomes`.
+
+    A consumer that stops reading stops the model's stream, at most 32 frames later. Tools go on, but for one that
+    shows progress: it waits as long, and its timeout runs on.
     """
 
     __slots__ = ("__weakref__", "_generator", "_next", "_run")

@@ -32,6 +32,37 @@ if TYPE_CHECKING:
     from promptport.messages import AssistantMessage
 
 
+__all__ = [
+    "AuthenticationError",
+    "BadRequestError",
+    "ConfigurationError",
+    "ContextLengthError",
+    "FirstFrameTimeout",
+    "IdleTimeout",
+    "IncompleteStreamError",
+    "InvalidInputError",
+    "InvalidToolArgumentsError",
+    "ModelNotFoundError",
+    "OverloadedError",
+    "PermissionDeniedError",
+    "PromptportError",
+    "ProtocolError",
+    "ProviderError",
+    "ProviderStreamError",
+    "RateLimitError",
+    "ServerError",
+    "StepLimitError",
+    "StreamError",
+    "ToolError",
+    "ToolFailedError",
+    "ToolTimeoutError",
+    "TotalTimeout",
+    "TransportError",
+    "UnknownToolError",
+    "UnsupportedCapabilityError",
+]
+
+
 class PromptportError(Exception):
     """The root: ``except PromptportError`` catches all that this library raises.
 
