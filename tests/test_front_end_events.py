@@ -150,9 +150,9 @@ async def test_events_that_stop_early_are_incomplete() -> None:
 
 
 async def test_a_pause_for_approval_is_an_end() -> None:
-    pause = ApprovalNeeded((ToolCall("c1", "f", "{}"),))
+    pause: DispatchFrame = ApprovalNeeded((ToolCall("c1", "f", "{}"),))
     decoder = EventDecoder()
-    assert decoder.feed(await body(stream([pause]))) == [pause]
+    assert list[object](decoder.feed(await body(stream([pause])))) == [pause]
     assert decoder.error is None
 
 

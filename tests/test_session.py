@@ -1,7 +1,7 @@
 """LLMSession and nodes: the conversation grows by itself, and can always be sent."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 
 import pytest
 from pydantic import BaseModel
@@ -9,7 +9,15 @@ from pydantic import BaseModel
 from promptport.dispatch_frames import ToolResult
 from promptport.errors import ConfigurationError, IncompleteStreamError, InvalidInputError
 from promptport.frames import Append, Reasoning, ToolCall, ToolCallDelta
-from promptport.messages import AssistantMessage, Prompt, SystemMessage, TextPart, ToolResultMessage, UserMessage
+from promptport.messages import (
+    AssistantMessage,
+    AssistantPart,
+    Prompt,
+    SystemMessage,
+    TextPart,
+    ToolResultMessage,
+    UserMessage,
+)
 from promptport.models import LLModel, ModelCapabilities
 from promptport.nodes import node_llm_request_streaming_with_tools
 from promptport.session import CutPolicy, LLMSession
@@ -48,7 +56,7 @@ async def test_results_are_added_and_the_next_request_has_them() -> None:
     second = talk.executor.requests[1]
     assert second.prompt.messages[-1] == ToolResultMessage("c1", "get_weather", "sunny")
     assert second.tools == (TOOL,)
-    assert talk.prompt.messages[-1].text == "It is sunny."  # type: ignore[union-attr]
+    assert talk.prompt.messages[-1].text == "It is sunny."
 
 
 def test_a_result_for_no_call_is_refused() -> None:
@@ -61,7 +69,9 @@ def test_a_result_for_no_call_is_refused() -> None:
     [("text", (TextPart("It is"),)), ("keep", (Reasoning("hm"), TextPart("It is"), CALL)), ("drop", None)],
 )
 @pytest.mark.parametrize("how", ["error", "break"])
-async def test_a_cut_turn_is_appended_by_the_policy(when_cut: CutPolicy, parts: object, how: str) -> None:
+async def test_a_cut_turn_is_appended_by_the_policy(
+    when_cut: CutPolicy, parts: tuple[AssistantPart, ...] | None, how: str
+) -> None:
     talk = session([Reasoning("hm"), "It is", CALL, ToolCallDelta("c2", "get_weather", '{"ci'), CUT], when_cut=when_cut)
     with pytest.raises(IncompleteStreamError):
         async with talk.request_llm_streaming_with_tools() as stream:
@@ -69,7 +79,7 @@ async def test_a_cut_turn_is_appended_by_the_policy(when_cut: CutPolicy, parts: 
                 if how == "break" and isinstance(frame, ToolCallDelta) and frame.id == "c2":
                     raise IncompleteStreamError("the consumer's own")
     turns = talk.prompt.messages[1:]
-    assert turns == (() if parts is None else (AssistantMessage(parts, unfinished=turns[0].unfinished),))  # type: ignore[arg-type,union-attr]
+    assert turns == (() if parts is None else (AssistantMessage(parts, unfinished=turns[0].unfinished),))  # type: ignore[union-attr]
 
 
 async def test_a_cut_turn_without_text_appends_nothing() -> None:
@@ -90,7 +100,7 @@ async def test_text_streams_and_whole_requests_append_too() -> None:
     async with talk.request_llm_streaming() as texts:
         assert [text async for text in texts] == ["One"]
     assert (await talk.request_llm()).text == "Two"
-    assert [message.text for message in talk.prompt.messages[1:]] == ["One", "Two"]  # type: ignore[union-attr]
+    assert [message.text for message in talk.prompt.messages[1:]] == ["One", "Two"]
     assert isinstance(talk.executor, ScriptedExecutor)
     assert talk.executor.requests[0].tools == ()
 
@@ -162,7 +172,7 @@ async def test_a_node_transforms_the_stream_and_closes_it() -> None:
     assert await node_llm_request_streaming_with_tools("ask", transform=first_words)(talk) == "Sun"
     assert isinstance(talk.executor, ScriptedExecutor)
     assert talk.executor.client.closed == 1
-    assert talk.prompt.messages[-1].text == "Sun"  # type: ignore[union-attr]
+    assert talk.prompt.messages[-1].text == "Sun"
 
 
 async def test_a_node_with_a_definition() -> None:
@@ -177,11 +187,11 @@ async def test_a_definition_can_be_anybodys() -> None:
         def prepare(self, prompt: Prompt, capabilities: ModelCapabilities) -> Prompt:
             return prompt.system("One word a line.")
 
-        async def parse(self, text: AsyncIterator[str]) -> AsyncIterator[str]:
+        async def parse(self, text: AsyncIterable[str]) -> AsyncIterator[str]:
             async for piece in text:
                 for word in piece.split():
                     yield word
 
     talk = session(["a b", " c"])
-    assert [word async for word in talk.request_llm_streaming(Words())] == ["a", "b", "c"]  # type: ignore[arg-type]
+    assert [word async for word in talk.request_llm_streaming(Words())] == ["a", "b", "c"]
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]

@@ -1,5 +1,8 @@
 """Structured streams: JSON for a pydantic model, and Markdown."""
 
+from collections.abc import AsyncIterator
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +37,7 @@ class Recipe(BaseModel):
 TEXT = '{"name": "Tea \\"green\\"", "steps": [{"title": "Boil", "minutes": 3}, {"title": "Pour"}]}'
 
 
-async def pieces(text: str, size: int = 1):
+async def pieces(text: str, size: int = 1) -> AsyncIterator[str]:
     for start in range(0, len(text), size):
         yield text[start : start + size]
 
@@ -46,7 +49,7 @@ async def test_json_gives_partial_values_that_grow_and_then_the_model() -> None:
     assert len(partials) == len(items) - 1 > 10
     assert partials[-1].value == Recipe.model_validate_json(TEXT).model_dump(exclude_unset=True)
     names = [partial.value.get("name", "") for partial in partials]
-    assert all(later.startswith(earlier) for earlier, later in zip(names, names[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in pairwise(names))
 
 
 async def test_json_marks_what_is_still_growing() -> None:
@@ -70,7 +73,9 @@ async def test_json_takes_words_and_a_fence_around_the_object() -> None:
     assert items[-1] == Recipe.model_validate_json(TEXT)
 
 
-@pytest.mark.parametrize("text", ["", "no object", '{"name": "x"}', '{"name": "x", "steps": [', '{"name": 1, "steps": 2}'])
+@pytest.mark.parametrize(
+    "text", ["", "no object", '{"name": "x"}', '{"name": "x", "steps": [', '{"name": 1, "steps": 2}']
+)
 async def test_json_that_is_not_the_model_is_a_protocol_error_without_the_answer_in_it(text: str) -> None:
     with pytest.raises(ProtocolError, match="not a Recipe") as caught:
         [item async for item in JsonDefinition(Recipe).parse(pieces(text))]
@@ -132,7 +137,7 @@ def test_markdown_elements_come_whole() -> None:
 @given(st.lists(st.integers(0, len(MARKDOWN))))
 def test_markdown_is_the_same_for_every_chunking(cuts: list[int]) -> None:
     bounds = [0, *sorted(cuts), len(MARKDOWN)]
-    assert elements(MarkdownParser(), *[MARKDOWN[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]) == EXPECTED
+    assert elements(MarkdownParser(), *[MARKDOWN[a:b] for a, b in pairwise(bounds)]) == EXPECTED
 
 
 def test_markdown_gives_an_element_as_soon_as_its_line_ends() -> None:

@@ -90,7 +90,7 @@ def _one_line(error: PromptportError) -> str:
 
 
 @_app.command()
-def run(
+def run(  # noqa: PLR0917 - typer makes options of them
     prompt: Annotated[str, typer.Argument(help="What to ask; '-' reads it from standard input.")],
     model: Annotated[str, typer.Option("--model", "-m", help="provider/id")] = DEFAULT_MODEL,
     system: Annotated[str | None, typer.Option("--system", "-s", help="Instructions to the model.")] = None,
@@ -311,7 +311,7 @@ def _capability_table(known: dict[LLModel, ModelCapabilities]) -> Table:
     table.add_row("streamed tools", *[each.streamed_tools.value for each in known.values()])
     for capability in Capability:
         table.add_row(
-            capability.value.replace("_", " "), *["yes" if capability in each else "–" for each in known.values()]
+            capability.value.replace("_", " "), *["yes" if capability in each else "-" for each in known.values()]
         )
     for title, field in (("context, tokens", "context_length"), ("longest answer, tokens", "max_output_tokens")):
         table.add_row(title, *[str(getattr(each, field) or "?") for each in known.values()])

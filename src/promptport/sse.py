@@ -2,8 +2,8 @@ r"""Frames as server-sent events for front ends, and back.
 
 Every event is ``id: N``, ``data: {json}`` and a blank line. ``type`` in the JSON is ``content`` for text
 (``{"type": "content", "content": "Hello"}``) and the frame's own name for every other (``tool_call``, ``tool_result``,
-``reasoning_append``, ``end`` …). The last event is ``{"type": "done"}``, after ``end``, after ``approval_needed``, or after
-``{"type": "error", "code": …, "message": …}``: a browser that has seen it closes its ``EventSource``, which would
+``reasoning_append``, ``end`` …). The last event is ``{"type": "done"}``. Before it stands ``end``, ``approval_needed``,
+or ``{"type": "error", "code": …, "message": …}``. A browser that has seen it closes its ``EventSource``, which would
 connect again otherwise. Comment lines (``: beat``) keep the connection open through proxies.
 
 Rule: an error tells its class and nothing of its text, which may quote what users and providers wrote.

@@ -43,13 +43,6 @@ def test_what_is_no_address(address: str) -> None:
         server(address)
 
 
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
 def test_no_proxy_where_the_environment_has_none() -> None:
     assert environment_proxy("http://gpu:11434") is None
 

