@@ -269,7 +269,7 @@ class RunningTools:
         try:
             entry.values = tool.validate(arguments)
             needs = tool.needs_approval
-            entry.approved = entry.approved or not (needs(entry.values) if callable(needs) else needs)
+            entry.approved = not (needs(entry.values) if callable(needs) else needs)
         except InvalidToolArgumentsError as error:
             self.refuse(entry, error)
             return False

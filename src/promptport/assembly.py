@@ -55,7 +55,7 @@ class CallAssembler:
     Chat Completions, whose clones key them by whatever they like, uses `fragment` and `seal_all`.
     """
 
-    __slots__ = ("_by_id", "_by_index", "_made", "_open", "_sealed_ids", "_taken", "sealed")
+    __slots__ = ("_by_id", "_by_index", "_made", "_open", "_sealed", "_taken", "sealed")
 
     def __init__(self, taken: Collection[str] = ()) -> None:
         """``taken``: the ids of the calls that the conversation holds already."""
@@ -65,7 +65,7 @@ class CallAssembler:
         self._open: list[_Call] = []
         self._by_index: dict[Hashable, _Call] = {}
         self._by_id: dict[str, list[_Call]] = {}
-        self._sealed_ids: set[str] = set()
+        self._sealed: dict[str, tuple[str, str]] = {}  # the provider's id: name and arguments
 
     @property
     def open(self) -> int:
@@ -161,14 +161,14 @@ class CallAssembler:
         if call is None:
             if not (id or name) and not arguments and provider_data is None:
                 return  # an empty trailing entry
-            if id is not None and id in self._sealed_ids and not name:
-                if arguments:
-                    raise ProtocolError("arguments came for a tool call that was finished before")
+            if id and self._repeats(id, name, arguments):
                 return
             call = self._new(id, index)
         elif call.provider_id is None and id:
             call.provider_id = id
             self._by_id.setdefault(id, []).append(call)
+            if not call.name:  # it was not announced under the id that was made up for it
+                call.id = self._identity(id)
         if provider_data is not None:
             call.provider_data = {**(call.provider_data or {}), **provider_data}
         if not call.name:
@@ -186,7 +186,7 @@ class CallAssembler:
             call.fragments.append(arguments)
             out.append(ToolCallDelta(call.id, call.name, arguments))
 
-    def _find(  # noqa: PLR0912 - one decision, read from top to bottom
+    def _find(
         self, index: Hashable | None, id: str | None, name: str | None, arguments: str, apart: bool
     ) -> _Call | None:
         """The open call that an entry continues; ``None`` opens one."""
@@ -194,59 +194,84 @@ class CallAssembler:
         if id:
             same_id = self._by_id.get(id)
             if same_id:
-                for call in same_id:
-                    if call.index == index and (not name or not call.name or name == call.name):
-                        return call
-                call = same_id[-1]
-                # An id that two calls share: the head of the second has a name, and a place or a name of its own.
-                if name and ((index is not None and index != call.index) or (call.name and name != call.name)):
-                    return None
-                return call
+                return self._by_known_id(same_id, index, name)
             if at_index is None or at_index.provider_id is not None:
                 return None
             # The call at this index had no id yet: this is its id, or the head of another.
-            if not name:
-                return at_index
-            return at_index if name == at_index.name and not at_index.fragments else None
         if at_index is not None:
             return None if name and self._starts_another(at_index, name, arguments) else at_index
         if name:
-            only = self._open[0] if len(self._open) == 1 else None
-            if index is None and not apart and only and not self._starts_another(only, name, arguments):
-                return only
-            return None
-        if not self._open:
-            return None
-        if len(self._open) == 1:
-            return self._open[0]
-        if not arguments:
-            return self._open[-1]
-        raise ProtocolError("a fragment of a tool call has neither a known id nor a known index, and several are open")
+            return None if index is not None or apart else self._by_name(name, arguments)
+        if len(self._open) > 1 and arguments:
+            raise ProtocolError(
+                "a fragment of a tool call has neither a known id nor a known index, and several are open"
+            )
+        last = self._open[-1] if self._open else None
+        return None if index is not None and last and self._restarts(last, arguments) else last
 
     @staticmethod
-    def _starts_another(call: _Call, name: str, arguments: str) -> bool:
-        """Whether an entry with a name and no id is the head of a call after ``call``.
+    def _by_known_id(same_id: list[_Call], index: Hashable | None, name: str | None) -> _Call | None:
+        for call in same_id:
+            if call.index == index and (not name or not call.name or name == call.name):
+                return call
+        call = same_id[-1]
+        # An id that two calls share: the head of the second has a name, and a place or a name of its own.
+        if name and ((index is not None and index != call.index) or (call.name and name != call.name)):
+            return None
+        return call
 
-        Some servers repeat the name on every chunk. Another name is another call; the same name is one only where
-        an object begins after a whole one, which could never become valid arguments of the first.
+    def _by_name(self, name: str, arguments: str) -> _Call | None:
+        """The call that a fragment goes on which has nothing but a name, as each of its server's fragments has."""
+        calls = [call for call in self._open if not self._starts_another(call, name, arguments)]
+        if len(calls) > 1 and arguments.strip():
+            calls = [call for call in calls if not self._is_whole(call)]
+            if len(calls) > 1:
+                raise ProtocolError(f"a fragment of a call of {name!r} has neither id nor index, and several are open")
+        return calls[-1] if calls else None
+
+    def _starts_another(self, call: _Call, name: str, arguments: str) -> bool:
+        """Whether an entry with a name and no id of its own is the head of a call after ``call``.
+
+        Some servers repeat the name on every chunk, so the same name is the same call, unless that cannot be.
         """
         if not call.name:
             return False
-        if name != call.name:
-            return True
-        if not (call.fragments and call.fragments[-1].rstrip().endswith("}") and arguments.lstrip().startswith("{")):
-            return False  # cheap tests first: a server that names every chunk must not cost a parse for each
+        return name != call.name or self._restarts(call, arguments)
+
+    def _restarts(self, call: _Call, arguments: str) -> bool:
+        """Whether an object begins after a whole one, which could never become valid arguments of ``call``."""
+        return arguments.lstrip().startswith("{") and self._is_whole(call)
+
+    @staticmethod
+    def _is_whole(call: _Call) -> bool:
+        if not (call.fragments and call.fragments[-1].rstrip().endswith("}")):
+            return False  # the cheap test first: a server that names every chunk must not cost a parse for each
         try:
             parse_arguments("".join(call.fragments))
         except ValueError:
             return False
         return True
 
+    def _repeats(self, id: str, name: str | None, arguments: str) -> bool:
+        """Whether an entry says once more what a call was that is sealed.
+
+        Raises:
+            ProtocolError: it goes on with that call.
+        """
+        known = self._sealed.get(id)
+        if known is None or (name and name != known[0]):
+            return False
+        if not name and arguments:
+            raise ProtocolError("arguments came for a tool call that was finished before")
+        return not arguments or arguments == known[1]
+
     def seal_all(self, out: Frames) -> None:
         """The provider finished the answer: all open calls, in the order in which they were opened."""
         calls, self._open = self._open, []
         for call in calls:
-            if not call.name and call.fragments:
+            if not call.name:
+                if not call.fragments:
+                    continue  # an id alone is no call
                 out.append(ToolCallDelta(call.id, "", "".join(call.fragments)))
             self._seal(call, out)
         self._by_index.clear()
@@ -279,7 +304,8 @@ class CallAssembler:
                 return made
 
     def _seal(self, call: _Call, out: Frames) -> None:
+        arguments = "".join(call.fragments)
         if call.provider_id:
-            self._sealed_ids.add(call.provider_id)
+            self._sealed[call.provider_id] = (call.name, arguments)
         self.sealed += 1
-        out.append(seal_call(call.id, call.name, "".join(call.fragments), call.provider_data))
+        out.append(seal_call(call.id, call.name, arguments, call.provider_data))

@@ -29,7 +29,6 @@ from promptport.messages import Prompt
 from promptport.models import LLModel
 from promptport.stream import FrameStream, Timeouts
 from promptport.testing import RecordedRequest, WireResponse, WireServer
-from promptport.tools import ToolDescriptor
 from promptport_ollama import OllamaClient
 
 MODEL = LLModel("ollama", "qwen3:4b")
@@ -49,8 +48,6 @@ WHOLE = (
     b'"prompt_eval_count":3,"eval_count":2}'
 )
 
-Make = Callable[..., OllamaClient]
-
 
 def stream_of(body: bytes = TEXT + DONE, **options: Any) -> WireResponse:
     return WireResponse(body, content_type="application/x-ndjson", **options)
@@ -60,8 +57,8 @@ def url_of(listener: Any) -> str:
     return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-async def frames_of(client: OllamaClient, prompt: Prompt = PROMPT, *tools: ToolDescriptor) -> list[StreamFrame]:
-    async with client.execute_streaming_with_tools(prompt, MODEL, tools) as stream:
+async def frames_of(client: OllamaClient, prompt: Prompt = PROMPT) -> list[StreamFrame]:
+    async with client.execute_streaming_with_tools(prompt, MODEL) as stream:
         return [frame async for frame in stream]
 
 

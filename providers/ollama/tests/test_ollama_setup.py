@@ -8,9 +8,8 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import httpx
 import pytest
@@ -23,12 +22,10 @@ from promptport.frames import StreamFrame
 from promptport.messages import Prompt
 from promptport.models import LLModel
 from promptport.testing import WireResponse, WireServer
-from promptport.tools import ToolDescriptor
 from promptport_ollama import OllamaClient
 
 MODEL = LLModel("ollama", "qwen3:4b")
 PROMPT = Prompt.of("Hi")
-Make: TypeAlias = Callable[..., OllamaClient]
 
 TEXT = (
     b'{"model":"qwen3:4b","message":{"role":"assistant","content":"Hel"},"done":false}\n'
@@ -38,19 +35,15 @@ DONE = (
     b'{"model":"qwen3:4b","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop",'
     b'"prompt_eval_count":3,"eval_count":2}\n'
 )
-Make = Callable[..., OllamaClient]
 
 
 def stream_of(body: bytes = TEXT + DONE, **options: Any) -> WireResponse:
     return WireResponse(body, content_type="application/x-ndjson", **options)
 
 
-async def frames_of(client: OllamaClient, prompt: Prompt = PROMPT, *tools: ToolDescriptor) -> list[StreamFrame]:
-    async with client.execute_streaming_with_tools(prompt, MODEL, tools) as stream:
+async def frames_of(client: OllamaClient) -> list[StreamFrame]:
+    async with client.execute_streaming_with_tools(PROMPT, MODEL) as stream:
         return [frame async for frame in stream]
-
-
-# ------------------------------------------------------------------------------------------------- set-up
 
 
 async def test_host_and_key_come_from_the_environment(environment: pytest.MonkeyPatch) -> None:

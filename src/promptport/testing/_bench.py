@@ -70,6 +70,7 @@ class Bench:
     Attributes:
         contract: what the author gave.
         model: the model that is asked.
+        can: what the client says that the model can do; asked without a server.
         scenarios: how many answers were played.
         frames: how many frames came of them.
     """
@@ -77,18 +78,18 @@ class Bench:
     def __init__(self, contract: ProviderContract) -> None:
         self.contract = contract
         self.model: LLModel = contract.model
+        self.can = run(self._declared())
         self.scenarios = 0
         self.frames = 0
-        self._can: ModelCapabilities | None = None
+
+    async def _declared(self) -> ModelCapabilities:
+        client = self.contract.make_client("http://127.0.0.1:9", LONG)
+        try:
+            return client.capabilities(self.model)
+        finally:
+            await client.aclose()
 
     # ------------------------------------------------------------------------------------ what is there
-
-    @property
-    def can(self) -> ModelCapabilities:
-        """What the client says that the model can do."""
-        if self._can is None:
-            self._can = self.contract.make_client("http://127.0.0.1:9", LONG).capabilities(self.model)
-        return self._can
 
     @property
     def prompt(self) -> Prompt:

@@ -38,7 +38,9 @@ __all__ = [
     "Think",
     "Unknown",
     "expected",
+    "increments",
     "outcome",
+    "written_increments",
 ]
 
 
@@ -76,7 +78,7 @@ class Seal(msgspec.Struct, frozen=True):
 
 
 class Finish(msgspec.Struct, frozen=True):
-    """The answer's end, with 11 tokens in and 7 out; ``LENGTH`` cuts the calls that were not sealed."""
+    """The answer's end, with 11 tokens in and 7 out; the calls that were not sealed are cut."""
 
     reason: FinishReason
 
@@ -134,6 +136,15 @@ SCENARIOS: tuple[Scenario, ...] = (
         "text and call", (Say("Let "), Say("me see."), *_call(0, "call_a", "get_weather", *_PARIS), _CALLS), tools=True
     ),
     Scenario(
+        "call and text", (*_call(0, "call_a", "get_weather", *_PARIS), Say("I am "), Say("looking."), _CALLS), tools=True
+    ),
+    Scenario("reasoning", (Think("Let me "), Think("think."), Say("It is "), Say("sunny."), _STOP)),
+    Scenario(
+        "reasoning, text and call",
+        (Think("Let me "), Think("think."), Say("Look: "), *_call(0, "call_a", "get_weather", *_PARIS), _CALLS),
+        tools=True,
+    ),
+    Scenario(
         "parallel calls",
         (*_call(0, "call_a", "get_weather", *_PARIS), *_call(1, "call_b", "get_time", '{"zone":', ' "UTC"}'), _CALLS),
         tools=True,
@@ -158,8 +169,8 @@ SCENARIOS: tuple[Scenario, ...] = (
             Arguments(0, ': "Par'),
             Arguments(1, 'TC"}'),
             Arguments(0, 'is"}'),
-            Seal(1),
             Seal(0),
+            Seal(1),
             _CALLS,
         ),
         tools=True,
@@ -246,6 +257,38 @@ def outcome(frames: Sequence[StreamFrame]) -> Expected:
         order=_merged(order),
         finish=end.finish_reason if end else None,
     )
+
+
+def written_increments(steps: Iterable[Step]) -> list[tuple[str, str]]:
+    """Every increment of these steps, in order: what it is of (``text``, ``reasoning``, a call's number) and its text."""
+    numbers: dict[int, int] = {}
+    out: list[tuple[str, str]] = []
+    for step in steps:
+        if isinstance(step, Say):
+            out.append(("text", step.text))
+        elif isinstance(step, Think):
+            out.append(("reasoning", step.text))
+        elif isinstance(step, Start):
+            numbers[step.key] = len(numbers)
+        elif isinstance(step, Arguments):
+            out.append((f"call {numbers[step.key]}", step.text))
+    return out
+
+
+def increments(frames: Iterable[StreamFrame]) -> list[tuple[str, str]]:
+    """Every increment of these frames, as `written_increments` has them; calls are numbered as they begin."""
+    numbers: dict[str, int] = {}
+    out: list[tuple[str, str]] = []
+    for frame in frames:
+        if isinstance(frame, Append):
+            out.append(("text", frame.text))
+        elif isinstance(frame, ReasoningAppend):
+            out.append(("reasoning", frame.text))
+        elif isinstance(frame, ToolCallDelta):
+            number = numbers.setdefault(frame.id, len(numbers))
+            if frame.arguments:
+                out.append((f"call {number}", frame.arguments))
+    return out
 
 
 def _sorted(calls: list[tuple[str, dict[str, Any]]]) -> tuple[tuple[str, dict[str, Any]], ...]:

@@ -36,13 +36,20 @@ class NDJSONDecoder:
         """
         if self._failed:
             self._raise()
-        out: list[bytes] = []
+        # Nearly every read: nothing is under way, no CR at a line's end, and too small for a line to be too long.
+        plain = not self._size and 13 not in data and len(data) <= self._max_line_bytes
         lines = data.split(b"\n")
         if self._size and len(lines) > 1:
             lines[0] = b"".join([*self._parts, lines[0]])
             self._parts.clear()
             self._size = 0
         rest = lines.pop()
+        if plain:
+            if rest:
+                self._parts.append(rest)
+                self._size = len(rest)
+            return [line for line in lines if line and not line.isspace()]
+        out: list[bytes] = []
         for line in lines:
             if len(line) > self._max_line_bytes:
                 self._failed = True
