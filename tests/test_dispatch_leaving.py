@@ -365,7 +365,7 @@ async def test_a_callers_own_timeout_around_the_stream_works() -> None:
     async with ToolDispatcher(executor, [hang]) as dispatcher:
         stream = dispatcher.stream(PROMPT, MODEL)
         with pytest.raises(TimeoutError):
-            await _read_for(0.05, stream)
+            await _read_until_it_runs(stream)
         assert [outcome.state for outcome in stream.outcomes] == ["cancelled"]
         # One frame at a time, each in a scope and a task of its own.
         executor = ScriptedExecutor(["a", ToolCall("1", "none", "{}"), "b", End(FinishReason.TOOL_CALLS)], ["c"])
@@ -377,10 +377,11 @@ async def test_a_callers_own_timeout_around_the_stream_works() -> None:
         assert [frame.text for frame in frames if type(frame) is Append] == ["a", "b", "c"]
 
 
-async def _read_for(seconds: float, stream: DispatchStream) -> None:
-    async with asyncio.timeout(seconds), stream:
-        async for _ in stream:
-            pass
+async def _read_until_it_runs(stream: DispatchStream) -> None:
+    async with asyncio.timeout(None) as scope, stream:
+        async for frame in stream:
+            if type(frame) is ToolStarted:
+                scope.reschedule(asyncio.get_running_loop().time())
 
 
 async def _next(stream: DispatchStream) -> DispatchFrame:

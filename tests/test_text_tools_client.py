@@ -183,7 +183,7 @@ async def test_what_text_cannot_do_is_refused_before_anything_is_sent() -> None:
     inner, client = wrapped()
     for params in (
         {"tool_choice": ToolChoice.REQUIRED},
-        {"tool_choice": ToolChoice.NONE},
+        {"tool_choice": NamedTool("noop")},
         {"parallel_tool_calls": True},
     ):
         with pytest.raises(UnsupportedCapabilityError):
@@ -223,7 +223,7 @@ async def test_a_named_tool_constrains_the_answer_to_it() -> None:
 
 
 async def test_no_tools_wanted_none_told_and_none_read() -> None:
-    inner, client = wrapped([CALL], capabilities=CONSTRAINED, format="hermes")
+    inner, client = wrapped([CALL], format="hermes")
     message = await client.execute(PROMPT.with_params(tool_choice=ToolChoice.NONE), MODEL, TOOLS)
     assert message.text == CALL
     assert message.finish_reason is FinishReason.STOP

@@ -78,7 +78,7 @@ ALICE = '{"name": "Alice", "arguments": 5}'
         ("hermes", f"<tool_call>{ONE}</tool_call>\n<tool_call>{OTHER}</tool_call>", [PARIS, "\n", NOOP]),
         ("hermes", '<tool_call>{"arguments": {"a": 1}, "name": "f"}</tool_call>', [call("f", a=1)]),
         ("hermes", '<tool_call>{"id": 7, "name": "f", "more": [{"name": "g"}]}</tool_call>', [call("f")]),
-        ("hermes", '<tool_call>{"name": "f", "arguments": null}</tool_call>', [call("f")]),
+        ("hermes", '<tool_call>{"name": "f", "arguments": null}</tool_call>', [("invalid", "f", "null")]),
         ("hermes", '<tool_call>{"name": "f", "parameters": "{\\"a\\": 1}"}</tool_call>', [call("f", a=1)]),
         ("hermes", '<tool_call>{"name": "f", "arguments": {"a": "x\ny\t"}}</tool_call>', [call("f", a="x\ny\t")]),
         (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -171,6 +172,24 @@ def test_any_text(format: str, data: st.DataObject) -> None:
     assert read_by_character(format, text, options) == whole
     if options["reasoning"] == "off" and format not in ("harmony", "auto"):
         assert_nothing_lost_without_calls(text, whole)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_long_text_at_200_random_cuts(format: str) -> None:
+    source = random.Random(format)
+    names = WRITTEN if format in ("auto", "none") else [format]
+    pieces = []
+    for index in range(60):
+        pieces += source.choices(FRAGMENTS, k=6)
+        arguments = json.dumps({"city": "".join(source.choices(FRAGMENTS, k=3))}, ensure_ascii=False)
+        call = written(source.choice(names), [ToolCall("a", "get_weather", arguments)])
+        pieces.append(call if index % 3 else call[: source.randrange(len(call))])
+    text = "".join(pieces)
+    assert len(text) > 3000
+    whole = parse(format, [text])
+    assert format == "none" or any(isinstance(frame, ToolCallDelta) for frame in whole[0])
+    for _ in range(200):
+        assert parse(format, cut(text, source.choices(range(len(text)), k=source.randrange(1, 80)))) == whole
 
 
 def read_by_character(format: str, text: str, options: dict[str, str]) -> Outcome:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from promptport.frames import Append, Reasoning, ToolCall
 from promptport.messages import TextPart, ToolResultMessage
@@ -213,7 +215,29 @@ TURNS = {
 
 @pytest.mark.parametrize("turn", TURNS)
 def test_harmony_is_read_as_its_package_reads_it(encoding: Any, turn: str) -> None:
-    messages = TURNS[turn]
+    assert_read_alike(encoding, TURNS[turn])
+
+
+words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
+arguments = st.dictionaries(words, words | st.integers() | st.lists(words, max_size=2), max_size=3).map(
+    lambda value: json.dumps(value, ensure_ascii=False)
+)
+named = st.from_regex(r"functions\.[A-Za-z_][\w-]{0,20}", fullmatch=True, alphabet=st.characters(codec="ascii"))
+turns = st.lists(
+    st.builds(said, words, st.sampled_from(["analysis", "commentary", "final"]))
+    | st.builds(said, arguments, st.just("commentary"), named, st.sampled_from(["<|constrain|>json", "json", ""])),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(messages=turns)
+def test_harmony_is_read_as_its_package_reads_anything(encoding: Any, messages: list[Any]) -> None:
+    assert_read_alike(encoding, messages)
+
+
+def assert_read_alike(encoding: Any, messages: list[Any]) -> None:
     text = rendered(encoding, messages)
     tokens = encoding.encode(text, allowed_special="all")
     theirs = encoding.parse_messages_from_completion_tokens(tokens, role=None)

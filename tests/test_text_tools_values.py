@@ -106,7 +106,7 @@ def test_python_arguments() -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [('"{\\"a\\": 1}"', '{"a": 1}'), ("null", ""), ("[1]", "[1]"), ('"\\q"', '"\\q"'), ("5", "5")],
+    [('"{\\"a\\": 1}"', '{"a": 1}'), ('"Paris"', '"Paris"'), ("null", "null"), ("[1]", "[1]"), ('"\\q"', '"\\q"')],
 )
 def test_arguments_that_are_no_object(value: str, expected: str) -> None:
     assert object_text(value) == expected

@@ -194,7 +194,7 @@ class CallAssembler:
         if id:
             same_id = self._by_id.get(id)
             if same_id:
-                return self._by_known_id(same_id, index, name)
+                return self._by_known_id(same_id, index, name, arguments)
             if at_index is None or at_index.provider_id is not None:
                 return None
             # The call at this index had no id yet: this is its id, or the head of another.
@@ -210,15 +210,16 @@ class CallAssembler:
         return None if index is not None and last and self._restarts(last, arguments) else last
 
     @staticmethod
-    def _by_known_id(same_id: list[_Call], index: Hashable | None, name: str | None) -> _Call | None:
+    def _by_known_id(same_id: list[_Call], index: Hashable | None, name: str | None, arguments: str) -> _Call | None:
         for call in same_id:
             if call.index == index and (not name or not call.name or name == call.name):
                 return call
         call = same_id[-1]
-        # An id that two calls share: the head of the second has a name, and a place or a name of its own.
-        if name and ((index is not None and index != call.index) or (call.name and name != call.name)):
-            return None
-        return call
+        if not name or not call.name:
+            return call
+        # An id that two calls share: the head of the second has a name of its own, or a place and where objects begin.
+        head = index is not None and index != call.index and arguments.lstrip()[:1] in ("", "{")
+        return None if head or name != call.name else call
 
     def _by_name(self, name: str, arguments: str) -> _Call | None:
         """The call that a fragment goes on which has nothing but a name, as each of its server's fragments has."""

@@ -13,47 +13,40 @@ The SDK is imported by the first connection, not by this module.
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import re
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TextIO, TypeAlias
 from urllib.parse import urlsplit
 
+from promptport._mcp_tools import Output, names_for_models, only_reads, output_of_call, text_of, validator
 from promptport.errors import (
     ConfigurationError,
     InvalidInputError,
-    InvalidToolArgumentsError,
     PromptportError,
     ProtocolError,
     ProviderError,
-    ToolError,
     ToolFailedError,
     TransportError,
 )
-from promptport.frames import parse_arguments
 from promptport.http_errors import status_error
-from promptport.messages import AudioPart, DocumentPart, ImagePart, TextPart, UserPart
 from promptport.tools import Tool, ToolStart
 
 if TYPE_CHECKING:
     import httpx2
-    import mcp
-    from mcp import types
+    from mcp import Client, types
     from mcp.client import IncomingMessage, Transport
+    from mcp.shared.dispatcher import ProgressFnT
 
 __all__ = ["McpServer", "WhatNeedsApproval", "connect_http", "connect_stdio"]
 
 WhatNeedsApproval: TypeAlias = Literal["none", "writes", "all"]
 """Which tools of a server ask a person: none, those that the server does not mark as read-only, or all."""
 
-_Output: TypeAlias = str | tuple[UserPart, ...]
-_Opener: TypeAlias = Callable[[AsyncExitStack], Awaitable["Transport"]]
-_OnProgress: TypeAlias = Callable[[float, "float | None", "str | None"], Awaitable[None]]
+_Opener: TypeAlias = Callable[["McpServer", AsyncExitStack], Awaitable["Transport"]]
+"""Gives the transport; what must be closed after the connection goes on the stack."""
 
 _PROGRESS_KEPT = 64
 """So many unread notices of one call are kept; a consumer that is slower than that misses the oldest."""
@@ -85,16 +78,18 @@ def connect_stdio(
         TransportError: on entering: the server ended, or was not ready in time.
         ProviderError, ProtocolError: on entering: it refused, or does not speak MCP.
     """
-    sdk = _sdk()
-    parameters = sdk.StdioServerParameters(
-        command=command, args=list(args), env=dict(env) if env is not None else None, cwd=cwd
-    )
-    output = errlog if errlog is not None else sys.__stderr__
+    _check_installed()
 
-    async def transport(_: AsyncExitStack) -> Transport:
-        return sdk.stdio_client(parameters, output)  # type: ignore[arg-type]  # None, without a console, is inherited
+    async def open_transport(_: McpServer, __: AsyncExitStack) -> Transport:
+        from mcp import StdioServerParameters, stdio_client  # noqa: PLC0415 - an extra
 
-    return McpServer(command, transport, connect_timeout)
+        variables = dict(env) if env is not None else None
+        parameters = StdioServerParameters(command=command, args=list(args), env=variables, cwd=cwd)
+        # sys.stderr may be anything by now; without a console this is None, and the process inherits what there is.
+        output: Any = errlog if errlog is not None else sys.__stderr__
+        return stdio_client(parameters, output)
+
+    return McpServer(command, open_transport, connect_timeout)
 
 
 def connect_http(
@@ -119,53 +114,42 @@ def connect_http(
         TransportError: on entering: not reached, or not ready in time.
         ProtocolError: on entering: it does not speak MCP.
     """
-    sdk = _sdk()
+    _check_installed()
     if headers is not None and http_client is not None:
         raise InvalidInputError("give headers, or an http_client that has them, and not both")
-    where = urlsplit(url)
-    label = where.netloc.rpartition("@")[2] or url  # the rest of an address may be a secret
-    server = McpServer(label, _no_transport, connect_timeout)
 
-    async def refused(response: httpx2.Response) -> None:
-        if response.status_code >= 400:
-            server.refusal = status_error(
-                provider=label,
-                model="",
-                status=response.status_code,
-                headers=dict(response.headers),
-                body=await response.aread(),
-                secrets=[secret for value in (headers or {}).values() for secret in (value, value.split(" ")[-1])],
-            )
-
-    async def transport(stack: AsyncExitStack) -> Transport:
-        import httpx2  # noqa: PLC0415 - as the SDK, imported by the first connection
-        from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415
+    async def open_transport(server: McpServer, stack: AsyncExitStack) -> Transport:
+        from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415 - an extra
 
         client = http_client
         if client is None:
-            # A tool may say nothing for long: the clocks are those of the dispatcher and of `connect_timeout`.
-            client = httpx2.AsyncClient(
-                headers=dict(headers or {}),
-                timeout=httpx2.Timeout(connect_timeout, read=None),
-                event_hooks={"response": [refused]},
-            )
-            await stack.enter_async_context(client)
+            client = await stack.enter_async_context(_http_client(server, dict(headers or {}), connect_timeout))
         return streamable_http_client(url, http_client=client)
 
-    server.opener = transport
-    return server
+    address = urlsplit(url).netloc.rpartition("@")[2]  # what stands before and behind it may be a secret
+    return McpServer(address or url, open_transport, connect_timeout)
 
 
-def _sdk() -> Any:
+def _http_client(server: McpServer, headers: dict[str, str], connect_timeout: float) -> httpx2.AsyncClient:
+    """A client that keeps what an HTTP error says; the SDK tells no more than that there was one."""
+    import httpx2  # noqa: PLC0415 - the SDK brings it
+
+    secrets = [secret for value in headers.values() for secret in (value, value.split(" ")[-1])]
+
+    async def keep_refusal(response: httpx2.Response) -> None:
+        if response.status_code >= 400:
+            server.refused(response.status_code, dict(response.headers), await response.aread(), secrets)
+
+    # A tool may say nothing for long: how long is for the dispatcher's timeouts to say.
+    timeout = httpx2.Timeout(connect_timeout, read=None)
+    return httpx2.AsyncClient(headers=headers, timeout=timeout, event_hooks={"response": [keep_refusal]})
+
+
+def _check_installed() -> None:
     try:
-        import mcp  # noqa: PLC0415 - an extra
+        import mcp  # noqa: F401, PLC0415 - an extra
     except ImportError as error:
         raise ConfigurationError(f'the MCP SDK cannot be imported ({error}): pip install "promptport[mcp]"') from error
-    return mcp
-
-
-async def _no_transport(_: AsyncExitStack) -> Transport:
-    raise AssertionError("replaced before the server is handed out")
 
 
 class McpServer:
@@ -183,11 +167,11 @@ class McpServer:
         self.name = label
         self.instructions = ""
         self.tools_changed = False
-        self.opener = opener
-        self.refusal: ProviderError | None = None
         self._label = label
+        self._open = opener
         self._seconds = connect_timeout
-        self._client: mcp.Client | None = None
+        self._client: Client | None = None
+        self._refusal: ProviderError | None = None
         self._failure: PromptportError | None = None
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
@@ -239,10 +223,12 @@ class McpServer:
 
     async def _own(self) -> None:
         """Holds the connection open, in the one task that entered it."""
+        from mcp import Client  # noqa: PLC0415 - an extra
+
         try:
             async with AsyncExitStack() as stack:
-                client = _sdk().Client(await self.opener(stack), cache=None, message_handler=self._heard)
-                await stack.enter_async_context(client)
+                transport = await self._open(self, stack)
+                client = await stack.enter_async_context(Client(transport, cache=None, message_handler=self._heard))
                 await self._listen(stack, client)
                 self.name = client.server_info.name if client.server_info is not None else self._label
                 self.instructions = client.instructions or ""
@@ -256,9 +242,9 @@ class McpServer:
             self._client = None
             self._ready.set()
 
-    async def _listen(self, stack: AsyncExitStack, client: mcp.Client) -> None:
+    async def _listen(self, stack: AsyncExitStack, client: Client) -> None:
         """Asks to be told of changes; servers before MCP 2026-07-28 tell without being asked."""
-        from mcp import MCPError  # noqa: PLC0415 - as the SDK
+        from mcp import MCPError  # noqa: PLC0415 - an extra
         from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost  # noqa: PLC0415
 
         tools = client.server_capabilities.tools
@@ -316,10 +302,10 @@ class McpServer:
                 function=self._function(tool.name, name, progress=progress),
                 timeout=timeout,
                 start=start,
-                needs_approval=approve == "all" or (approve == "writes" and not _only_reads(tool)),
-                validator=_validator(name, tool.input_schema),
+                needs_approval=approve == "all" or (approve == "writes" and not only_reads(tool)),
+                validator=validator(name, tool.input_schema),
             )
-            for name, tool in zip(_names([prefix + tool.name for tool in offered]), offered, strict=True)
+            for name, tool in zip(names_for_models([prefix + tool.name for tool in offered]), offered, strict=True)
         ]
 
     async def _offered(self) -> list[types.Tool]:
@@ -342,15 +328,15 @@ class McpServer:
     def _function(self, name: str, shown: str, *, progress: bool) -> Callable[..., Any]:
         """What runs a tool; ``name`` is the server's, ``shown`` the model's."""
 
-        async def call(**values: Any) -> _Output:
+        async def call(**values: Any) -> Output:
             return await self._call(name, shown, values)
 
         async def call_with_progress(**values: Any) -> AsyncIterator[Any]:
             news: deque[dict[str, Any]] = deque(maxlen=_PROGRESS_KEPT)
             wake = asyncio.Event()
 
-            async def note(done: float, total: float | None, message: str | None) -> None:
-                news.append({"progress": done, "total": total, "message": message})
+            async def note(progress: float, total: float | None, message: str | None) -> None:
+                news.append({"progress": progress, "total": total, "message": message})
                 wake.set()
 
             task = asyncio.ensure_future(self._call(name, shown, values, note))
@@ -370,8 +356,8 @@ class McpServer:
         return call_with_progress if progress else call
 
     async def _call(
-        self, name: str, shown: str, values: dict[str, Any], on_progress: _OnProgress | None = None
-    ) -> _Output:
+        self, name: str, shown: str, values: dict[str, Any], on_progress: ProgressFnT | None = None
+    ) -> Output:
         """One call. Cancelling it tells the server.
 
         Raises:
@@ -381,17 +367,17 @@ class McpServer:
         client = self._connected()
         try:
             result = await client.call_tool(name, values, progress_callback=on_progress)
-            output = _output(result)
+            output = output_of_call(result)
         except Exception as error:
             lost = self._translated(error)
             if isinstance(lost, TransportError):
                 raise lost from error
             raise ToolFailedError(_words(error), tool=shown) from error
         if result.is_error:
-            raise ToolFailedError(_text(output) or "the tool failed, and did not say why", tool=shown)
+            raise ToolFailedError(text_of(output) or "the tool failed, and did not say why", tool=shown)
         return output
 
-    def _connected(self) -> mcp.Client:
+    def _connected(self) -> Client:
         if self._client is not None:
             return self._client
         if self._task is None:
@@ -405,9 +391,15 @@ class McpServer:
     def _lost(self, what: str) -> TransportError:
         return TransportError(f"the MCP server {self._label} {what}", provider=self._label)
 
+    def refused(self, status: int, headers: Mapping[str, str], body: bytes, secrets: Collection[str]) -> None:
+        """Keeps an HTTP error: what a connection that fails now is about."""
+        self._refusal = status_error(
+            provider=self._label, model="", status=status, headers=headers, body=body, secrets=secrets
+        )
+
     def _translated(self, error: BaseException) -> PromptportError:
         """Our error for what the SDK raised; its groups hold what broke the connection."""
-        import httpx2  # noqa: PLC0415 - as the SDK
+        import httpx2  # noqa: PLC0415 - an extra
         from mcp import MCPError  # noqa: PLC0415
         from mcp.types import CONNECTION_CLOSED, REQUEST_TIMEOUT  # noqa: PLC0415
 
@@ -419,8 +411,8 @@ class McpServer:
                 return self._failure or self._lost("closed the connection, or ended")
             if error.code == REQUEST_TIMEOUT:
                 return self._lost("did not answer in time")
-            if self.refusal is not None and self._client is None:
-                return self.refusal
+            if self._refusal is not None and self._client is None:
+                return self._refusal
             return ProviderError(
                 f"the MCP server {self._label} refused: {error.message}", provider=self._label, code=str(error.code)
             )
@@ -439,102 +431,3 @@ def _first(error: BaseException) -> BaseException:
 
 def _words(error: BaseException) -> str:
     return str(error) or type(error).__name__
-
-
-# ------------------------------------------------------------------------------------- what a server offers
-
-
-def _only_reads(tool: types.Tool) -> bool:
-    return tool.annotations is not None and tool.annotations.read_only_hint is True
-
-
-def _names(names: Iterable[str]) -> list[str]:
-    """Names that every provider takes, each once."""
-    given: list[str] = []
-    for name in names:
-        fitting = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64] or "_"
-        number = 2
-        unique = fitting
-        while unique in given:
-            unique = f"{fitting[: 63 - len(str(number))]}_{number}"
-            number += 1
-        given.append(unique)
-    return given
-
-
-def _validator(name: str, schema: dict[str, Any]) -> Callable[[str], dict[str, Any]]:
-    """Checks an argument text by a JSON schema; a schema that is none itself is left to the server."""
-    from jsonschema.exceptions import SchemaError  # type: ignore[import-untyped]  # noqa: PLC0415 - the SDK brings it
-    from jsonschema.validators import Draft202012Validator, validator_for  # type: ignore[import-untyped]  # noqa: PLC0415
-    from referencing import Registry  # noqa: PLC0415
-    from referencing.exceptions import Unresolvable  # noqa: PLC0415
-
-    kind = validator_for(schema, default=Draft202012Validator)
-    try:
-        kind.check_schema(schema)
-        checked = kind(schema, registry=Registry())  # an empty one: nothing is fetched for a "$ref"
-    except SchemaError:
-        checked = kind(True)
-
-    def validate(arguments: str) -> dict[str, Any]:
-        try:
-            values = parse_arguments(arguments)
-        except ValueError as error:
-            raise InvalidToolArgumentsError(str(error), tool=name) from None
-        try:
-            problems = [
-                f"{'.'.join(map(str, problem.absolute_path)) or 'the arguments'}: {problem.message}"
-                for problem in checked.iter_errors(values)
-            ]
-        except Unresolvable:
-            return values
-        if problems:
-            raise InvalidToolArgumentsError("; ".join(problems[:5]), tool=name)
-        return values
-
-    return validate
-
-
-# -------------------------------------------------------------------------------------- what a call gave
-
-
-def _output(result: types.CallToolResult) -> _Output:
-    """What the model gets: text where all is text, parts where not."""
-    if not result.content:
-        return "" if result.structured_content is None else json.dumps(result.structured_content, ensure_ascii=False)
-    parts = [_part(block) for block in result.content]
-    texts = [part.text for part in parts if isinstance(part, TextPart)]
-    return "\n".join(texts) if len(texts) == len(parts) else tuple(parts)
-
-
-def _part(block: types.ContentBlock) -> UserPart:
-    from mcp import types  # noqa: PLC0415 - as the SDK
-
-    match block:
-        case types.TextContent():
-            return TextPart(block.text)
-        case types.ImageContent() | types.AudioContent():
-            return _media(base64.b64decode(block.data), block.mime_type, "")
-        case types.ResourceLink():
-            return TextPart(f"[{block.title or block.name}]({block.uri})")
-        case types.EmbeddedResource(resource=types.TextResourceContents() as resource):
-            return TextPart(resource.text)
-        case types.EmbeddedResource(resource=resource):
-            kind = resource.mime_type or "application/octet-stream"
-            return _media(base64.b64decode(resource.blob), kind, str(resource.uri).rpartition("/")[2])
-
-
-def _media(data: bytes, kind: str, name: str) -> UserPart:
-    if not data:
-        return TextPart("")
-    if kind.startswith("image/"):
-        return ImagePart(data=data, media_type=kind)
-    if kind.startswith("audio/"):
-        return AudioPart(data=data, media_type=kind)
-    return DocumentPart(data=data, media_type=kind, name=name or None)
-
-
-def _text(output: _Output) -> str:
-    return (
-        output if isinstance(output, str) else "\n".join([part.text for part in output if isinstance(part, TextPart)])
-    )

@@ -102,11 +102,11 @@ class _MessageBuilder:
         for frame in frames:
             kind = type(frame)
             if kind is Append:
-                self.text.append(frame.text)  # type: ignore[union-attr]
+                self.text.append(frame.text)  # type: ignore[arg-type, union-attr]
             elif kind is ToolCallDelta:
                 self._delta(frame)  # type: ignore[arg-type]
             elif kind is ReasoningAppend:
-                self.reasoning.append(frame.text)  # type: ignore[union-attr]
+                self.reasoning.append(frame.text)  # type: ignore[arg-type, union-attr]
             elif kind is End:
                 self.end = frame  # type: ignore[assignment]
             else:

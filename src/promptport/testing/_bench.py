@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import pytest
 
@@ -54,7 +54,7 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
     return asyncio.run(work)
 
 
-def not_applicable(why: str) -> None:
+def not_applicable(why: str) -> NoReturn:
     """Ends a check that this protocol or model has no use for; the table shows why."""
     pytest.skip(f"n/a: {why}")
 
@@ -111,7 +111,7 @@ class Bench:
         """The body of a streamed answer; n/a where the protocol has no such thing."""
         body = self.contract.encode(steps)
         if body is None:
-            pytest.skip("n/a: the protocol cannot say this")
+            not_applicable("the protocol cannot say this")
         return body
 
     def response(self, body: bytes | Sequence[bytes], **options: Any) -> WireResponse:

@@ -136,7 +136,9 @@ SCENARIOS: tuple[Scenario, ...] = (
         "text and call", (Say("Let "), Say("me see."), *_call(0, "call_a", "get_weather", *_PARIS), _CALLS), tools=True
     ),
     Scenario(
-        "call and text", (*_call(0, "call_a", "get_weather", *_PARIS), Say("I am "), Say("looking."), _CALLS), tools=True
+        "call and text",
+        (*_call(0, "call_a", "get_weather", *_PARIS), Say("I am "), Say("looking."), _CALLS),
+        tools=True,
     ),
     Scenario("reasoning", (Think("Let me "), Think("think."), Say("It is "), Say("sunny."), _STOP)),
     Scenario(

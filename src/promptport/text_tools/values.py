@@ -20,14 +20,12 @@ _DEPTH = 16  # how far references and unions are followed
 
 
 def object_text(value: str) -> str:
-    """The arguments in a JSON value that is no object: the text inside a string; nothing for ``null``."""
-    if value == "null":
-        return ""
+    """The arguments in a JSON value that is no object: the object that a string holds, or the value as it is."""
     try:
         inner = msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeEncodeError):
         return value
-    return inner if isinstance(inner, str) else value
+    return inner if isinstance(inner, str) and inner.lstrip()[:1] == "{" else value
 
 
 def tagged_arguments(parameters: dict[str, str]) -> str:

@@ -7,7 +7,9 @@ connecting. It is imported with the first request, because that takes more than 
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +17,14 @@ import msgspec
 
 from promptport.client import BaseClient, ByteStream, check_api_key
 from promptport.decoder import StreamDecoder
-from promptport.errors import ConfigurationError, PromptportError, ProtocolError, ProviderError, TransportError
+from promptport.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    PromptportError,
+    ProtocolError,
+    ProviderError,
+    TransportError,
+)
 from promptport.http_errors import status_error
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import LLModel, ModelCapabilities
@@ -90,6 +99,7 @@ class OpenAIClient(BaseClient):
         self._options = sdk_options
         self._sdk: Any = None
         self._response_type: Any = None
+        self._making = threading.Lock()
 
     # ------------------------------------------------------------------------------------------- verbs
 
@@ -98,9 +108,11 @@ class OpenAIClient(BaseClient):
         return model.capabilities or self._api.capabilities(model.id, self._own)
 
     async def models(self) -> list[LLModel]:
-        """The models that the server lists. Raises `ProviderError`."""
+        """The models that the server lists, within ``timeouts.first_frame``. Raises `ProviderError`."""
         try:
-            return [LLModel(self.provider, model.id) async for model in self._opened().models.list()]
+            async with asyncio.timeout(self._timeouts.first_frame):
+                sdk = await self._opened()
+                return [LLModel(self.provider, model.id) async for model in sdk.models.list()]
         except PromptportError:
             raise
         except Exception as error:
@@ -118,15 +130,30 @@ class OpenAIClient(BaseClient):
         return self._api.complete(data, prompt.call_ids())
 
     async def _open(self, body: dict[str, Any], model: LLModel) -> ByteStream:
-        sdk = self._opened()
-        # Asked for the HTTP library's own response type, the SDK hands over the open response and builds nothing.
-        return ResponseStream(await sdk.post(self._api.path, body=body, cast_to=self._response_type, stream=True))
+        # Compression would hold back small chunks, for a text that is read once.
+        headers = {"accept": "text/event-stream", "accept-encoding": "identity"}
+        return ResponseStream(await self._send(body, headers, stream=True))
 
     async def _post(self, body: dict[str, Any], model: LLModel) -> bytes:
-        sdk = self._opened()
-        response = await sdk.post(self._api.path, body=body, cast_to=self._response_type)
+        response = await self._send(body, {}, stream=False)
         data: bytes = response.content
         return data
+
+    async def _send(self, body: dict[str, Any], headers: dict[str, str], *, stream: bool) -> Any:
+        try:
+            content = msgspec.json.encode(body)
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(f"the request cannot be written as JSON: {error}") from error
+        sdk = await self._opened()
+        # Given bytes, the SDK does not walk the body; asked for the HTTP library's own response type, it hands over
+        # the open response and builds nothing.
+        return await sdk.post(
+            self._api.path,
+            content=content,
+            cast_to=self._response_type,
+            stream=stream,
+            options={"headers": {"content-type": "application/json", **headers}},
+        )
 
     def _failure(self, error: Exception, model: LLModel) -> PromptportError | None:
         import openai  # noqa: PLC0415 - loaded already: the error may be its own
@@ -158,28 +185,30 @@ class OpenAIClient(BaseClient):
         if self._sdk is not None and self._http_client is None:
             await self._sdk.close()
 
-    def _opened(self) -> Any:
-        """The SDK's client, made with the first request."""
-        if self._sdk is None:
-            import httpx2  # noqa: PLC0415 - the SDK takes more than a second to import
-            import openai  # noqa: PLC0415
+    async def _opened(self) -> Any:
+        """The SDK's client, made with the first request; in a thread, because importing it takes a second."""
+        return self._sdk if self._sdk is not None else await asyncio.to_thread(self._make_sdk)
 
-            http_client = self._http_client
-            if http_client is None:
-                limits = httpx2.Limits(max_connections=self._max_connections, keepalive_expiry=30.0)
-                http_client = openai.DefaultAioHttpClient(limits=limits)
-            try:
-                self._sdk = openai.AsyncOpenAI(
-                    **{
-                        "api_key": self._key,
-                        "base_url": self._base_url,
-                        "http_client": http_client,
-                        "max_retries": 0,
-                        "timeout": httpx2.Timeout(None, connect=self._timeouts.connect),
-                        **self._options,
-                    }
-                )
-            except (TypeError, ValueError) as error:
-                raise ConfigurationError(f"{self.provider}: {error}") from error
-            self._response_type = httpx2.Response
-        return self._sdk
+    def _make_sdk(self) -> Any:
+        with self._making:
+            if self._sdk is None:
+                import httpx2  # noqa: PLC0415 - takes a second
+                import openai  # noqa: PLC0415
+
+                http_client = self._http_client
+                if http_client is None:
+                    limits = httpx2.Limits(max_connections=self._max_connections, keepalive_expiry=30.0)
+                    http_client = openai.DefaultAioHttpClient(limits=limits)
+                defaults = {
+                    "api_key": self._key,
+                    "base_url": self._base_url,
+                    "http_client": http_client,
+                    "max_retries": 0,
+                    "timeout": httpx2.Timeout(None, connect=self._timeouts.connect),
+                }
+                try:
+                    self._sdk = openai.AsyncOpenAI(**{**defaults, **self._options})
+                except (TypeError, ValueError) as error:
+                    raise ConfigurationError(f"{self.provider}: {error}") from error
+                self._response_type = httpx2.Response
+            return self._sdk

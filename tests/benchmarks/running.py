@@ -1,0 +1,94 @@
+"""Starts the benchmarks' processes, and talks to them.
+
+Rule: a contender that fails or hangs is told of and left out; it never stops the run of the others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+from tests.benchmarks.environments import ROOT, python_of
+
+Result = dict[str, Any]
+
+
+class Failed(Exception):
+    """What a contender said when it could not do what was asked."""
+
+
+def environment() -> dict[str, str]:
+    """The environment of every process: nobody's keys, proxies or debug switches."""
+    kept = {name: value for name, value in os.environ.items() if "API_KEY" not in name and "proxy" not in name.lower()}
+    return {**kept, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPATH": str(ROOT), "NO_PROXY": "*"}
+
+
+class _Process:
+    def __init__(self, *command: str) -> None:
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def write(self, text: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(text + "\n")
+        self._process.stdin.flush()
+
+    def read(self, seconds: float) -> str:
+        """One line; an empty string where none comes in time."""
+        assert self._process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            return self._process.stdout.readline() if selector.select(seconds) else ""
+
+
+class Server(_Process):
+    """`tests.benchmarks.server`."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.executable, "-m", "tests.benchmarks.server")
+        self._port = int(self.read(30))
+
+    def url(self, api: str, kind: str, events: int, per_chunk: int = 1, period: float = 0.0, streams: int = 1) -> str:
+        """Where this answer is given; see the server's docstring."""
+        words = f"{kind}-{events}-{per_chunk}-{round(period * 1e6)}-{streams}"
+        return f"http://127.0.0.1:{self._port}/{api}/{words}"
+
+
+class Client(_Process):
+    """`tests.benchmarks.client`, or another module that answers a line for a line, with one contender."""
+
+    def __init__(self, contender: str, *arguments: str, module: str = "client") -> None:
+        super().__init__(python_of(contender), "-m", f"tests.benchmarks.{module}", contender, *arguments)
+
+    def ask(self, command: str, seconds: float = 60.0, **options: Any) -> Result:
+        """The answer to one command.
+
+        Raises:
+            Failed: an error, or no answer in time.
+        """
+        try:
+            self.write(json.dumps({"command": command, **options}))
+        except BrokenPipeError:
+            raise Failed("it is gone") from None
+        line = self.read(seconds)
+        if not line:
+            raise Failed(f"no answer within {seconds:g} s")
+        result: Result = json.loads(line)
+        if "error" in result:
+            raise Failed(str(result["error"]).strip())
+        return result
