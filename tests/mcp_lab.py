@@ -1,4 +1,4 @@
-"""An MCP server for the tests, run as a script: over stdio, or over HTTP at the port in its first argument."""
+"""An MCP server for the tests, run as a script: over stdio, or over HTTP on the socket that its argument names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from mcp import types
 from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
+
+logging.disable(logging.CRITICAL)  # it would all be shown among the tests' own output
 
 PNG = b"\x89PNG\r\n\x1a\n"
 READS = types.ToolAnnotations(read_only_hint=True)
@@ -106,10 +108,9 @@ def process() -> str:
 
 
 if __name__ == "__main__":
-    logging.disable(logging.CRITICAL)
     if len(sys.argv) > 1:
         import uvicorn
 
-        uvicorn.run(server.streamable_http_app(), port=int(sys.argv[1]), log_config=None)
+        uvicorn.run(server.streamable_http_app(), fd=int(sys.argv[1]), log_config=None)
     else:
         server.run()

@@ -33,7 +33,6 @@ from promptport.testing.steps import (
     Scenario,
     Seal,
     Start,
-    Step,
     expected,
     increments,
     outcome,

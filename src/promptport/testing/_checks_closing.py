@@ -130,7 +130,7 @@ class ClosingChecks:
         self.bench.scenarios += 1
 
     def test_rule_8_a_closed_stream_gives_nothing(self) -> None:
-        """Closed before it was read it asks nothing; closed on the way it is not a whole answer. Closing twice is fine."""
+        """Closed before it was read it asks nothing; closed on the way it is no whole answer. Closing twice is fine."""
 
         async def check() -> None:
             async with self.bench.client(self._stalled()) as (server, client):

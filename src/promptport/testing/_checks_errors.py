@@ -1,4 +1,4 @@
-"""What goes wrong, as checks: every HTTP status, errors in the stream, answers that are none, servers that are not there.
+"""What goes wrong, as checks: HTTP statuses, errors in the stream, answers that are none, servers that are away.
 
 Rule: every one is an error of ours, with what a caller needs to decide; none holds a key.
 """
@@ -16,7 +16,6 @@ from promptport.errors import (
     ModelNotFoundError,
     OverloadedError,
     PermissionDeniedError,
-    PromptportError,
     ProviderError,
     ProviderStreamError,
     RateLimitError,

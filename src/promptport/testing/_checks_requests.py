@@ -267,7 +267,7 @@ class RequestChecks:
         run(check())
 
     def test_what_is_not_there_is_refused_before_anything_is_sent(self) -> None:
-        """An image to a model without vision, and tools to one without: the error says whose, what, and what instead."""
+        """An image to a model without vision, tools to one without: the error says whose, what, and what instead."""
         bare = replace(self.bench.model, capabilities=ModelCapabilities(capabilities=frozenset([Capability.SYSTEM])))
         silent = replace(self.bench.model, capabilities=ModelCapabilities(StreamedTools.NONE, frozenset([*Capability])))
         image = Prompt().user("What is this?", ImagePart(data=_BYTES, media_type="image/png"))

@@ -101,7 +101,7 @@ class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, E
 
 
 def _check_override(name: str, override: Any, inherited: Any) -> None:
-    """Raises unless ``override`` is a function of its own, and an xfail with a reason; gives it the test's parameters."""
+    """Raises unless ``override`` is a new function, and an xfail with a reason; gives it the test's parameters."""
     marks = list(getattr(override, "pytestmark", ()))
     reasoned = any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in marks)
     if not reasoned or override is inherited:

@@ -262,7 +262,7 @@ def outcome(frames: Sequence[StreamFrame]) -> Expected:
 
 
 def written_increments(steps: Iterable[Step]) -> list[tuple[str, str]]:
-    """Every increment of these steps, in order: what it is of (``text``, ``reasoning``, a call's number) and its text."""
+    """Every increment of these steps: what it is of (``text``, ``reasoning``, a call's number), and its text."""
     numbers: dict[int, int] = {}
     out: list[tuple[str, str]] = []
     for step in steps:

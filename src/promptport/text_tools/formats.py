@@ -222,10 +222,11 @@ def _harmony(names: _Names) -> Grammar:
         otherwise=Step(PROSE),
         at_end=Step(PROSE),
     )
-    opener = "<|start|>assistant"
-    openers = (Marker(header, "", "channel"), Marker((opener, Maybe((" ", *recipient)), *header), "", "channel"))
+    started = ("<|start|>assistant", Maybe((" ", *recipient)), *header)
+    openers = (Marker(header, "", "channel"), Marker(started, "", "channel"))
+    # A message without its end is ended by the next one.
     ends: tuple[tuple[Part, ...], ...] = (
-        ("<|end|>",), ("<|call|>",), ("<|return|>",), (HERE, opener), (HERE, "<|channel|>"),
+        ("<|end|>",), ("<|call|>",), ("<|return|>",), (HERE, *started), (HERE, *header),
     )  # fmt: skip
     seals = [Marker(end, PROSE, "seal") for end in ends]
     loose = Step("harmony.loose")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from promptport.client import LLMClient
 from promptport.frames import FinishReason
-from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
+from promptport.models import LLModel
 from promptport.stream import Timeouts
 from promptport.testing.contract import ProviderContract
 from promptport.testing.steps import (
@@ -29,11 +29,22 @@ from promptport.testing.steps import (
     Unknown,
 )
 from promptport.testing.wires import WireProtocol
-from promptport_openai import chat_client
+from promptport_openai import chat_client, responses_client
 
-__all__ = ["ChatCompletionsContract"]
+__all__ = ["ChatCompletionsContract", "ResponsesContract"]
 
-_EVERYTHING = ModelCapabilities.of(StreamedTools.DELTAS, Capability)
+
+def _json(payload: Any) -> str:
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+
+
+def _models(ids: Sequence[str]) -> bytes:
+    listed = [{"id": id, "object": "model", "created": 1, "owned_by": "kit"} for id in ids]
+    return _json({"object": "list", "data": listed}).encode()
+
+
+# --------------------------------------------------------------------------------------- Chat Completions
+
 _WORDS = {
     FinishReason.STOP: "stop",
     FinishReason.LENGTH: "length",
@@ -45,80 +56,249 @@ _USAGE = {
     "completion_tokens": OUTPUT_TOKENS,
     "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
 }
-
-
-def _event(payload: Any) -> bytes:
-    return b"data: " + json.dumps(payload).encode() + b"\n\n"
+_HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "test-model"}
 
 
 class ChatCompletionsContract(ProviderContract):
     """Chat Completions through the OpenAI SDK."""
 
-    model: ClassVar[LLModel] = LLModel("openai-chat", "test-model", _EVERYTHING)
+    model: ClassVar[LLModel] = LLModel("openai-chat", "test-model")
     mutators: ClassVar[WireProtocol | None] = "openai-chat"
-    floor: ClassVar[int] = 140
+    floor: ClassVar[int] = 160
 
     def make_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
-        """The provider's client for the server at ``base_url``."""
+        """See `ProviderContract.make_client`."""
         return chat_client(base_url=f"{base_url}/v1", api_key="test-key", timeouts=timeouts)
 
     def encode(self, steps: Sequence[Step]) -> list[bytes] | None:
         """See `ProviderContract.encode`."""
-        out = [self._chunk({"role": "assistant", "content": ""})]
-        for step in steps:
-            out += self._events(step)
-        return out
-
-    def _events(self, step: Step) -> list[bytes]:
-        match step:
-            case Say(text=text):
-                return [self._chunk({"content": text})]
-            case Think(text=text):
-                return [self._chunk({"reasoning_content": text})]
-            case Start(key=key, id=id, name=name):
-                function = {"name": name, "arguments": ""}
-                return [
-                    self._chunk({"tool_calls": [{"index": key, "id": id, "type": "function", "function": function}]})
-                ]
-            case Arguments(key=key, text=text):
-                return [self._chunk({"tool_calls": [{"index": key, "function": {"arguments": text}}]})]
-            case Seal():
-                return []
-            case Finish(reason=reason):
-                usage = _event({**_HEAD, "choices": [], "usage": _USAGE})
-                return [self._chunk({}, _WORDS[reason]), usage, b"data: [DONE]\n\n"]
-            case Fail(message=message, code=code):
-                return [_event({"error": {"message": message, "code": code, "type": "error"}})]
-            case Unknown():
-                return [b'event: thread.weather\ndata: {"object":"thread.weather","sky":"blue"}\n\n']
-            case Malformed():
-                return [b'data: {"choices": [{"index": 0, "delta": {"content": \n\n']
-
-    def _chunk(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
-        return _event({**_HEAD, "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}]})
+        if any(isinstance(step, Finish) and step.reason not in _WORDS for step in steps):
+            return None
+        return [
+            _chunk({"role": "assistant", "content": ""}),
+            *[event for step in steps for event in _chat_events(step)],
+        ]
 
     def encode_complete(self, steps: Sequence[Step]) -> bytes | None:
         """See `ProviderContract.encode_complete`."""
-        calls = [
-            {
-                "id": step.id,
-                "type": "function",
-                "function": {
-                    "name": step.name,
-                    "arguments": "".join([s.text for s in steps if isinstance(s, Arguments) and s.key == step.key]),
-                },
-            }
-            for step in steps
-            if isinstance(step, Start)
-        ]
-        message = {"role": "assistant", "content": "".join([s.text for s in steps if isinstance(s, Say)]) or None}
+        message: dict[str, Any] = {"role": "assistant", "content": _joined(steps, Say) or None}
+        if thought := _joined(steps, Think):
+            message["reasoning_content"] = thought
+        if calls := [_chat_call(step, steps) for step in steps if isinstance(step, Start)]:
+            message["tool_calls"] = calls
         reason = next(_WORDS[step.reason] for step in steps if isinstance(step, Finish))
-        choice = {
-            "index": 0,
-            "message": {**message, **({"tool_calls": calls} if calls else {})},
-            "finish_reason": reason,
+        choice = {"index": 0, "message": message, "finish_reason": reason}
+        return _json({**_HEAD, "object": "chat.completion", "choices": [choice], "usage": _USAGE}).encode()
+
+    def encode_models(self, ids: Sequence[str]) -> bytes | None:
+        """See `ProviderContract.encode_models`."""
+        return _models(ids)
+
+
+def _chat_events(step: Step) -> list[bytes]:
+    match step:
+        case Say(text=text):
+            return [_chunk({"content": text})]
+        case Think(text=text):
+            return [_chunk({"reasoning_content": text})]
+        case Start(key=key, id=id, name=name):
+            function = {"name": name, "arguments": ""}
+            return [_chunk({"tool_calls": [{"index": key, "id": id, "type": "function", "function": function}]})]
+        case Arguments(key=key, text=text):
+            return [_chunk({"tool_calls": [{"index": key, "function": {"arguments": text}}]})]
+        case Seal():
+            return []
+        case Finish(reason=reason):
+            usage = _chat_event({**_HEAD, "choices": [], "usage": _USAGE})
+            return [_chunk({}, _WORDS[reason]), usage, b"data: [DONE]\n\n"]
+        case Fail(message=message, code=code):
+            return [_chat_event({"error": {"message": message, "code": code, "type": "error"}})]
+        case Unknown():
+            return [b'event: thread.weather\ndata: {"object":"thread.weather","sky":"blue"}\n\n']
+        case Malformed():
+            return [b'data: {"choices": [{"index": 0, "delta": {"content": \n\n']
+
+
+def _chunk(delta: dict[str, Any], reason: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+    return _chat_event({**_HEAD, "choices": [choice]})
+
+
+def _chat_event(payload: Any) -> bytes:
+    return f"data: {_json(payload)}\n\n".encode()
+
+
+def _chat_call(start: Start, steps: Sequence[Step]) -> dict[str, Any]:
+    function = {"name": start.name, "arguments": _arguments(start.key, steps)}
+    return {"id": start.id, "type": "function", "function": function}
+
+
+def _joined(steps: Sequence[Step], kind: type[Say] | type[Think]) -> str:
+    return "".join([step.text for step in steps if isinstance(step, kind)])
+
+
+def _arguments(key: int, steps: Sequence[Step]) -> str:
+    return "".join([step.text for step in steps if isinstance(step, Arguments) and step.key == key])
+
+
+# ---------------------------------------------------------------------------------------------- Responses
+
+
+class ResponsesContract(ProviderContract):
+    """Responses through the OpenAI SDK."""
+
+    model: ClassVar[LLModel] = LLModel("openai", "test-model")
+    mutators: ClassVar[WireProtocol | None] = "openai-responses"
+    floor: ClassVar[int] = 160
+
+    def make_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
+        """See `ProviderContract.make_client`."""
+        return responses_client(base_url=f"{base_url}/v1", api_key="test-key", timeouts=timeouts)
+
+    def encode(self, steps: Sequence[Step]) -> list[bytes] | None:
+        """See `ProviderContract.encode`."""
+        if any(isinstance(step, Finish) and step.reason is FinishReason.PAUSED for step in steps):
+            return None
+        writer = _Response()
+        for step in steps:
+            writer.write(step)
+        return writer.events
+
+    def encode_complete(self, steps: Sequence[Step]) -> bytes | None:
+        """See `ProviderContract.encode_complete`."""
+        writer = _Response()
+        for step in steps:
+            writer.write(step)
+        return _json(writer.response).encode()
+
+    def encode_models(self, ids: Sequence[str]) -> bytes | None:
+        """See `ProviderContract.encode_models`."""
+        return _models(ids)
+
+
+class _Response:
+    """Writes one answer: its events, and the response object that the last of them carries."""
+
+    def __init__(self) -> None:
+        self.events: list[bytes] = []
+        self.response: dict[str, Any] = {
+            "id": "resp_1",
+            "object": "response",
+            "created_at": 1,
+            "model": "test-model",
+            "status": "in_progress",
+            "error": None,
+            "incomplete_details": None,
+            "output": [],
+            "usage": None,
         }
-        return json.dumps({**_HEAD, "object": "chat.completion", "choices": [choice], "usage": _USAGE}).encode()
+        self._output: list[dict[str, Any]] = self.response["output"]
+        self._open: int | None = None  # the message or reasoning item under way
+        self._calls: dict[int, int] = {}  # key → output index
+        self._emit("response.created", response={**self.response, "output": []})
+        self._emit("response.in_progress", response={**self.response, "output": []})
 
+    def write(self, step: Step) -> None:  # one line for each event of the reference
+        match step:
+            case Say(text=text):
+                self._increment("message", text)
+            case Think(text=text):
+                self._increment("reasoning", text)
+            case Start(key=key, id=id, name=name):
+                self._close()
+                item = {"type": "function_call", "call_id": id, "name": name, "arguments": ""}
+                self._calls[key] = self._add("fc", item)
+            case Arguments(key=key, text=text):
+                index = self._calls[key]
+                self._output[index]["arguments"] += text
+                self._emit("response.function_call_arguments.delta", **self._place(index), delta=text)
+            case Seal(key=key):
+                self._seal(self._calls.pop(key))
+            case Finish(reason=reason):
+                self._finish(reason)
+            case Fail(message=message, code=code):
+                self._emit("error", message=message, code=code, param=None)
+            case Unknown():
+                self._emit("response.weather.delta", sky="blue")
+            case Malformed():
+                self.events.append(b'event: response.output_text.delta\ndata: {"type":"response.output_text.del\n\n')
 
-_HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "test-model"}
+    def _emit(self, type: str, **fields: Any) -> None:
+        payload = {"type": type, "sequence_number": len(self.events), **fields}
+        self.events.append(f"event: {type}\ndata: {_json(payload)}\n\n".encode())
+
+    def _place(self, index: int) -> dict[str, Any]:
+        return {"item_id": self._output[index]["id"], "output_index": index}
+
+    def _add(self, prefix: str, item: dict[str, Any]) -> int:
+        index = len(self._output)
+        self._output.append({"id": f"{prefix}_{index}", **item, "status": "in_progress"})
+        self._emit("response.output_item.added", output_index=index, item=self._output[index])
+        return index
+
+    def _increment(self, kind: str, text: str) -> None:
+        if self._open is None or self._output[self._open]["type"] != kind:
+            self._close()
+            self._begin(kind)
+        index = self._open or 0
+        item = self._output[index]
+        if kind == "message":
+            item["content"][0]["text"] += text
+            self._emit("response.output_text.delta", **self._place(index), content_index=0, delta=text, logprobs=[])
+        else:
+            item["summary"][0]["text"] += text
+            self._emit("response.reasoning_summary_text.delta", **self._place(index), summary_index=0, delta=text)
+
+    def _begin(self, kind: str) -> None:
+        if kind == "message":
+            self._open = self._add("msg", {"type": kind, "role": "assistant", "content": []})
+            part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
+            self._emit("response.content_part.added", **self._place(self._open), content_index=0, part=part)
+            self._output[self._open]["content"] = [part]
+        else:
+            self._open = self._add("rs", {"type": kind, "summary": []})
+            part = {"type": "summary_text", "text": ""}
+            self._emit("response.reasoning_summary_part.added", **self._place(self._open), summary_index=0, part=part)
+            self._output[self._open]["summary"] = [part]
+
+    def _close(self) -> None:
+        """Ends the message or reasoning item under way."""
+        if self._open is None:
+            return
+        item = self._output[self._open]
+        place = self._place(self._open)
+        if item["type"] == "message":
+            text = item["content"][0]["text"]
+            self._emit("response.output_text.done", **place, content_index=0, text=text, logprobs=[])
+            self._emit("response.content_part.done", **place, content_index=0, part=item["content"][0])
+        else:
+            text = item["summary"][0]["text"]
+            self._emit("response.reasoning_summary_text.done", **place, summary_index=0, text=text)
+            self._emit("response.reasoning_summary_part.done", **place, summary_index=0, part=item["summary"][0])
+        self._done(self._open)
+        self._open = None
+
+    def _seal(self, index: int) -> None:
+        item = self._output[index]
+        place = self._place(index)
+        self._emit("response.function_call_arguments.done", **place, name=item["name"], arguments=item["arguments"])
+        self._done(index)
+
+    def _done(self, index: int, status: str = "completed") -> None:
+        self._output[index]["status"] = status
+        self._emit("response.output_item.done", output_index=index, item=self._output[index])
+
+    def _finish(self, reason: FinishReason) -> None:
+        self._close()
+        for index in self._calls.values():
+            self._done(index, "incomplete")
+        details = {FinishReason.LENGTH: "max_output_tokens", FinishReason.CONTENT_FILTER: "content_filter"}.get(reason)
+        status = "incomplete" if details else "completed"
+        self.response["status"] = status
+        self.response["incomplete_details"] = {"reason": details} if details else None
+        self.response["usage"] = {
+            "input_tokens": INPUT_TOKENS,
+            "output_tokens": OUTPUT_TOKENS,
+            "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
+        }
+        self._emit(f"response.{status}", response=self.response)

@@ -1,0 +1,60 @@
+"""The conformance kit over `TextToolsClient`: calls as text, through the client of Chat Completions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from promptport_openai.conformance import ChatCompletionsContract
+
+from promptport.client import LLMClient
+from promptport.frames import FinishReason, parse_arguments
+from promptport.models import LLModel, ModelCapabilities
+from promptport.stream import Timeouts
+from promptport.testing.steps import Arguments, Finish, Say, Seal, Start, Step, Think
+from promptport.testing.wires import WireProtocol
+from promptport.text_tools_client import TextToolsClient
+
+ABLE = ChatCompletionsContract.model.capabilities or ModelCapabilities()
+
+
+class TestTextTools(ChatCompletionsContract):
+    model: ClassVar[LLModel] = LLModel("openai-chat", "qwen2.5", ABLE)
+    sends_call_ids: ClassVar[bool] = False
+    mutators: ClassVar[WireProtocol | None] = None
+    floor: ClassVar[int] = 100
+
+    def make_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
+        return TextToolsClient(super().make_client(base_url, timeouts), format="hermes")
+
+    def encode(self, steps: Sequence[Step]) -> list[bytes] | None:
+        text = as_text(steps)
+        return None if text is None else super().encode(text)
+
+    def encode_complete(self, steps: Sequence[Step]) -> bytes | None:
+        text = as_text(steps)
+        return None if text is None else super().encode_complete(text)
+
+
+def as_text(steps: Sequence[Step]) -> list[Step] | None:
+    """The same answer with its calls as Hermes writes them; ``None`` where text cannot say it."""
+    written: list[Step] = []
+    open_key: int | None = None
+    sent = ""
+    for step in steps:
+        if isinstance(step, Start):
+            if open_key is not None:
+                return None  # a text has one call after the other
+            open_key, sent = step.key, ""
+            written.append(Say(f'<tool_call>\n{{"name": "{step.name}", "arguments": '))
+        elif isinstance(step, Arguments):
+            sent += step.text
+            written.append(Say(step.text))
+        elif isinstance(step, Seal):
+            written.append(Say("}\n</tool_call>" if sent else "{}}\n</tool_call>"))
+            open_key = None
+        elif isinstance(step, Finish) and step.reason is FinishReason.TOOL_CALLS:
+            written.append(Finish(FinishReason.STOP))
+        else:
+            written.append(step)
+    return written
