@@ -76,15 +76,17 @@ async def steps(context: Context) -> str:
 
 
 @server.tool()
-async def hang(path: str) -> str:
-    """Hangs; writes to a file when it begins and when it is cancelled."""
-    with open(path, "a") as file:
-        print("begun", file=file, flush=True)
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            print("cancelled", file=file, flush=True)
-            raise
+async def hang(port: int) -> str:
+    """Hangs; says on a socket when it begins and when it is cancelled."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(b"begun\n")
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        writer.write(b"cancelled\n")
+        raise
+    finally:
+        writer.close()
     return ""
 
 

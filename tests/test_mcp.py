@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from promptport import mcp as mcp_tools
 from promptport.dispatch import ApprovalNeeded, StepChange, StepState, ToolDispatcher, ToolProgress, ToolResult
 from promptport.errors import (
     AuthenticationError,
@@ -40,6 +39,7 @@ pytest.importorskip("mcp", reason="needs the extra mcp")
 HERE = Path(__file__).parent
 LAB = str(HERE / "mcp_lab.py")
 OLD = str(HERE / "mcp_old_server.py")
+OLD_SOURCE = Path(OLD).read_text()
 MODEL = LLModel("scripted", "scripted")
 PROMPT = Prompt.of("Go.")
 
@@ -56,15 +56,60 @@ def lab_over_http() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
             process.wait()
 
 
+@pytest.fixture(scope="module")
+def shared_lab() -> Iterator[str]:
+    """The address of a lab for tests that leave it as it is."""
+    with lab_over_http() as (url, _):
+        yield url
+
+
 @pytest.fixture(params=["stdio", "http"])
-async def lab(request: pytest.FixtureRequest) -> AsyncIterator[McpServer]:
-    if request.param == "stdio":
-        async with connect_stdio(sys.executable, [LAB]) as server:
+async def lab(request: pytest.FixtureRequest, shared_lab: str) -> AsyncIterator[McpServer]:
+    connection = connect_http(shared_lab) if request.param == "http" else connect_stdio(sys.executable, [LAB])
+    async with connection as server:
+        yield server
+
+
+@pytest.fixture(params=["stdio", "http"])
+async def own_lab(request: pytest.FixtureRequest) -> AsyncIterator[McpServer]:
+    """A lab that the test may change, or end."""
+    with lab_over_http() if request.param == "http" else contextlib.nullcontext((None, None)) as (url, _):
+        async with connect_http(url) if url is not None else connect_stdio(sys.executable, [LAB]) as server:
             yield server
-    else:
-        with lab_over_http() as (url, _):
-            async with connect_http(url) as server:
-                yield server
+
+
+@pytest.fixture
+async def library(shared_lab: str) -> AsyncIterator[McpServer]:
+    """A lab of which it does not matter how it is reached."""
+    async with connect_http(shared_lab) as server:
+        yield server
+
+
+class Witness:
+    """Hears what the lab's tool ``hang`` does, on a socket."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self._lines: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def said(self, word: bytes) -> None:
+        async with asyncio.timeout(20):
+            assert await self._lines.get() == word + b"\n"
+
+    async def hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async for line in reader:
+            self._lines.put_nowait(line)
+        writer.close()
+
+
+@pytest.fixture
+async def witness() -> AsyncIterator[Witness]:
+    heard = Witness()
+    server = await asyncio.start_server(heard.hear, "127.0.0.1", 0)
+    heard.port = server.sockets[0].getsockname()[1]
+    yield heard
+    server.close()
+    await server.wait_closed()
 
 
 def old(mode: str = "", **options: Any) -> McpServer:
@@ -79,8 +124,7 @@ async def tool_of(server: McpServer, name: str, **options: Any) -> Tool[Any]:
 async def results_of(tools: list[Tool[Any]], *calls: ToolCall, **options: Any) -> list[Any]:
     executor = ScriptedExecutor(calls, ["end"])
     async with ToolDispatcher(executor, tools, **options) as dispatcher, dispatcher.stream(PROMPT, MODEL) as stream:
-        frames = [frame async for frame in stream if isinstance(frame, ToolResult | ToolProgress | ApprovalNeeded)]
-    return frames
+        return [frame async for frame in stream if isinstance(frame, ToolResult | ToolProgress | ApprovalNeeded)]
 
 
 def alive(pid: int) -> bool:
@@ -102,17 +146,20 @@ async def test_tools_are_described_and_run(lab: McpServer) -> None:
     assert add.parameters["properties"]["b"]["minimum"] == 0
     assert await add(a=1, b=2) == "3"
     results = await results_of(
-        tools, ToolCall("1", "add", '{"a": 20, "b": 22}'), ToolCall("2", "structured", "{}"), ToolCall("3", "fail", "{}")
+        tools,
+        ToolCall("1", "add", '{"a": 20, "b": 22}'),
+        ToolCall("2", "structured", "{}"),
+        ToolCall("3", "fail", "{}"),
     )
     assert sorted(results, key=lambda result: result.id) == [
         ToolResult("1", "add", "42"),
         ToolResult("2", "structured", '{"rows": [1, 2], "name": "ü"}'),
-        ToolResult("3", "fail", "", "ToolFailedError: no such row: 7"),
+        ToolResult("3", "fail", "", "ToolFailedError: Error executing tool fail: no such row: 7"),
     ]
 
 
-async def test_results_of_many_kinds(lab: McpServer) -> None:
-    tools = await lab.tools()
+async def test_results_of_many_kinds(library: McpServer) -> None:
+    tools = await library.tools()
     (result,) = await results_of(tools, ToolCall("1", "files_of_all", "{}"))
     assert result.output == (
         TextPart("two files and a link"),
@@ -123,19 +170,19 @@ async def test_results_of_many_kinds(lab: McpServer) -> None:
     )
 
 
-async def test_names_fit_every_provider_and_are_unique(lab: McpServer) -> None:
-    names = [tool.name for tool in await lab.tools()]
+async def test_names_fit_every_provider_and_are_unique(library: McpServer) -> None:
+    names = [tool.name for tool in await library.tools()]
     assert "files_of_all" in names
     assert "files-of_all" in names
-    prefixed = [tool.name for tool in await lab.tools(prefix="the lab/" + "x" * 60)]
+    prefixed = [tool.name for tool in await library.tools(prefix="the lab/" + "x" * 60)]
     assert all(len(name) <= 64 and name.startswith("the_lab_xxx") for name in prefixed)
     assert len(set(prefixed)) == len(prefixed)
-    tool = next(tool for tool in await lab.tools(prefix="a ") if tool.name == "a_files-of_all")
+    tool = next(tool for tool in await library.tools(prefix="a ") if tool.name == "a_files-of_all")
     assert await tool() == "the other"
 
 
-async def test_arguments_that_do_not_fit_are_not_sent(lab: McpServer) -> None:
-    tools = await lab.tools()
+async def test_arguments_that_do_not_fit_are_not_sent(library: McpServer) -> None:
+    tools = await library.tools()
     add = next(tool for tool in tools if tool.name == "add")
     with pytest.raises(InvalidToolArgumentsError, match=r"a: 'x' is not of type 'integer'; b: -1 is less than"):
         add.validate('{"a": "x", "b": -1}')
@@ -156,15 +203,15 @@ async def test_a_schema_that_points_elsewhere_fetches_nothing_and_is_left_to_the
         assert await first(**values) == '{"text": 1}'
 
 
-async def test_approval_of_what_does_not_only_read(lab: McpServer) -> None:
-    needs = {tool.name: tool.needs_approval for tool in await lab.tools(approve="writes")}
+async def test_approval_of_what_does_not_only_read(library: McpServer) -> None:
+    needs = {tool.name: tool.needs_approval for tool in await library.tools(approve="writes")}
     assert (needs["add"], needs["write"], needs["fail"]) == (False, True, True)
-    assert {tool.needs_approval for tool in await lab.tools(approve="all")} == {True}
-    assert {tool.needs_approval for tool in await lab.tools()} == {False}
+    assert {tool.needs_approval for tool in await library.tools(approve="all")} == {True}
+    assert {tool.needs_approval for tool in await library.tools()} == {False}
     with pytest.raises(InvalidInputError, match="approve is 'none', 'writes' or 'all'"):
-        await lab.tools(approve="most")  # type: ignore[arg-type]
+        await library.tools(approve="most")  # type: ignore[arg-type]
     calls = [ToolCall("1", "add", '{"a": 1, "b": 1}'), ToolCall("2", "write", '{"row": "x"}')]
-    done, asked = await results_of(await lab.tools(approve="writes"), *calls)
+    done, asked = await results_of(await library.tools(approve="writes"), *calls)
     assert (done, asked.calls) == (ToolResult("1", "add", "2"), (calls[1],))
 
 
@@ -178,22 +225,22 @@ async def test_progress_is_shown_where_it_is_asked_for(lab: McpServer) -> None:
     ]
     assert result == ToolResult("1", "steps", "all steps")
     (failed,) = await results_of(await lab.tools(progress=True), ToolCall("1", "fail", "{}"))
-    assert failed.error == "ToolFailedError: no such row: 7"
+    assert failed.error == "ToolFailedError: Error executing tool fail: no such row: 7"
 
 
-async def test_a_changed_list_is_noticed_and_taken_up_between_steps(lab: McpServer) -> None:
+async def test_a_changed_list_is_noticed_and_taken_up_between_steps(own_lab: McpServer) -> None:
     async def on_step(state: StepState) -> StepChange | None:
-        return StepChange(tools=await lab.tools()) if lab.tools_changed else None
+        return StepChange(tools=await own_lab.tools()) if own_lab.tools_changed else None
 
     executor = ScriptedExecutor([ToolCall("1", "grow", "{}")], [ToolCall("2", "born", "{}")], ["end"])
-    tools = await lab.tools()
+    tools = await own_lab.tools()
     async with (
         ToolDispatcher(executor, tools, on_step=on_step) as dispatcher,
         dispatcher.stream(PROMPT, MODEL) as stream,
     ):
         results = [frame async for frame in stream if type(frame) is ToolResult]
     assert results[-1] == ToolResult("2", "born", "new")
-    assert not lab.tools_changed
+    assert not own_lab.tools_changed
 
 
 async def test_an_old_server_s_pages_and_notices() -> None:
@@ -207,50 +254,42 @@ async def test_an_old_server_s_pages_and_notices() -> None:
 # ---------------------------------------------------------------------------------------- what goes wrong
 
 
-async def begun(path: Path, text: str) -> None:
-    """Waits until another process has written a line."""
-    async with asyncio.timeout(20):
-        while not path.exists() or text not in path.read_text():
-            await asyncio.sleep(0.02)
-
-
 @pytest.mark.parametrize("progress", [False, True])
-async def test_a_timeout_tells_the_server(lab: McpServer, tmp_path: Path, progress: bool) -> None:
-    path = tmp_path / "log"
+async def test_a_timeout_tells_the_server(lab: McpServer, witness: Witness, progress: bool) -> None:
     tool = await tool_of(lab, "hang", timeout=0.5, progress=progress)
-    executor = ScriptedExecutor([ToolCall("1", "hang", f'{{"path": "{path}"}}')], ["end"])
+    executor = ScriptedExecutor([ToolCall("1", "hang", f'{{"port": {witness.port}}}')], ["end"])
     async with ToolDispatcher(executor, [tool]) as dispatcher, dispatcher.stream(PROMPT, MODEL) as stream:
         await stream.message()
     assert isinstance(stream.outcomes[0].error, ToolTimeoutError)
-    await begun(path, "cancelled")
+    await witness.said(b"begun")
+    await witness.said(b"cancelled")
 
 
-async def test_leaving_the_stream_tells_the_server(lab: McpServer, tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    executor = ScriptedExecutor([ToolCall("1", "hang", f'{{"path": "{path}"}}'), asyncio.Event()])
+async def test_leaving_the_stream_tells_the_server(lab: McpServer, witness: Witness) -> None:
+    executor = ScriptedExecutor([ToolCall("1", "hang", f'{{"port": {witness.port}}}'), asyncio.Event()])
     async with ToolDispatcher(executor, await lab.tools()) as dispatcher:
         async with dispatcher.stream(PROMPT, MODEL) as stream:
             reading = asyncio.create_task(stream.message())
-            await begun(path, "begun")
+            await witness.said(b"begun")
             await stream.aclose()
         await asyncio.wait([reading])
     assert reading.exception() is not None
     assert [outcome.state for outcome in stream.outcomes] == ["cancelled"]
-    await begun(path, "cancelled")
+    await witness.said(b"cancelled")
 
 
-async def test_a_crash_fails_what_runs_and_what_follows(lab: McpServer, tmp_path: Path) -> None:
-    tools = {tool.name: tool for tool in await lab.tools()}
-    hanging = asyncio.create_task(tools["hang"](path=str(tmp_path / "log")))
-    await begun(tmp_path / "log", "begun")
-    with pytest.raises(TransportError, match="closed the connection, or ended|was not reached"):
+async def test_a_crash_fails_what_runs_and_what_follows(own_lab: McpServer, witness: Witness) -> None:
+    tools = {tool.name: tool for tool in await own_lab.tools()}
+    hanging = asyncio.create_task(tools["hang"](port=witness.port))
+    await witness.said(b"begun")
+    with pytest.raises(TransportError, match=r"closed the connection, or ended|was not reached"):
         await tools["crash"]()
     with pytest.raises(TransportError):
         await hanging
     with pytest.raises(TransportError):
         await tools["add"](a=1, b=1)
     with pytest.raises(TransportError):
-        await lab.tools()
+        await own_lab.tools()
     executor = ScriptedExecutor([ToolCall("1", "add", '{"a": 1, "b": 1}')], ["end"])
     dispatcher = ToolDispatcher(executor, list(tools.values()))
     async with dispatcher, dispatcher.stream(PROMPT, MODEL) as stream:
@@ -260,13 +299,13 @@ async def test_a_crash_fails_what_runs_and_what_follows(lab: McpServer, tmp_path
     assert isinstance(error.__cause__, TransportError)
 
 
-async def test_nothing_is_left(tmp_path: Path) -> None:
+async def test_nothing_is_left(tmp_path: Path, witness: Witness) -> None:
     async with connect_stdio(sys.executable, [LAB], env={"LAB": "yes"}, cwd=str(tmp_path)) as server:
         tools = {tool.name: tool for tool in await server.tools()}
         pid, variable, secret, folder = (await tools["process"]()).split(" ", 3)
         assert (variable, secret, folder) == ("yes", "None", str(tmp_path))
-        hanging = asyncio.create_task(tools["hang"](path=str(tmp_path / "log")))
-        await begun(tmp_path / "log", "begun")
+        hanging = asyncio.create_task(tools["hang"](port=witness.port))
+        await witness.said(b"begun")
         assert alive(int(pid))
     assert not alive(int(pid))
     with pytest.raises(TransportError):
@@ -312,9 +351,13 @@ async def test_opened_in_one_task_and_closed_in_another() -> None:
 
 async def test_a_process_that_does_not_want_to_end_is_killed(tmp_path: Path) -> None:
     stubborn = tmp_path / "stubborn.py"
-    ignoring = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    staying = "\nimport os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)\n"
-    stubborn.write_text(ignoring + Path(OLD).read_text() + staying)
+    staying = """
+    import os, signal
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    open('pid', 'w').write(str(os.getpid()))
+    time.sleep(600)
+"""
+    stubborn.write_text(OLD_SOURCE + staying)
     async with connect_stdio(sys.executable, [str(stubborn)], cwd=str(tmp_path)) as server:
         assert await server.tools()
     assert not alive(int((tmp_path / "pid").read_text()))
@@ -378,16 +421,22 @@ async def test_what_http_says_is_kept() -> None:
     assert "tok-1234" not in str(caught.value)
 
 
-async def test_a_client_of_the_caller_s_is_used_and_left_open() -> None:
+async def test_a_client_of_the_caller_s_is_used_and_left_open(shared_lab: str) -> None:
     import httpx2
 
-    with lab_over_http() as (url, _):
-        async with httpx2.AsyncClient(headers={"X-Mine": "1"}) as http_client:
-            async with connect_http(url, http_client=http_client) as server:
-                assert await server.tools()
-            assert not http_client.is_closed
+    sent: list[str] = []
+
+    async def note(request: httpx2.Request) -> None:
+        sent.append(request.headers["x-mine"])
+
+    async with httpx2.AsyncClient(headers={"X-Mine": "1"}, event_hooks={"request": [note]}) as http_client:
+        async with connect_http(shared_lab, http_client=http_client) as server:
+            assert await server.tools()
+        assert set(sent) == {"1"}
+        assert not http_client.is_closed
+        assert asyncio.all_tasks() == {asyncio.current_task()}
     with pytest.raises(InvalidInputError, match="not both"):
-        connect_http(url, headers={}, http_client=http_client)
+        connect_http(shared_lab, headers={}, http_client=http_client)
 
 
 async def test_it_must_be_entered() -> None:
@@ -397,11 +446,13 @@ async def test_it_must_be_entered() -> None:
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mcp", None)
-    for connect in (lambda: mcp_tools.connect_stdio("x"), lambda: mcp_tools.connect_http("http://x")):
-        with pytest.raises(ConfigurationError, match=r'pip install "promptport\[mcp\]"'):
-            connect()
+    hint = r'pip install "promptport\[mcp\]"'
+    with pytest.raises(ConfigurationError, match=hint):
+        connect_stdio("x")
+    with pytest.raises(ConfigurationError, match=hint):
+        connect_http("http://x")
 
 
 def test_the_module_does_not_import_the_sdk() -> None:
     code = "import sys, promptport.mcp; sys.exit('mcp' in sys.modules or 'httpx2' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -308,6 +308,11 @@ async def test_closing_closes_the_wrapped_stream() -> None:
     assert inner.closed == 2
     with pytest.raises(IncompleteStreamError):
         await reading
+    inner, client = wrapped(["A", asyncio.Event()])
+    stream = client.execute_streaming_with_tools(PROMPT, MODEL, TOOLS)
+    await anext(stream)
+    await client.aclose()
+    assert inner.closed == 1
     unread = wrapped(["A"])[1].execute_streaming_with_tools(PROMPT, MODEL, TOOLS)
     await unread.aclose()
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import ClassVar
 
-from promptport_openai.conformance import ChatCompletionsContract
+import pytest
 
 from promptport.client import LLMClient
-from promptport.frames import FinishReason, parse_arguments
+from promptport.frames import FinishReason
 from promptport.models import LLModel, ModelCapabilities
 from promptport.stream import Timeouts
-from promptport.testing.steps import Arguments, Finish, Say, Seal, Start, Step, Think
+from promptport.testing.steps import Arguments, Finish, Say, Seal, Start, Step
 from promptport.testing.wires import WireProtocol
 from promptport.text_tools_client import TextToolsClient
+from promptport_openai.conformance import ChatCompletionsContract
 
 ABLE = ChatCompletionsContract.model.capabilities or ModelCapabilities()
 
@@ -35,6 +37,26 @@ class TestTextTools(ChatCompletionsContract):
         text = as_text(steps)
         return None if text is None else super().encode_complete(text)
 
+    @pytest.mark.xfail(reason="quotes are escaped where JSON stands in a message's text")
+    def test_tools_are_in_the_request(self) -> None:
+        super().test_tools_are_in_the_request()
+
+    @pytest.mark.xfail(reason="a model's capabilities are the wrapped client's, and tools come on top")
+    def test_capabilities_are_declared_without_network(self) -> None:
+        super().test_capabilities_are_declared_without_network()
+
+    @pytest.mark.xfail(reason="text tools are there for models that have none")
+    def test_what_is_not_there_is_refused_before_anything_is_sent(self) -> None:
+        super().test_what_is_not_there_is_refused_before_anything_is_sent()
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
 
 def as_text(steps: Sequence[Step]) -> list[Step] | None:
     """The same answer with its calls as Hermes writes them; ``None`` where text cannot say it."""
@@ -51,6 +73,8 @@ def as_text(steps: Sequence[Step]) -> list[Step] | None:
             sent += step.text
             written.append(Say(step.text))
         elif isinstance(step, Seal):
+            if not _is_json(sent or "{}"):
+                return None  # nor where such a value would end inside another
             written.append(Say("}\n</tool_call>" if sent else "{}}\n</tool_call>"))
             open_key = None
         elif isinstance(step, Finish) and step.reason is FinishReason.TOOL_CALLS:

@@ -95,6 +95,14 @@ def test_what_python_computes_is_no_literal(text: str) -> None:
     assert python_literal(text) is None
 
 
+@pytest.mark.parametrize("text", ["0x" + "f" * 5000, "007", "1" * 5000 + "e", "\ud800", "[" * 100_000])
+def test_what_no_json_can_hold_is_passed_on(text: str) -> None:
+    """It must not raise: whoever seals the call finds the reason."""
+    python_arguments(f"x={text}", tool({"type": "integer"}))
+    assert tagged_value(text, "x", tool({"type": "integer"})).startswith('"')
+    object_text(text)
+
+
 def test_python_arguments() -> None:
     typed = tool({"type": "integer"})
     assert json.loads(python_arguments('x="5", y=[1, {"k": "a, b=c"}]', typed)) == {"x": 5, "y": [1, {"k": "a, b=c"}]}

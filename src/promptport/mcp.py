@@ -237,7 +237,7 @@ class McpServer:
                 await self._closing.wait()
         except Exception as error:
             self._failure = self._translated(error)
-            self._failure.__cause__ = _first(error)
+            self._failure.__cause__ = error
         finally:
             self._client = None
             self._ready.set()
@@ -351,7 +351,7 @@ class McpServer:
                 yield await task
             finally:
                 task.cancel()
-                await asyncio.wait([task])
+                await asyncio.gather(task, return_exceptions=True)
 
         return call_with_progress if progress else call
 
@@ -383,7 +383,7 @@ class McpServer:
         if self._task is None:
             raise InvalidInputError("the MCP server is not connected: use 'async with'")
         if self._failure is not None:
-            raise self._failure
+            raise self._failure.with_traceback(None)
         raise self._lost("is not connected any more")
 
     # ----------------------------------------------------------------------------------------- its errors
@@ -404,8 +404,6 @@ class McpServer:
         from mcp.types import CONNECTION_CLOSED, REQUEST_TIMEOUT  # noqa: PLC0415
 
         error = _first(error)
-        if isinstance(error, PromptportError):
-            return error
         if isinstance(error, MCPError):
             if error.code == CONNECTION_CLOSED:
                 return self._failure or self._lost("closed the connection, or ended")
@@ -418,6 +416,8 @@ class McpServer:
             )
         if isinstance(error, httpx2.HTTPError):
             return self._lost(f"was not reached: {_words(error)}")
+        if isinstance(error, OSError) and self._ready.is_set():
+            return self._lost(f"was lost: {error.strerror or _words(error)}")
         if isinstance(error, OSError):
             return ConfigurationError(f"the MCP server {self._label!r} cannot be started: {error.strerror or error}")
         return ProtocolError(f"the MCP server {self._label} does not speak MCP as it should: {_words(error)}")

@@ -7,6 +7,7 @@ hold an answer to a JSON schema, is it asked for that, so that even a very small
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Self
 
@@ -56,6 +57,7 @@ class TextToolsClient:
         self._client = client
         self._format = format_of(format)
         self._reasoning: ReasoningTags = reasoning
+        self._streams: weakref.WeakSet[FrameStream] = weakref.WeakSet()
 
     @property
     def provider(self) -> str:
@@ -83,8 +85,10 @@ class TextToolsClient:
             InvalidInputError, UnsupportedCapabilityError: at once, before anything is sent.
         """
         asked, parser = self._request(prompt, model, tools, streaming=True)
-        stream = self._client.execute_streaming_with_tools(asked, model)
-        return FrameStream(_read(stream, parser), skipped=stream.skipped, named=(self.provider, model.id))
+        text = self._client.execute_streaming_with_tools(asked, model)
+        stream = FrameStream(_read(text, parser), skipped=text.skipped, named=(self.provider, model.id))
+        self._streams.add(stream)
+        return stream
 
     def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
         """See `LLMClient`."""
@@ -97,7 +101,9 @@ class TextToolsClient:
         return message_of([frame for inner in message.frames() for frame in _parsed(inner, parser)])
 
     async def aclose(self) -> None:
-        """Closes the wrapped client."""
+        """Closes the streams that are still open, and the wrapped client."""
+        for stream in list(self._streams):
+            await stream.aclose()
         await self._client.aclose()
 
     async def __aenter__(self) -> Self:

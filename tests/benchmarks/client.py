@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import sys
 import time
 import traceback
@@ -121,13 +122,16 @@ async def main(contender: str, api: str) -> None:
     client = _Client(contender, api)
     commands: dict[str, Callable[..., Any]] = {"burst": client.burst, "paced": client.paced}
     loop = asyncio.get_running_loop()
+    # Some libraries print; the answers must not mix with that.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         options = json.loads(line)
         try:
             result = await commands[options.pop("command")](**options)
         except Exception:
             result = {"error": traceback.format_exc(limit=-3)}
-        print(json.dumps(result), flush=True)  # noqa: T201 - the answer
+        print(json.dumps(result), file=answers, flush=True)  # noqa: T201 - the answer
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ import os
 import selectors
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,8 +32,15 @@ def environment() -> dict[str, str]:
 
 class _Process:
     def __init__(self, *command: str) -> None:
+        self._log = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
         )
 
     def __enter__(self) -> Self:
@@ -42,11 +51,18 @@ class _Process:
     ) -> None:
         self._process.kill()
         self._process.communicate()
+        self._log.close()
 
     def write(self, text: str) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(text + "\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # the answer that does not come will tell
+            self._process.stdin.write(text + "\n")
+            self._process.stdin.flush()
+
+    def last_words(self) -> str:
+        """The end of what the process said besides its answers."""
+        self._log.seek(0)
+        return self._log.read()[-1000:].strip()
 
     def read(self, seconds: float) -> str:
         """One line; an empty string where none comes in time."""
@@ -81,13 +97,10 @@ class Client(_Process):
         Raises:
             Failed: an error, or no answer in time.
         """
-        try:
-            self.write(json.dumps({"command": command, **options}))
-        except BrokenPipeError:
-            raise Failed("it is gone") from None
+        self.write(json.dumps({"command": command, **options}))
         line = self.read(seconds)
         if not line:
-            raise Failed(f"no answer within {seconds:g} s")
+            raise Failed(f"no answer within {seconds:g} s; {self.last_words()}")
         result: Result = json.loads(line)
         if "error" in result:
             raise Failed(str(result["error"]).strip())

@@ -1,31 +1,15 @@
-"""The contract, for Ollama's native API over aiohttp and over an httpx client of the caller's."""
+"""The contract, for Ollama's own API."""
 
-from __future__ import annotations
+from typing import ClassVar
 
-import httpx
-
-from promptport.client import LLMClient
-from promptport.stream import Timeouts
-from promptport_ollama import OllamaClient
-from promptport_ollama.conformance import OllamaContract
+from promptport_ollama.conformance import ChatContract
 
 
-class TestOllama(OllamaContract):
+class TestChat(ChatContract):
     pass
 
 
-class OllamaOverHttpx(OllamaClient):
-    """Closes the httpx client too, for the kit knows of no caller that would."""
+class TestChatWithIds(ChatContract):
+    """Servers since 0.12.10 give each call an id."""
 
-    def __init__(self, base_url: str, timeouts: Timeouts) -> None:
-        self.lent = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=None))
-        super().__init__(base_url=base_url, timeouts=timeouts, http_client=self.lent)
-
-    async def _aclose(self) -> None:
-        await super()._aclose()
-        await self.lent.aclose()
-
-
-class TestOllamaOverHttpx(OllamaContract):
-    def make_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
-        return OllamaOverHttpx(base_url, timeouts)
+    sends_call_ids: ClassVar[bool] = True

@@ -142,7 +142,11 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
             if data.strip() == b"[DONE]":
                 self._done(out)
                 return
-            chunk = _lenient(data, event[0])
+            lenient = _lenient(data, event[0])
+            if lenient is None:
+                self._skip(event[0].decode("utf-8", "replace") or "blank")
+                return
+            chunk = lenient
         choices = chunk.choices
         if choices:
             for choice in choices:
@@ -152,7 +156,12 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
                 delta = choice.delta
                 if delta is not None:
                     content = delta.content
-                    if content and delta.reasoning is None and delta.reasoning_content is None:
+                    if (
+                        content
+                        and delta.reasoning is None
+                        and delta.reasoning_content is None
+                        and delta.reasoning_details is None
+                    ):
                         if self._reasoning or self._details:
                             self._reasoned(out)
                         out.append(Append(content))
@@ -160,13 +169,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
                         self._thoughts(delta, out)
                     if delta.tool_calls:
                         self._tool_calls(delta.tool_calls, out)
-                    if (
-                        delta.refusal
-                        or delta.reasoning_details
-                        or delta.annotations
-                        or delta.executed_tools
-                        or delta.function_call
-                    ):
+                    if delta.refusal or delta.annotations or delta.executed_tools or delta.function_call:
                         self._rare(delta, out)
                 if choice.finish_reason or choice.error is not None:
                     self._finish(choice, chunk, out)
@@ -189,7 +192,15 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
                 self._reasoning_field = field
                 self._reasoning.append(text)
                 out.append(ReasoningAppend(text))
-                break  # some servers send the same text under both names
+                break  # some servers send the same text under both names, and a third time in the details
+        else:
+            for detail in delta.reasoning_details or ():
+                text = detail.get("text") or detail.get("summary")
+                if isinstance(text, str) and text:
+                    self._reasoning.append(text)
+                    out.append(ReasoningAppend(text))
+        for detail in delta.reasoning_details or ():
+            _add_detail(self._details, detail)
         if delta.content:
             self._reasoned(out)
             out.append(Append(delta.content))
@@ -225,14 +236,6 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def _rare(self, delta: _Delta, out: list[StreamFrame]) -> None:
         """What most answers never hold."""
-        if delta.reasoning_details:
-            if not (delta.reasoning or delta.reasoning_content):
-                for detail in delta.reasoning_details:
-                    text = detail.get("text") or detail.get("summary")
-                    if isinstance(text, str) and text:
-                        self._reasoning.append(text)
-                        out.append(ReasoningAppend(text))
-            self._details.extend(delta.reasoning_details)
         if delta.refusal:
             self._refusal.append(delta.refusal)
         for annotation in delta.annotations or ():
@@ -273,7 +276,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         kind = body.get("object") if isinstance(body, dict) else None
         if event[0] == b"error" or kind == "error" or (isinstance(body, dict) and "message" in body):
             raise _reported(body)
-        if kind == "chat.completion.chunk":
+        if kind == "chat.completion.chunk" and "choices" not in body:
             raise ProtocolError("a chunk came without choices")
         self._skip(event[0].decode("utf-8", "replace") or str(kind or "chunk"))
 
@@ -284,6 +287,8 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def _end_of_bytes(self, out: list[StreamFrame]) -> None:
         if self._reason is None or (self._calls.open and not self._cut):
+            if self._wire.stray:
+                _report_if_error(_bare(self._wire.stray))
             raise IncompleteStreamError("the stream ended without finish_reason or [DONE]")
         self._end(out)
 
@@ -304,27 +309,26 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def _no_events(self, stray: bytes, out: list[StreamFrame]) -> None:
         """No event at all: perhaps a JSON error, or the whole answer of a server that does not stream."""
-        if stray.lstrip()[:1] == b"{":
-            self._whole(stray, out)
+        bare = _bare(stray)
+        if bare[:1] in (b"{", b"["):
+            self._whole(bare, out)
         else:
             super()._no_events(stray, out)
 
     def _whole(self, data: bytes, out: list[StreamFrame]) -> None:
         """The body of an answer that was not streamed. Raises `StreamError`."""
-        try:
-            body = _decode_any(data)
-        except msgspec.DecodeError as error:
-            raise ProtocolError(f"the body is not JSON: {error}") from None
-        if not isinstance(body, dict):
-            raise ProtocolError("the body is not a JSON object")
-        choices = body.get("choices")
+        body = _json(data, "the body")
+        choices = body.get("choices") if isinstance(body, dict) else None
         if not isinstance(choices, list) or not choices:
             if error_details(body)[0]:
                 raise _reported(body)
             raise ProtocolError("the answer has no choices")
         for choice in choices:
             if isinstance(choice, dict) and isinstance(choice.get("message"), dict):
-                choice["delta"] = choice["message"]
+                choice["delta"] = message = choice["message"]
+                # Here each entry is a call of its own, which its place says where its index does not.
+                for place, entry in enumerate(_dicts(message.get("tool_calls")) or ()):
+                    entry.setdefault("index", place)
         self._event((b"", msgspec.json.encode(body)), out)
         if self._reason is None:
             raise IncompleteStreamError("the answer has no finish_reason")
@@ -339,33 +343,45 @@ def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessag
     """
     decoder = ChatCompletionsDecoder(taken)
     out: list[StreamFrame] = []
-    decoder._whole(data, out)
+    decoder._no_events(data, out)
     return message_of(out)
 
 
 # --------------------------------------------------------------------------------------- the lenient way
 
 
-def _lenient(data: bytes, name: bytes) -> _FirstChunk:
-    """A chunk that the typed decode refused, as far as its meaning is plain."""
+def _json(data: bytes, what: str) -> Any:
     try:
-        body = _decode_any(data)
-    except msgspec.DecodeError as error:
-        raise ProtocolError(f"an event is not JSON: {error}") from None
-    if isinstance(body, str | list) or body is None or isinstance(body, int | float):
-        if name == b"error":
+        return _decode_any(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"{what} is not JSON: {error}") from None
+
+
+def _lenient(data: bytes, name: bytes) -> _FirstChunk | None:
+    """A chunk that the typed decode refused, as far as its meaning is plain; ``None`` where it is none of ours."""
+    text = data.strip()
+    if name == b"error" and text[:1] not in (b"{", b"["):
+        raise _reported(text.decode("utf-8", "replace").strip('"'))
+    if not text or (name not in (b"", b"message", b"error") and text[:1] != b"{"):
+        return None  # what keeps a connection alive has many forms
+    body = _json(data, "an event")
+    if not isinstance(body, dict):
+        if _dicts(body) and error_details(body)[0]:  # Google puts its errors into lists
             raise _reported(body)
         raise ProtocolError("an event is not a JSON object")
-    choices = body.get("choices")
-    usage = body.get("usage")
-    chunk = _FirstChunk(
-        [_choice(choice) for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else None,
-        msgspec.Raw(msgspec.json.encode(usage)) if isinstance(usage, dict) else msgspec.Raw(),
-        body.get("error"),
-        body.get("x_groq") if isinstance(body.get("x_groq"), dict) else None,
+    choices, usage, groq = body.get("choices"), body.get("usage"), body.get("x_groq")
+    return _FirstChunk(
+        choices=[_choice(choice) for choice in choices if isinstance(choice, dict)]
+        if isinstance(choices, list)
+        else None,
+        usage=msgspec.Raw(msgspec.json.encode(usage)) if isinstance(usage, dict) else msgspec.Raw(),
+        error=body.get("error"),
+        x_groq=groq if isinstance(groq, dict) else None,
+        citations=_list(body.get("citations")),
+        search_results=_list(body.get("search_results")),
+        id=_text(body.get("id")),
+        model=_text(body.get("model")),
     )
-    chunk.id, chunk.model = _text(body.get("id")), _text(body.get("model"))
-    return chunk
 
 
 def _choice(body: dict[str, Any]) -> _Choice:
@@ -380,17 +396,17 @@ def _choice(body: dict[str, Any]) -> _Choice:
 
 def _delta(body: dict[str, Any]) -> _Delta:
     content, thinking = _content(body.get("content"))
-    entries = body.get("tool_calls")
-    annotations, details = body.get("annotations"), body.get("reasoning_details")
+    function = body.get("function_call")
     return _Delta(
         content=content,
-        tool_calls=[_entry(entry) for entry in _dicts(entries) or ()],
+        tool_calls=[_entry(entry) for entry in _dicts(body.get("tool_calls")) or ()],
         reasoning_content=_text(body.get("reasoning_content")) or thinking or None,
         reasoning=_text(body.get("reasoning")),
-        reasoning_details=_dicts(details),
+        reasoning_details=_dicts(body.get("reasoning_details")),
         refusal=_text(body.get("refusal")),
-        annotations=_dicts(annotations),
+        annotations=_dicts(body.get("annotations")),
         executed_tools=_dicts(body.get("executed_tools")),
+        function_call=_function(function) if isinstance(function, dict) else None,
     )
 
 
@@ -412,18 +428,20 @@ def _content(content: Any) -> tuple[str, str]:
 
 
 def _entry(body: dict[str, Any]) -> _Entry:
-    function = body.get("function")
-    function = function if isinstance(function, dict) else {}
-    arguments = function.get("arguments")
-    if arguments is not None and not isinstance(arguments, str):
-        arguments = msgspec.json.encode(arguments).decode()
-    extra = body.get("extra_content")
+    function, extra = body.get("function"), body.get("extra_content")
     return _Entry(
         _number(body.get("index")),
         _text(body.get("id")),
-        _Function(_text(function.get("name")), arguments),
+        _function(function) if isinstance(function, dict) else None,
         extra if isinstance(extra, dict) else None,
     )
+
+
+def _function(body: dict[str, Any]) -> _Function:
+    arguments = body.get("arguments")
+    if arguments is not None and not isinstance(arguments, str):
+        arguments = msgspec.json.encode(arguments).decode()
+    return _Function(_text(body.get("name")), arguments)
 
 
 def _text(value: Any) -> str | None:
@@ -431,9 +449,13 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any) -> int | None:
-    if isinstance(value, str) and value.strip().isdecimal():
-        return int(value)
+    if isinstance(value, str):
+        return int(value) if value.strip().isdecimal() and len(value) < 10 else None
     return int(value) if isinstance(value, int | float) else None
+
+
+def _list(value: Any) -> list[Any] | None:
+    return value if isinstance(value, list) else None
 
 
 def _dicts(value: Any) -> list[dict[str, Any]] | None:
@@ -446,6 +468,35 @@ def _dicts(value: Any) -> list[dict[str, Any]] | None:
 def _reported(error: Any) -> ProviderStreamError:
     message, code = error_details({"error": error} if isinstance(error, str) else error)
     return ProviderStreamError(f"the provider reported an error: {message or code or 'it gave no reason'}", code=code)
+
+
+def _bare(stray: bytes) -> bytes:
+    """Lines that were no event: proxies write an error as it is, and llama.cpp used to, as a field of its own."""
+    return stray.strip().removeprefix(b"error:").lstrip()
+
+
+def _report_if_error(stray: bytes) -> None:
+    """Raises `ProviderStreamError` where the lines that were no event are a JSON error."""
+    try:
+        body = _decode_any(stray)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    if error_details(body)[0]:
+        raise _reported(body)
+
+
+_DETAIL_TEXTS = {"reasoning.text": "text", "reasoning.summary": "summary"}
+
+
+def _add_detail(details: list[dict[str, Any]], detail: dict[str, Any]) -> None:
+    """Adds an entry of OpenRouter's ``reasoning_details``, or what it adds to the last one's text."""
+    key = _DETAIL_TEXTS.get(str(detail.get("type")))
+    last = details[-1] if details else {}
+    if key and all(last.get(field) == detail.get(field) for field in ("type", "index", "id")):
+        known = {field: value for field, value in detail.items() if value is not None}
+        details[-1] = {**last, **known, key: f"{last.get(key) or ''}{detail.get(key) or ''}"}
+    else:
+        details.append(detail)
 
 
 def _real_id(text: str | None) -> str | None:

@@ -18,6 +18,7 @@ from promptport.frames import StreamFrame
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
 from promptport.stream import Timeouts
+from promptport.testing.plugin import NOT_APPLICABLE
 from promptport.testing.steps import SCENARIOS, Scenario, Seal, Step
 from promptport.testing.wire_server import RecordedRequest, WireResponse, WireServer
 from promptport.tools import ToolDescriptor
@@ -56,7 +57,7 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
 
 def not_applicable(why: str) -> NoReturn:
     """Ends a check that this protocol or model has no use for; the table shows why."""
-    pytest.skip(f"n/a: {why}")
+    pytest.skip(NOT_APPLICABLE + why)
 
 
 def scenario_named(name: str) -> Scenario:

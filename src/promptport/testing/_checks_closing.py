@@ -214,7 +214,7 @@ class ClosingChecks:
     def test_rule_9_nothing_reads_ahead_without_bound(self) -> None:
         """While the consumer rests, the server cannot send all of a large answer."""
         text = "x" * 65536
-        body = b"".join(self.bench.wire([Say(text)] * 640))
+        body = b"".join(self.bench.wire([Say(text)] * 384))
 
         async def check() -> None:
             async with self.bench.client(self.bench.response(body, cut="events")) as (server, client):

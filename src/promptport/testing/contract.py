@@ -35,6 +35,7 @@ from promptport.testing._checks_closing import ClosingChecks
 from promptport.testing._checks_errors import ErrorChecks
 from promptport.testing._checks_requests import RequestChecks
 from promptport.testing._checks_wire import WireChecks
+from promptport.testing.plugin import PLAYED
 from promptport.testing.steps import Step
 from promptport.testing.wires import WireProtocol
 
@@ -86,8 +87,7 @@ class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, E
     def _bench(self, request: pytest.FixtureRequest) -> Iterator[None]:
         self.bench = Bench(self)
         yield
-        counts = (("promptport.scenarios", self.bench.scenarios), ("promptport.frames", self.bench.frames))
-        request.node.user_properties.extend(counts)
+        request.node.user_properties.append((PLAYED, (self.bench.scenarios, self.bench.frames)))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuses a subclass that loosens a test, or the floor."""

@@ -21,10 +21,7 @@ _DEPTH = 16  # how far references and unions are followed
 
 def object_text(value: str) -> str:
     """The arguments in a JSON value that is no object: the object that a string holds, or the value as it is."""
-    try:
-        inner = msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        return value
+    inner = _decoded(value)
     return inner if isinstance(inner, str) and inner.lstrip()[:1] == "{" else value
 
 
@@ -113,9 +110,8 @@ def _coerced(text: str, types: frozenset[str] | None) -> str:
 
 
 def _fits(text: str, types: frozenset[str]) -> bool:
-    try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+    value = _decoded(text)
+    if value is _NOTHING:
         return False
     kind = _type_of(value)
     return (
@@ -123,6 +119,16 @@ def _fits(text: str, types: frozenset[str]) -> bool:
         or (kind == "integer" and "number" in types)
         or (isinstance(value, float) and value.is_integer() and "integer" in types)
     )
+
+
+_NOTHING = object()
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, ValueError, RecursionError):  # ValueError: lone surrogates, numbers without end
+        return _NOTHING
 
 
 def _quoted(text: str) -> str:
@@ -226,10 +232,11 @@ def _number(token: str) -> str:
     text = token.replace("_", "").removeprefix("+")
     if _JSON_NUMBER.fullmatch(text):
         return text
-    if "x" in text.lower():
+    digits = text.lower().removeprefix("-")
+    if digits.startswith("0x") and len(digits) < 64:
         return str(int(text, 16))
-    if text.lstrip("-").isdigit():
-        return text  # leading zeros: no number in either language, and JSON will say so
+    if digits.isdigit() or "x" in digits:
+        return text  # no number that JSON has, and whoever checks the arguments will say so
     return repr(float(text))
 
 

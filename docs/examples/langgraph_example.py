@@ -1,0 +1,88 @@
+"""A session's request as a node of a LangGraph: its tokens go out through the graph's own stream.
+
+pip install promptport langgraph
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, TypedDict
+
+from langgraph.config import get_stream_writer
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+
+import promptport as pp
+from promptport.testing import ScriptedExecutor
+
+
+@pp.tool
+async def get_weather(city: str) -> str:
+    """Current weather of a city."""
+    return f"It is sunny in {city}."
+
+
+class State(TypedDict):
+    """What the graph passes on. The session is its context: it grows by itself."""
+
+    question: str
+    answer: pp.AssistantMessage
+
+
+async def write_text(stream: pp.FrameStream) -> pp.AssistantMessage:
+    """What a node makes of its stream: each increment goes to whoever reads the graph's stream."""
+    write = get_stream_writer()
+    async for frame in stream:
+        if isinstance(frame, pp.Append):
+            write(frame.text)
+    return await stream.message()
+
+
+ask_model = pp.node_llm_request_streaming_with_tools("ask_model", transform=write_text)
+
+
+async def ask(state: State, runtime: Runtime[pp.LLMSession]) -> dict[str, Any]:
+    """The node does not know the graph: it takes the session, wherever an engine keeps it."""
+    return {"answer": await ask_model(runtime.context)}
+
+
+async def run_tools(state: State, runtime: Runtime[pp.LLMSession]) -> dict[str, Any]:
+    """The calls are whole, so they may run; their results go into the conversation."""
+    for call in state["answer"].tool_calls:
+        output = await get_weather(**get_weather.validate(call.arguments))
+        runtime.context.add_tool_results([pp.ToolResultMessage(call.id, call.name, output)])
+    return {}
+
+
+def where_next(state: State) -> str:
+    """Calls are run; an answer without any is the end."""
+    return "run_tools" if state["answer"].tool_calls else END
+
+
+builder = StateGraph(State, context_schema=pp.LLMSession)
+builder.add_node("ask", ask)
+builder.add_node("run_tools", run_tools)
+builder.add_edge(START, "ask")
+builder.add_conditional_edges("ask", where_next, ["run_tools", END])
+builder.add_edge("run_tools", "ask")
+graph = builder.compile()
+
+
+async def texts(session: pp.LLMSession, question: str) -> AsyncIterator[str]:
+    """The increments of all answers on the way, as they come."""
+    session.user(question)
+    async for text in graph.astream({"question": question}, context=session, stream_mode="custom"):
+        yield text
+
+
+async def main() -> None:
+    """Asks a scripted model; ``pp.connect("openai")`` and its model go in the same place."""
+    call = pp.ToolCall("call_1", "get_weather", '{"city": "Paris"}')
+    executor = ScriptedExecutor(["Let me look. ", call], ["Take ", "sunglasses."])
+    session = pp.LLMSession(executor, pp.LLModel("scripted", "model"), tools=[get_weather])
+    async for text in texts(session, "What should I pack for Paris?"):
+        print(text, end="", flush=True)
+    print(f"\n{len(session.prompt.messages)} messages")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

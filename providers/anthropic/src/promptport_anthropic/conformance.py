@@ -1,0 +1,166 @@
+"""How the Messages API writes down what a model says: the contract tests of `promptport.testing` for this provider.
+
+Written from Anthropic's pages on streaming messages, stop reasons and extended thinking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from promptport.client import LLMClient
+from promptport.frames import FinishReason
+from promptport.models import LLModel
+from promptport.stream import Timeouts
+from promptport.testing.contract import ProviderContract
+from promptport.testing.steps import (
+    INPUT_TOKENS,
+    OUTPUT_TOKENS,
+    Arguments,
+    Fail,
+    Finish,
+    Malformed,
+    Say,
+    Seal,
+    Start,
+    Step,
+    Think,
+    Unknown,
+)
+from promptport.testing.wires import WireProtocol
+from promptport_anthropic import client
+
+__all__ = ["MessagesContract"]
+
+_WORDS = {
+    FinishReason.STOP: "end_turn",
+    FinishReason.LENGTH: "max_tokens",
+    FinishReason.TOOL_CALLS: "tool_use",
+    FinishReason.CONTENT_FILTER: "refusal",
+    FinishReason.PAUSED: "pause_turn",
+}
+_HEAD: dict[str, Any] = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "test-model",
+    "content": [],
+    "stop_reason": None,
+    "stop_sequence": None,
+    "usage": {"input_tokens": INPUT_TOKENS, "output_tokens": 1},
+}
+_SIGNATURE = "c2lnbmVk"
+
+
+class MessagesContract(ProviderContract):
+    """The Messages API through the Anthropic SDK."""
+
+    model: ClassVar[LLModel] = LLModel("anthropic", "test-model")
+    mutators: ClassVar[WireProtocol | None] = "anthropic"
+    floor: ClassVar[int] = 160
+
+    def make_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
+        """See `ProviderContract.make_client`."""
+        return client(base_url=base_url, api_key="test-key", timeouts=timeouts)
+
+    def encode(self, steps: Sequence[Step]) -> list[bytes] | None:
+        """See `ProviderContract.encode`."""
+        writer = _Events()
+        for step in steps:
+            writer.write(step)
+        return writer.events
+
+    def encode_complete(self, steps: Sequence[Step]) -> bytes | None:
+        """See `ProviderContract.encode_complete`."""
+        content: list[dict[str, Any]] = []
+        for step in steps:
+            if isinstance(step, Start):
+                given = "".join([each.text for each in steps if isinstance(each, Arguments) and each.key == step.key])
+                content.append(_tool_use(step, given))
+            elif isinstance(step, Say | Think):
+                kind, field = ("text", "text") if isinstance(step, Say) else ("thinking", "thinking")
+                if not content or content[-1]["type"] != kind:
+                    content.append({"type": kind, field: "", **({} if kind == "text" else {"signature": _SIGNATURE})})
+                content[-1][field] += step.text
+        reason = next(_WORDS[step.reason] for step in steps if isinstance(step, Finish))
+        usage = {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS}
+        return msgspec.json.encode({**_HEAD, "content": content, "stop_reason": reason, "usage": usage})
+
+    def encode_models(self, ids: Sequence[str]) -> bytes | None:
+        """See `ProviderContract.encode_models`."""
+        listed = [
+            {"type": "model", "id": name, "display_name": name, "created_at": "2026-01-01T00:00:00Z"} for name in ids
+        ]
+        return msgspec.json.encode({"data": listed, "has_more": False, "first_id": ids[0], "last_id": ids[-1]})
+
+
+def _tool_use(start: Start, arguments: str = "") -> dict[str, Any]:
+    # Raw: the input is JSON inside JSON, and stays as the model wrote it.
+    given = msgspec.Raw((arguments or "{}").encode())
+    return {"type": "tool_use", "id": start.id, "name": start.name, "input": given}
+
+
+class _Events:
+    """Writes one answer: message_start, the content blocks one by one, message_delta, message_stop."""
+
+    def __init__(self) -> None:
+        self.events: list[bytes] = []
+        self._blocks = 0
+        self._open = ""  # the type of the text or thinking block under way
+        self._calls: dict[int, int] = {}  # key → index of its block
+        self._emit("message_start", message=_HEAD)
+
+    def write(self, step: Step) -> None:
+        match step:
+            case Say(text=text):
+                self._increment("text", {"type": "text_delta", "text": text})
+            case Think(text=text):
+                self._increment("thinking", {"type": "thinking_delta", "thinking": text})
+            case Start(key=key):
+                self._close()
+                self._calls[key] = self._start(_tool_use(step))
+            case Arguments(key=key, text=text):
+                self._delta(self._calls[key], {"type": "input_json_delta", "partial_json": text})
+            case Seal(key=key):
+                self._emit("content_block_stop", index=self._calls.pop(key))
+            case Finish(reason=reason):
+                self._close()
+                stop = {"stop_reason": _WORDS[reason], "stop_sequence": None}
+                self._emit("message_delta", delta=stop, usage={"output_tokens": OUTPUT_TOKENS})
+                self._emit("message_stop")
+            case Fail(message=message, code=code):
+                self._emit("error", error={"type": code, "message": message})
+            case Unknown():
+                self._emit("weather", sky="blue")
+            case Malformed():
+                self.events.append(b'event: content_block_delta\ndata: {"type":"content_block_delta","index":\n\n')
+
+    def _emit(self, type: str, **fields: Any) -> None:
+        data = msgspec.json.encode({"type": type, **fields})
+        self.events.append(b"event: %b\ndata: %b\n\n" % (type.encode(), data))
+
+    def _start(self, block: dict[str, Any]) -> int:
+        self._blocks += 1
+        self._emit("content_block_start", index=self._blocks - 1, content_block=block)
+        return self._blocks - 1
+
+    def _delta(self, index: int, delta: dict[str, Any]) -> None:
+        self._emit("content_block_delta", index=index, delta=delta)
+
+    def _increment(self, kind: str, delta: dict[str, Any]) -> None:
+        if self._open != kind:
+            self._close()
+            self._open = kind
+            block = {"type": kind, kind: ""}
+            self._start(block if kind == "text" else {**block, "signature": ""})
+        self._delta(self._blocks - 1, delta)
+
+    def _close(self) -> None:
+        """Ends the text or thinking block under way, which is the last that began."""
+        if self._open == "thinking":
+            self._delta(self._blocks - 1, {"type": "signature_delta", "signature": _SIGNATURE})
+        if self._open:
+            self._emit("content_block_stop", index=self._blocks - 1)
+            self._open = ""

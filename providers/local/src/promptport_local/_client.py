@@ -1,0 +1,293 @@
+"""The client `local`: models in GGUF files, run by llama.cpp in this process, or by a llama.cpp server elsewhere.
+
+Rule: it speaks Chat Completions over the core's transport, so that the first answer imports no SDK. What a model was
+not trained for, `TextToolsClient` gives it: calls in text, and held to their JSON schema where one is required.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import msgspec
+
+from promptport import (
+    AssistantMessage,
+    ConfigurationError,
+    FrameStream,
+    LLMClient,
+    LLModel,
+    ModelCapabilities,
+    NamedTool,
+    Prompt,
+    PromptportError,
+    ProtocolError,
+    TextStream,
+    Timeouts,
+    ToolChoice,
+    ToolDescriptor,
+)
+from promptport.client import BaseClient, ByteStream
+from promptport.protocols.chat_completions import ChatCompletionsDecoder, decode_complete
+from promptport.protocols.chat_request import chat_body
+from promptport.text_tools_client import TextToolsClient
+from promptport.transport import HTTPTransport, check_base_url
+from promptport_local._models import (
+    DEFAULT_MODEL,
+    PROVIDER,
+    Tools,
+    Weights,
+    capabilities_of,
+    find_weights,
+    unknown_capabilities,
+    weights_at,
+)
+from promptport_local._server import LocalServer, headers_for, usable_context
+from promptport_local._writing import SMALL, decided
+
+__all__ = ["LocalClient", "client"]
+
+
+class _PlainClient(BaseClient):
+    """What the server itself can do: text, and the tools of models that were trained with them."""
+
+    provider = PROVIDER
+
+    def __init__(
+        self,
+        *,
+        timeouts: Timeouts | None,
+        elsewhere: HTTPTransport | None,
+        configured: Weights | None,
+        server_options: dict[str, Any],
+    ) -> None:
+        super().__init__(timeouts=timeouts)
+        self._elsewhere = elsewhere
+        self._configured = configured
+        self._server_options = server_options
+        self._servers: dict[str, LocalServer] = {}
+        self._ways: dict[str, HTTPTransport] = {}
+
+    def weights(self, model: LLModel) -> Weights | None:
+        """The file that the model's id means; ``None`` where it means none, or the server is elsewhere."""
+        if self._elsewhere is not None:
+            return None
+        try:
+            return find_weights(model.id, self._configured)
+        except PromptportError:
+            return None
+
+    def capabilities(self, model: LLModel) -> ModelCapabilities:
+        if model.capabilities is not None:
+            return model.capabilities
+        weights = self.weights(model)
+        if weights is None:
+            return unknown_capabilities()
+        return capabilities_of(weights, usable_context(weights, self._server_options["context_length"]))
+
+    async def discover(self, model: LLModel) -> ModelCapabilities:
+        """Asks a server elsewhere for its context; of a file, all is known."""
+        known = self.capabilities(model)
+        if self._elsewhere is None or model.capabilities is not None:
+            return known
+        settings = _object(await self._elsewhere.get("/props")).get("default_generation_settings")
+        length = settings.get("n_ctx") if isinstance(settings, dict) else None
+        return msgspec.structs.replace(known, context_length=length if isinstance(length, int) else None, known=True)
+
+    async def models(self) -> list[LLModel]:
+        if self._elsewhere is not None:
+            listed = _object(await self._elsewhere.get("/v1/models")).get("data")
+            entries = listed if isinstance(listed, list) else []
+            return [LLModel(PROVIDER, entry["id"]) for entry in entries if isinstance(entry, dict) and entry.get("id")]
+        found = [] if self._configured is None else [LLModel(PROVIDER, self._configured.id)]
+        return [*found, DEFAULT_MODEL] if self.weights(DEFAULT_MODEL) is not None else found
+
+    # ------------------------------------------------------------------------- what BaseClient asks for
+
+    def _body(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, stream: bool) -> dict[str, Any]:
+        return chat_body(prompt, model, tools, stream=stream)
+
+    def _decoder(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> ChatCompletionsDecoder:
+        return ChatCompletionsDecoder(prompt.call_ids())
+
+    def _complete(self, data: bytes, prompt: Prompt, tools: Sequence[ToolDescriptor]) -> AssistantMessage:
+        return decode_complete(data, prompt.call_ids())
+
+    async def _open(self, body: dict[str, Any], model: LLModel) -> ByteStream:
+        return await (await self._way(model)).open("/v1/chat/completions", body, model.id)
+
+    async def _post(self, body: dict[str, Any], model: LLModel) -> bytes:
+        return await (await self._way(model)).post("/v1/chat/completions", body, model.id)
+
+    def _failure(self, error: Exception, model: LLModel) -> PromptportError | None:
+        way = self._ways.get(model.id)
+        return way.failure(error, model.id) if way is not None else None
+
+    async def _aclose(self) -> None:
+        if self._elsewhere is not None:
+            await self._elsewhere.aclose()
+        await asyncio.gather(*[server.stop() for server in self._servers.values()])
+
+    async def _way(self, model: LLModel) -> HTTPTransport:
+        """The way to the server that has this model; started if it is not running."""
+        if self._elsewhere is not None:
+            way = self._elsewhere
+        else:
+            weights = find_weights(model.id, self._configured)
+            server = self._servers.get(str(weights.path))
+            if server is None:
+                server = self._servers[str(weights.path)] = LocalServer(weights, **self._server_options)
+            way = await server.ready()
+        self._ways[model.id] = way
+        return way
+
+
+class LocalClient:
+    """An `LLMClient` for models in GGUF files; see `client`."""
+
+    provider = PROVIDER
+
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str] | None = None,
+        *,
+        alias: str | None = None,
+        context_length: int | None = None,
+        threads: int | None = None,
+        parallel: int = 2,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        timeouts: Timeouts | None = None,
+        http_client: Any = None,
+        on_load: Callable[[str], None] | None = None,
+        verbose: bool = False,
+    ) -> None:
+        """Nothing is loaded before the first request. One server runs for each model that is used, until `aclose`.
+
+        Args:
+            model_path: a GGUF file; its model id is ``alias``, or the path. Without it, the bundled model; and any
+                other file, by a path for a model id.
+            alias: the model id of ``model_path``.
+            context_length: see `LocalServer`.
+            threads: see `LocalServer`.
+            parallel: see `LocalServer`.
+            api_key: what the server asks for; without it a random key, or none where the server is elsewhere.
+            base_url: a llama.cpp server that runs elsewhere, with or without ``/v1``; then nothing is loaded here.
+            timeouts: the clocks; loading the model counts as waiting for the first frame.
+            http_client: an ``httpx.AsyncClient`` of the caller's, which stays open.
+            on_load: see `LocalServer`.
+            verbose: see `LocalServer`.
+
+        Raises:
+            ConfigurationError: the file, the URL, or options that exclude each other.
+        """
+        if base_url is not None and model_path is not None:
+            raise ConfigurationError(
+                "local: model_path is loaded here, base_url is a server elsewhere; give one of them"
+            )
+        if alias is not None and model_path is None:
+            raise ConfigurationError("local: alias names the model of model_path, which is not given")
+        elsewhere = None
+        if base_url is not None:
+            elsewhere = HTTPTransport(
+                check_base_url(base_url, provider=PROVIDER).removesuffix("/v1"),
+                provider=PROVIDER,
+                headers=headers_for(api_key),
+                timeouts=timeouts or Timeouts(),
+                http_client=http_client,
+            )
+        self._plain = _PlainClient(
+            timeouts=timeouts,
+            elsewhere=elsewhere,
+            configured=weights_at(model_path, id=alias) if model_path is not None else None,
+            server_options={
+                "context_length": context_length,
+                "threads": threads,
+                "parallel": parallel,
+                "api_key": api_key,
+                "http_client": http_client,
+                "on_load": on_load,
+                "verbose": verbose,
+            },
+        )
+        self._with_text_tools = TextToolsClient(self._plain)
+        self._with_small_tools = TextToolsClient(self._plain, format=SMALL)
+
+    # ------------------------------------------------------------------------------------------- verbs
+
+    def capabilities(self, model: LLModel) -> ModelCapabilities:
+        """See `LLMClient`."""
+        return self._offering(model).capabilities(model)
+
+    async def discover(self, model: LLModel) -> ModelCapabilities:
+        """See `LLMClient`; asks a server elsewhere for its context."""
+        return await self._offering(model).discover(model)
+
+    async def models(self) -> list[LLModel]:
+        """The file that the client was made for, and the bundled model; or what the server elsewhere lists."""
+        return await self._plain.models()
+
+    def execute_streaming_with_tools(
+        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+    ) -> FrameStream:
+        """See `LLMClient`."""
+        client, asked = self._route(prompt, model, tools)
+        return client.execute_streaming_with_tools(asked, model, tools)
+
+    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+        """See `LLMClient`."""
+        return self.execute_streaming_with_tools(prompt, model).text()
+
+    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+        """See `LLMClient`."""
+        client, asked = self._route(prompt, model, tools)
+        return await client.execute(asked, model, tools)
+
+    async def aclose(self) -> None:
+        """Closes the streams that are still open, and ends the servers."""
+        await self._plain.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    # ----------------------------------------------------------------------------------------- the way
+
+    def _offering(self, model: LLModel) -> LLMClient:
+        """Who gives this model its tools."""
+        weights = self._plain.weights(model)
+        if weights is not None and weights.tools is Tools.NATIVE:
+            return self._plain
+        return (
+            self._with_small_tools if weights is not None and weights.tools is Tools.FORCED else self._with_text_tools
+        )
+
+    def _route(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> tuple[LLMClient, Prompt]:
+        """Who answers this request, and what is asked."""
+        offering = self._offering(model)
+        choice = prompt.params.tool_choice
+        if offering is self._plain:
+            # llama.cpp does not hold every model to a call that is required; a JSON schema does.
+            required = bool(tools) and (choice is ToolChoice.REQUIRED or isinstance(choice, NamedTool))
+            return (self._with_text_tools, prompt) if required else (self._plain, prompt)
+        if not tools and not prompt.call_ids():
+            return self._plain, prompt
+        return offering, decided(prompt) if tools and offering is self._with_small_tools else prompt
+
+
+client = LocalClient
+"""What the entry point ``local`` of ``promptport.providers`` names."""
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        decoded = msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        decoded = None
+    if not isinstance(decoded, dict):
+        raise ProtocolError("local: the server's answer is not a JSON object")
+    return decoded

@@ -1,0 +1,253 @@
+"""`LocalServer`: llama.cpp's HTTP server, in this process, for one model.
+
+Rules: it listens on the loopback address only, on a free port, and asks for a key; it says nothing on standard error;
+it is started once, however many tasks wait for it, and has ended when `stop` returns.
+
+What xllamacpp's ``Server`` does, as observed (2026.10): its constructor loads the model and holds Python's global lock
+meanwhile; a failure is a ``RuntimeError`` that gives no reason; there is no stop but the end of its last reference,
+which waits for every answer that is under way, and never ends if the server's loop had not begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+from promptport import ConfigurationError, OverloadedError, Timeouts
+from promptport.transport import HTTPTransport
+from promptport_local._models import PROVIDER, Weights, bundled_weights, weights_at
+
+__all__ = ["DEFAULT_CONTEXT_LENGTH", "LocalServer", "headers_for", "usable_context"]
+
+DEFAULT_CONTEXT_LENGTH = 4096
+_READY_SECONDS = 60.0
+_POLL_SECONDS = 0.02
+_LONGEST_ANSWER = 1024
+_QUIET, _LOUD = -1, 3
+
+
+class LocalServer:
+    """A server for whoever speaks ``/v1/chat/completions``, ``/v1/responses`` or ``/v1/messages``.
+
+    ::
+
+        async with LocalServer() as server:
+            client = openai.AsyncOpenAI(base_url=server.base_url, api_key=server.api_key)
+    """
+
+    def __init__(
+        self,
+        weights: Weights | str | os.PathLike[str] | None = None,
+        *,
+        context_length: int | None = None,
+        threads: int | None = None,
+        parallel: int = 2,
+        api_key: str | None = None,
+        http_client: Any = None,
+        on_load: Callable[[str], None] | None = None,
+        verbose: bool = False,
+    ) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            weights: the path of a GGUF file; without it the bundled model.
+            context_length: tokens for the prompt and answer of one request; without it 4096, or what the model
+                was trained with if that is less.
+            threads: of the processor; without it half of those that this process may use, because waiting threads
+                spin, and slow down everything else here.
+            parallel: how many requests are answered at once; more wait. Each takes memory for a whole context.
+            api_key: what clients must show; without it a random one.
+            http_client: an ``httpx.AsyncClient`` of the caller's for the way that `ready` gives; stays open.
+            on_load: told in a few words when loading begins, and when it is done.
+            verbose: llama.cpp's own log goes to standard error.
+
+        Raises:
+            ConfigurationError: the file, the bundled weights, or a number cannot be used.
+        """
+        if weights is None:
+            weights = bundled_weights()
+        elif not isinstance(weights, Weights):
+            weights = weights_at(os.fspath(weights))
+        for name, value in (("context_length", context_length), ("threads", threads), ("parallel", parallel)):
+            if value is not None and value < 1:
+                raise ConfigurationError(f"local: {name} must be at least 1, not {value}")
+        self.weights = weights
+        self.context_length = usable_context(weights, context_length)
+        self.api_key = api_key or secrets.token_urlsafe(24)
+        self._threads = threads or max(1, _available_processors() // 2)
+        self._parallel = parallel
+        self._http_client = http_client
+        self._on_load = on_load
+        self._verbosity = _LOUD if verbose else _QUIET
+        self._server: Any = None
+        self._transport: HTTPTransport | None = None
+        self._starting: asyncio.Task[HTTPTransport] | None = None
+
+    # ------------------------------------------------------------------------------------------- in use
+
+    @property
+    def base_url(self) -> str:
+        """Where OpenAI's SDK looks for it: ``http://127.0.0.1:PORT/v1``.
+
+        Raises:
+            ConfigurationError: it has not been started.
+        """
+        if self._transport is None:
+            raise ConfigurationError("local: the server has not been started")
+        return f"{self._transport.base_url}/v1"
+
+    async def ready(self) -> HTTPTransport:
+        """The way to the server; starts it if it is not running. Tasks that come meanwhile wait for the same start.
+
+        Raises:
+            ConfigurationError: llama.cpp is not installed, or cannot load the model. The next call tries again.
+        """
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+            self._starting.add_done_callback(self._started)
+        # One that gives up waiting takes nothing from the others.
+        return await asyncio.shield(self._starting)
+
+    async def stop(self) -> None:
+        """Ends the server; answers that are under way for other clients are finished first. Twice does nothing."""
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            await asyncio.wait([starting])
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
+        if self._server is not None:
+            await asyncio.to_thread(self._drop)
+
+    async def __aenter__(self) -> Self:
+        await self.ready()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    # ----------------------------------------------------------------------------------------- starting
+
+    async def _start(self) -> HTTPTransport:
+        began = time.monotonic()
+        self._tell(f"loading {self.weights.path.name} ({self.weights.path.stat().st_size / 1e6:.0f} MB)")
+        address = await asyncio.to_thread(self._load)
+        headers = headers_for(self.api_key)
+        transport = HTTPTransport(
+            address,
+            provider=PROVIDER,
+            headers=headers,
+            timeouts=Timeouts(first_frame=_READY_SECONDS),
+            http_client=self._http_client,
+        )
+        try:
+            await _healthy(transport)
+        except BaseException:
+            await transport.aclose()
+            await asyncio.to_thread(self._drop)
+            raise
+        self._transport = transport
+        self._tell(f"{self.weights.id} is ready after {time.monotonic() - began:.1f} s")
+        return transport
+
+    def _started(self, task: asyncio.Task[HTTPTransport]) -> None:
+        if (task.cancelled() or task.exception() is not None) and self._starting is task:
+            self._starting = None
+
+    def _load(self) -> str:
+        try:
+            xllamacpp = importlib.import_module("xllamacpp")  # loads llama.cpp
+        except ImportError as error:
+            raise ConfigurationError(
+                f"local: llama.cpp is not there ({error}); 'pip install xllamacpp' installs it"
+            ) from error
+        try:
+            server = xllamacpp.Server(self._params(xllamacpp.CommonParams()))
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"local: llama.cpp cannot load {self.weights.path}: is the file whole, does this version know the"
+                f" model's architecture, and is there memory for it and for {self._parallel} contexts of"
+                f" {self.context_length} tokens? verbose=True shows llama.cpp's own words"
+            ) from error
+        server.handle_metrics()  # answered by the server's loop, which has begun therefore: now it can be ended
+        self._server = server
+        return str(server.listening_address)
+
+    def _params(self, params: Any) -> Any:
+        params.model.path = str(self.weights.path)
+        params.model_alias = {self.weights.id}
+        params.hostnames = ["127.0.0.1"]
+        params.port = 0
+        params.api_keys = [self.api_key]
+        params.ui = False
+        params.endpoint_metrics = True  # see _load
+        params.verbosity = self._verbosity
+        params.n_ctx = self.context_length * self._parallel
+        params.n_parallel = self._parallel
+        params.cpuparams.n_threads = self._threads
+        params.cpuparams_batch.n_threads = self._threads
+        params.warmup = False  # reading all weights now is what holds up this process; the first answer reads them too
+        params.n_predict = _LONGEST_ANSWER  # where the request does not say: small models do not find an end
+        if self.weights.chat_template:
+            params.chat_template = self.weights.chat_template
+        if self.weights.temperature is not None:
+            params.sampling.temp = self.weights.temperature
+        if self.weights.top_p is not None:
+            params.sampling.top_p = self.weights.top_p
+        return params
+
+    def _drop(self) -> None:
+        self._server = None
+
+    def _tell(self, text: str) -> None:
+        if self._on_load is not None:
+            self._on_load(text)
+
+
+def headers_for(api_key: str | None) -> dict[str, str]:
+    """What every request to llama.cpp carries.
+
+    After a streamed answer, llama.cpp says that it keeps the connection, and closes it: the next request would find
+    it closed under its feet.
+    """
+    key = {"authorization": f"Bearer {api_key}"} if api_key else {}
+    return {**key, "connection": "close"}
+
+
+def usable_context(weights: Weights, wanted: int | None) -> int:
+    """How many tokens one request may have, together with its answer.
+
+    Raises:
+        ConfigurationError: more than the model was trained with.
+    """
+    trained = weights.context_length
+    if wanted is None:
+        return min(DEFAULT_CONTEXT_LENGTH, trained or DEFAULT_CONTEXT_LENGTH)
+    if trained is not None and wanted > trained:
+        raise ConfigurationError(f"local: context_length={wanted} is more than {weights.id} knows: {trained} tokens")
+    return wanted
+
+
+async def _healthy(transport: HTTPTransport) -> None:
+    """Waits while the server answers 503: it is loading the model. Raises `OverloadedError` if that never ends."""
+    deadline = time.monotonic() + _READY_SECONDS
+    while True:
+        try:
+            await transport.get("/health")
+        except OverloadedError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(_POLL_SECONDS)
+        else:
+            return
+
+
+def _available_processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,50 @@
+"""How SmolLM2 is told of tools, calls and results: the words that work with a model that was trained with none. Pure.
+
+Found by trying them (docs in the README of this package). Its calls are held to a JSON schema, so that only past ones
+are written here. As a JSON block, they would be what it says next; and of a result as JSON, it makes no sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from promptport import InvalidToolCall, Prompt, StreamedTools, ToolCall, ToolChoice, ToolResultMessage
+from promptport.text_tools import FORMATS, TextFormat, Writing
+
+__all__ = ["SMALL", "decided"]
+
+
+def _calls(calls: Sequence[ToolCall | InvalidToolCall]) -> str:
+    return ", ".join([f"{call.name} ({_named(call)})" for call in calls])
+
+
+def _named(call: ToolCall | InvalidToolCall) -> str:
+    if isinstance(call, InvalidToolCall):
+        return call.arguments
+    return ", ".join([f"{name}: {value}" for name, value in call.parsed().items()])
+
+
+def _result(result: ToolResultMessage) -> str:
+    kind = "information" if result.error is None else "error"
+    return f"The {kind} is: {result.text}. So, what is the answer to my question?"
+
+
+SMALL = TextFormat(
+    "small", StreamedTools.DELTAS, FORMATS["json"].grammar, Writing(FORMATS["json"].writing.describe, _calls, _result)
+)
+"""For `TextToolsClient`."""
+
+
+def decided(prompt: Prompt) -> Prompt:
+    """The prompt with the choice made that this model cannot make.
+
+    Asked whether to call a tool, it says yes to everything, or no to everything. So tools that it may call, it calls;
+    and after their results, it answers.
+    """
+    if prompt.params.tool_choice not in (None, ToolChoice.AUTO):
+        return prompt
+    answered = bool(prompt.messages) and isinstance(prompt.messages[-1], ToolResultMessage)
+    choice = ToolChoice.NONE if answered else ToolChoice.REQUIRED
+    return replace(prompt, params=replace(prompt.params, tool_choice=choice))

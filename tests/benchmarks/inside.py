@@ -1,0 +1,96 @@
+"""What promptport's own parts cost without a network: the dispatcher, the encoder for front ends, the text parser.
+
+Rule: answers as `tests.benchmarks.client` does, one command a line; each is measured against the same frames without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import promptport as pp
+from promptport.sse import encode_events
+from promptport.stream import FrameBatches
+from promptport.text_tools import TextToolsParser
+
+_MODEL = pp.LLModel("scripted", "scripted")
+_PROMPT = pp.Prompt.of("Go.")
+_END: list[pp.StreamFrame] = [pp.End(pp.FinishReason.STOP)]
+
+
+def _stream(count: int, batch: int) -> pp.FrameStream:
+    """So many frames, as from reads that brought ``batch`` each."""
+
+    async def source() -> FrameBatches:
+        for _ in range(count // batch):
+            yield [pp.Append(" word") for _ in range(batch)]
+        yield _END
+
+    return pp.FrameStream(source())
+
+
+class _Executor:
+    def __init__(self, count: int, batch: int) -> None:
+        self._make: Callable[[], pp.FrameStream] = lambda: _stream(count, batch)
+
+    def execute_streaming_with_tools(
+        self, prompt: pp.Prompt, model: pp.LLModel, tools: Sequence[pp.ToolDescriptor] = ()
+    ) -> pp.FrameStream:
+        return self._make()
+
+
+async def _drained(frames: AsyncIterator[Any]) -> float:
+    gc.collect()
+    cpu = time.process_time()
+    async for _ in frames:
+        pass
+    return time.process_time() - cpu
+
+
+async def stream(count: int, batch: int) -> float:
+    """The frames alone."""
+    return await _drained(_stream(count, batch))
+
+
+async def dispatcher(count: int, batch: int) -> float:
+    """The frames through a dispatcher whose tools are not called."""
+    async with pp.ToolDispatcher(_Executor(count, batch)) as dispatching:
+        return await _drained(dispatching.stream(_PROMPT, _MODEL))
+
+
+async def encoder(count: int, batch: int) -> float:
+    """The frames as events for a front end."""
+    return await _drained(encode_events(_stream(count, batch)))
+
+
+async def text_parser(count: int, batch: int) -> float:
+    """A text in which every line begins as a marker does, character by character; ``batch`` has no meaning here."""
+    parser = TextToolsParser("hermes", [pp.ToolDescriptor("f", "", {"type": "object"})])
+    line = "<tool_cal of this line is only the beginning of a marker, and so it is text.\n"
+    text = (line * (count // len(line) + 1))[:count]
+    gc.collect()
+    cpu = time.process_time()
+    for character in text:
+        parser.feed(character)
+    parser.finish()
+    return time.process_time() - cpu
+
+
+_PARTS = {"stream": stream, "dispatcher": dispatcher, "encoder": encoder, "text_parser": text_parser}
+
+
+async def main() -> None:
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        options = json.loads(line)
+        cpu = await _PARTS[options["command"]](options["count"], options["batch"])
+        print(json.dumps({"cpu": cpu}), flush=True)  # noqa: T201 - the answer
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
