@@ -80,7 +80,7 @@ async def test_run_calls_a_tool_and_shows_call_and_result(tmp_path: Path) -> Non
     async with WireServer(WireResponse(CALLS), WireResponse(TEXT)) as server:
         ran = await promptport("run", "Weather?", "--tool", f"{tmp_path / WEATHER}:get_weather", *at(server))
     assert (ran.code, ran.out) == (0, "Hello.\n")
-    assert '→ get_weather({"city":"Paris"})' in ran.err
+    assert '→ get_weather({"city": "Paris"})' in ran.err
     assert "← get_weather: sunny in Paris" in ran.err
     assert server.requests[1].json()["messages"][-1]["content"] == "sunny in Paris"
 

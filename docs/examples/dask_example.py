@@ -3,6 +3,8 @@
 pip install promptport "dask[distributed]"
 """
 
+# mypy: allow-untyped-calls
+
 import asyncio
 import os
 

@@ -5,7 +5,8 @@ pip install promptport langgraph
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, TypedDict
+from dataclasses import dataclass
+from typing import TypedDict
 
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
@@ -21,8 +22,15 @@ async def get_weather(city: str) -> str:
     return f"It is sunny in {city}."
 
 
-class State(TypedDict):
-    """What the graph passes on. The session is its context: it grows by itself."""
+@dataclass
+class Talk:
+    """The graph's context: a conversation, which grows by itself."""
+
+    session: pp.LLMSession
+
+
+class State(TypedDict, total=False):
+    """What the graph passes on."""
 
     question: str
     answer: pp.AssistantMessage
@@ -33,23 +41,29 @@ async def write_text(stream: pp.FrameStream) -> pp.AssistantMessage:
     write = get_stream_writer()
     async for frame in stream:
         if isinstance(frame, pp.Append):
-            write(frame.text)
+            write({"text": frame.text})
     return await stream.message()
 
 
 ask_model = pp.node_llm_request_streaming_with_tools("ask_model", transform=write_text)
 
 
-async def ask(state: State, runtime: Runtime[pp.LLMSession]) -> dict[str, Any]:
+async def add_question(state: State, runtime: Runtime[Talk]) -> State:
+    """The graph's input goes into the conversation."""
+    runtime.context.session.user(state["question"])
+    return {}
+
+
+async def ask(state: State, runtime: Runtime[Talk]) -> State:
     """The node does not know the graph: it takes the session, wherever an engine keeps it."""
-    return {"answer": await ask_model(runtime.context)}
+    return {"answer": await ask_model(runtime.context.session)}
 
 
-async def run_tools(state: State, runtime: Runtime[pp.LLMSession]) -> dict[str, Any]:
+async def run_tools(state: State, runtime: Runtime[Talk]) -> State:
     """The calls are whole, so they may run; their results go into the conversation."""
     for call in state["answer"].tool_calls:
         output = await get_weather(**get_weather.validate(call.arguments))
-        runtime.context.add_tool_results([pp.ToolResultMessage(call.id, call.name, output)])
+        runtime.context.session.add_tool_results([pp.ToolResultMessage(call.id, call.name, output)])
     return {}
 
 
@@ -58,10 +72,12 @@ def where_next(state: State) -> str:
     return "run_tools" if state["answer"].tool_calls else END
 
 
-builder = StateGraph(State, context_schema=pp.LLMSession)
+builder = StateGraph(State, context_schema=Talk)
+builder.add_node("add_question", add_question)
 builder.add_node("ask", ask)
 builder.add_node("run_tools", run_tools)
-builder.add_edge(START, "ask")
+builder.add_edge(START, "add_question")
+builder.add_edge("add_question", "ask")
 builder.add_conditional_edges("ask", where_next, ["run_tools", END])
 builder.add_edge("run_tools", "ask")
 graph = builder.compile()
@@ -69,9 +85,8 @@ graph = builder.compile()
 
 async def texts(session: pp.LLMSession, question: str) -> AsyncIterator[str]:
     """The increments of all answers on the way, as they come."""
-    session.user(question)
-    async for text in graph.astream({"question": question}, context=session, stream_mode="custom"):
-        yield text
+    async for part in graph.astream({"question": question}, context=Talk(session), stream_mode="custom"):
+        yield part["text"]
 
 
 async def main() -> None:

@@ -1,7 +1,10 @@
-"""A session's request as a step of a pydantic-graph: the answer streams, and its calls choose the way through the graph.
+"""A session's request as a step of a pydantic-graph: the answer streams, and its calls choose the way.
 
 pip install promptport pydantic-graph
 """
+
+# mypy: disable-error-code="attr-defined, call-overload, no-any-return, type-arg"
+# (mypy does not see that pydantic-graph's classes are generic; pyright does)
 
 import asyncio
 

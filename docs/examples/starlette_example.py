@@ -27,7 +27,7 @@ def chat_app(executor: pp.PromptExecutor, model: pp.LLModel, tools: Iterable[pp.
     dispatcher = pp.ToolDispatcher(executor, tools)
 
     async def events(question: str) -> AsyncIterator[bytes]:
-        """The events of one answer. When the client leaves, this is closed, and the model's stream and tools with it."""
+        """The events of one answer. A client that leaves closes this, and so the model's stream and the tools."""
         async with dispatcher.stream(pp.Prompt.of(question), model) as stream:
             frames = pp.TokenBuffer(seconds=0.05).coalesce(stream)
             async with aclosing(encode_events(frames)) as encoded:

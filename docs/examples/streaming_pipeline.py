@@ -1,8 +1,7 @@
 """Prints tokens as they arrive, while a tool that takes seconds runs. The stream never waits for the tool.
 
-python streaming_pipeline.py                      a scripted model, anywhere
-python streaming_pipeline.py local/smollm2-135m   llama.cpp in this process
-python streaming_pipeline.py openai/gpt-5         any provider that is installed, with its key in the environment
+``python streaming_pipeline.py`` asks a scripted model, ``python streaming_pipeline.py local/smollm2-135m`` llama.cpp in
+this process, and ``python streaming_pipeline.py openai/gpt-5`` any provider that is installed, with its key set.
 """
 
 import asyncio

@@ -190,7 +190,7 @@ class _Printer:
             self._thinking = True
             _console.print(frame.text, style="dim italic", end="", markup=False)
         elif isinstance(frame, ToolCall | InvalidToolCall):
-            self._note(f"→ {frame.name}({frame.arguments})", "cyan")
+            self._note(f"→ {frame.name}({_compact(frame.arguments)})", "cyan")
         elif isinstance(frame, ToolProgress):
             self._note(f"… {_short(frame.data)}", "dim")
         elif isinstance(frame, ToolResult):
@@ -220,6 +220,14 @@ class _Printer:
     def _timing(self) -> str:
         total = f", {time.monotonic() - self._started:.2f} s"
         return f"{total}, first text after {self._first:.2f} s" if self._first is not None else total
+
+
+def _compact(arguments: str) -> str:
+    """The arguments on one line; models write them as they like, and an invalid call's are no JSON."""
+    try:
+        return json.dumps(json.loads(arguments), ensure_ascii=False)
+    except ValueError:
+        return arguments
 
 
 def _short(value: object) -> str:
@@ -316,3 +324,26 @@ def _capability_table(known: dict[LLModel, ModelCapabilities]) -> Table:
     for title, field in (("context, tokens", "context_length"), ("longest answer, tokens", "max_output_tokens")):
         table.add_row(title, *[str(getattr(each, field) or "?") for each in known.values()])
     return table
+
+
+# ------------------------------------------------------------------------------------------- conformance
+
+
+@_app.command()
+def conformance(
+    provider: Annotated[
+        str | None, typer.Argument(help="An installed provider; without it, all that can be checked.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Holds a provider to the contract: the conformance kit, on its client and a server of the kit's own."""
+    from promptport.testing.command import report_tables, run_conformance  # noqa: PLC0415 - of this command only
+
+    with _one_line_errors(), _console.status("running the conformance kit …"):
+        reports = run_conformance([provider] if provider else [])
+    if as_json:
+        print(msgspec.json.encode(reports).decode())  # noqa: T201
+    else:
+        for part in report_tables(reports):
+            Console(soft_wrap=True, highlight=False).print(part)
+    raise SystemExit(0 if all(report.ok for report in reports) else 1)

@@ -175,12 +175,19 @@ def _minimal_messages(tool: bool) -> Callable[[bytes], str | None]:
 _PROVIDERS = {"chat": "openai-chat", "responses": "openai", "anthropic": "anthropic", "ollama": "ollama"}
 
 
-def promptport(api: str, url: str, tool: bool) -> Stream:
+def over_httpx(api: str, url: str, tool: bool) -> Stream:
+    """This library over an httpx client of the caller's, where it is aiohttp by default."""
+    import httpx
+
+    return promptport(api, url, tool, http_client=httpx.AsyncClient(timeout=600))
+
+
+def promptport(api: str, url: str, tool: bool, **options: Any) -> Stream:
     """This library, through the client of the API's provider."""
     import promptport as pp
 
     provider = _PROVIDERS[api]
-    client = pp.client(provider, api_key=KEY, base_url=base_url(api, url))
+    client = pp.client(provider, api_key=KEY, base_url=base_url(api, url), **options)
     model = pp.LLModel(provider, MODELS[api])
     prompt = pp.Prompt.of(PROMPT)
     tools = [pp.ToolDescriptor(**TOOL)] if tool else []  # type: ignore[arg-type]
@@ -297,5 +304,6 @@ CONTENDERS: dict[str, Make] = {
     "bytes": bytes_floor,
     "floor": floor,
     "promptport": promptport,
+    "promptport over httpx": over_httpx,
     "sdk": sdk,
 }

@@ -91,16 +91,16 @@ class Client(_Process):
     def __init__(self, contender: str, *arguments: str, module: str = "client") -> None:
         super().__init__(python_of(contender), "-m", f"tests.benchmarks.{module}", contender, *arguments)
 
-    def ask(self, command: str, seconds: float = 60.0, **options: Any) -> Result:
+    def ask(self, command: str, within: float = 60.0, **options: Any) -> Result:
         """The answer to one command.
 
         Raises:
             Failed: an error, or no answer in time.
         """
         self.write(json.dumps({"command": command, **options}))
-        line = self.read(seconds)
+        line = self.read(within)
         if not line:
-            raise Failed(f"no answer within {seconds:g} s; {self.last_words()}")
+            raise Failed(f"no answer within {within:g} s; {self.last_words()}")
         result: Result = json.loads(line)
         if "error" in result:
             raise Failed(str(result["error"]).strip())

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from promptport.errors import InvalidInputError
+from promptport.errors import InvalidInputError, UnsupportedCapabilityError
 from promptport.frames import InvalidToolCall, ProviderItem, Reasoning, ToolCall
 from promptport.messages import (
     AssistantMessage,
@@ -64,7 +64,9 @@ def chat_body(
 
     Raises:
         InvalidInputError: a part that Chat Completions has no form for.
+        UnsupportedCapabilityError: a parameter, or a mark, that it has no field for.
     """
+    _check(prompt, model)
     body: dict[str, Any] = {"model": model.id, "messages": [_message(message, dialect) for message in prompt.messages]}
     if stream:
         body["stream"] = True
@@ -74,6 +76,23 @@ def chat_body(
         body["tools"] = [_tool(tool) for tool in tools]
     _put_params(body, prompt.params, bool(tools), dialect)
     return body
+
+
+def _check(prompt: Prompt, model: LLModel) -> None:
+    """Whoever declares more than the protocol has must not find it dropped."""
+    missing = ["reasoning_budget"] if prompt.params.reasoning_budget is not None else []
+    if any(map(_is_marked, prompt.messages)):
+        missing.append("cache_control")
+    if missing:
+        instead = "Chat Completions has no field for it; the server's own, if it has one, goes into params.extra"
+        raise UnsupportedCapabilityError(provider=model.provider, model=model.id, missing=missing, instead=instead)
+
+
+def _is_marked(message: Message) -> bool:
+    if isinstance(message, SystemMessage):
+        return message.cache
+    parts = message.parts if isinstance(message, UserMessage) else getattr(message, "output", ())
+    return any(getattr(part, "cache", False) for part in parts)
 
 
 def _put_params(body: dict[str, Any], params: LLMParams, has_tools: bool, dialect: ChatDialect) -> None:
@@ -154,7 +173,7 @@ def _audio(part: AudioPart) -> dict[str, Any]:
     if part.data is None or part.media_type is None:
         raise InvalidInputError("Chat Completions takes audio as data, not by url; read it and pass data=…")
     kind = part.media_type.partition("/")[2].removeprefix("x-")
-    return {"data": base64.b64encode(part.data).decode(), "format": {"mpeg": "mp3"}.get(kind, kind)}
+    return {"data": base64.b64encode(part.data).decode(), "format": {"mpeg": "mp3", "wave": "wav"}.get(kind, kind)}
 
 
 def data_url(part: ImagePart | DocumentPart) -> str:
@@ -166,7 +185,8 @@ def _assistant(message: AssistantMessage) -> dict[str, Any]:
     """The model's own turn, with what it wants to see again.
 
     DeepSeek refuses a request whose tool results come without the reasoning that led to the calls, and OpenRouter
-    wants its ``reasoning_details`` back unchanged; each goes back under the name under which it came.
+    wants its ``reasoning_details`` back unchanged; each goes back under the name under which it came. What another
+    API wants back stays out.
     """
     body: dict[str, Any] = {"role": "assistant", "content": message.text or None}
     calls = [part for part in message.parts if isinstance(part, ToolCall | InvalidToolCall)]
@@ -175,13 +195,15 @@ def _assistant(message: AssistantMessage) -> dict[str, Any]:
     for part in message.parts:
         if isinstance(part, Reasoning) and part.provider_data:
             field = part.provider_data.get("field")
-            if isinstance(field, str) and calls:
+            if field in ("reasoning_content", "reasoning") and calls:
                 body[field] = body.get(field, "") + part.text
             details = part.provider_data.get("reasoning_details")
             if isinstance(details, list):
                 body["reasoning_details"] = [*body.get("reasoning_details", []), *details]
         elif isinstance(part, ProviderItem) and part.type == "refusal":
             body["refusal"] = part.data.get("refusal")
+    if len(body) == 2 and body["content"] is None:
+        body["content"] = ""  # null is for turns that hold something else
     return body
 
 
@@ -190,12 +212,9 @@ def _call(call: ToolCall | InvalidToolCall) -> dict[str, Any]:
     if isinstance(call, InvalidToolCall):
         # Servers that render templates parse this text again, and fail on what is no JSON.
         arguments = msgspec.json.encode({"invalid_arguments": call.arguments}).decode()
-    return {
-        **(call.provider_data or {}),
-        "id": call.id,
-        "type": "function",
-        "function": {"name": call.name or "unknown", "arguments": arguments},
-    }
+    body = {"id": call.id, "type": "function", "function": {"name": call.name or "unknown", "arguments": arguments}}
+    extra = (call.provider_data or {}).get("extra_content")
+    return {**body, "extra_content": extra} if extra else body
 
 
 # ----------------------------------------------------------------------------------------------- schemas
@@ -204,7 +223,8 @@ def _call(call: ToolCall | InvalidToolCall) -> dict[str, Any]:
 def schema_name(schema: dict[str, Any]) -> str:
     """The name that a response schema goes by: its title as far as providers take it, or ``response``."""
     title = schema.get("title")
-    name = "".join([c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in title]) if title else ""
+    title = title if isinstance(title, str) else ""
+    name = "".join([c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in title])
     return name[:64] or "response"
 
 

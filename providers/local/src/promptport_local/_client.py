@@ -15,6 +15,7 @@ import msgspec
 
 from promptport import (
     AssistantMessage,
+    Capability,
     ConfigurationError,
     FrameStream,
     LLMClient,

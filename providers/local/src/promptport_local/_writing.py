@@ -41,10 +41,12 @@ def decided(prompt: Prompt) -> Prompt:
     """The prompt with the choice made that this model cannot make.
 
     Asked whether to call a tool, it says yes to everything, or no to everything. So tools that it may call, it calls;
-    and after their results, it answers.
+    and after their results, it answers. A call is sampled without chance, unless a temperature is given.
     """
-    if prompt.params.tool_choice not in (None, ToolChoice.AUTO):
-        return prompt
-    answered = bool(prompt.messages) and isinstance(prompt.messages[-1], ToolResultMessage)
-    choice = ToolChoice.NONE if answered else ToolChoice.REQUIRED
-    return replace(prompt, params=replace(prompt.params, tool_choice=choice))
+    params = prompt.params
+    if params.tool_choice in (None, ToolChoice.AUTO):
+        answered = bool(prompt.messages) and isinstance(prompt.messages[-1], ToolResultMessage)
+        params = replace(params, tool_choice=ToolChoice.NONE if answered else ToolChoice.REQUIRED)
+    if params.tool_choice is not ToolChoice.NONE and params.temperature is None:
+        params = replace(params, temperature=0.0)
+    return replace(prompt, params=params)

@@ -1,0 +1,257 @@
+"""What is measured, on whom, and in which order.
+
+Rule: within a round everybody does the same work, one after the other, and the rounds follow each other, so that what
+else the machine does hits all alike; only ratios of one run are worth comparing.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from tests.benchmarks.environments import ROOT, python_of
+from tests.benchmarks.peers import SPEAKS
+from tests.benchmarks.running import Client, Failed, Result, Server, environment
+from tests.benchmarks.wires import APIS
+
+Rounds = list[dict[str, float]]
+Measured = dict[str, dict[str, Rounds]]
+"""What was measured → of whom → a dict of figures for each round: µs, ms, KB."""
+Say = Callable[[str], None]
+
+_CORE = ("floor", "promptport")
+
+
+@dataclass(frozen=True)
+class Work:
+    """One kind of answer.
+
+    Attributes:
+        title: for the tables.
+        kind: what the deltas are; see `wires.pieces_of`.
+        events: how many deltas an answer has.
+        per_chunk: how many of them share an HTTP chunk.
+        requests: how many answers are read for one figure.
+        period: seconds between two events of a stream; 0 for as fast as they are read.
+        streams: how many are open at once.
+        apis: those that have such answers.
+        everybody: the other libraries are measured too, and not only SDK and floors.
+        sdk: the SDK is measured too.
+        whole: the figure is of one request, not of one event.
+    """
+
+    title: str
+    kind: str = "text"
+    events: int = 5000
+    per_chunk: int = 1
+    requests: int = 1
+    period: float = 0.0
+    streams: int = 1
+    apis: tuple[str, ...] = APIS
+    everybody: bool = True
+    sdk: bool = True
+    whole: bool = False
+
+    def small(self) -> Work:
+        """The same, for a look at whether it works at all."""
+        if self.kind == "paced":
+            return replace(self, events=5, streams=self.streams // 20, period=0.02)
+        return replace(self, events=max(1, self.events // 25), requests=max(1, self.requests // 10))
+
+
+_WITH_DELTAS = ("chat", "responses", "anthropic")
+BURSTS = {
+    "text": Work("5,000 text deltas, one a chunk"),
+    "text16": Work("5,000 text deltas, 16 a chunk", per_chunk=16),
+    "call": Work("2,000 argument deltas, one a chunk", kind="call", events=2000, apis=_WITH_DELTAS),
+    "lone": Work("text deltas, one a millisecond: one a read", events=400, period=0.001, everybody=False),
+    "huge": Work("one event of 4 MiB", kind="huge", events=1, requests=3, whole=True),
+    "short": Work("a request of 64 events, connection reused", events=60, requests=20, whole=True),
+    "long": Work("50,000 text deltas", events=50000, everybody=False, sdk=False),
+    "long-call": Work(
+        "20,000 argument deltas", kind="call", events=20000, apis=_WITH_DELTAS, everybody=False, sdk=False
+    ),
+}
+PACED = {
+    "200": Work("200 streams, an event each 50 ms", "paced", 60, period=0.05, streams=200),
+    "1000": Work("1,000 streams, 5,000 events a second", "paced", 15, period=0.2, streams=1000, everybody=False),
+}
+GROUPS = (*APIS, "paced", "import", "inside", "overlap")
+_LOOPS = {"promptport": "promptport", "pydantic-ai": "pydantic-ai", "openai-agents": "openai-agents"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one run does.
+
+    Attributes:
+        groups: of `GROUPS`.
+        rounds: how many figures of each.
+        quick: small works.
+        peers: the other libraries too.
+        say: told what happens.
+    """
+
+    groups: tuple[str, ...]
+    rounds: int
+    quick: bool
+    peers: bool
+    say: Say
+
+    def run(self) -> Measured:
+        """Measures all of it."""
+        measured: Measured = {}
+        for api in APIS:
+            if api in self.groups:
+                measured.update(self._bursts(api))
+        if "paced" in self.groups:
+            for api in APIS:
+                measured.update(self._paced(api))
+        if "import" in self.groups:
+            measured["import"] = self._imports()
+        if "inside" in self.groups:
+            measured.update(self._inside())
+        if "overlap" in self.groups:
+            measured["overlap"] = self._overlap()
+        return measured
+
+    def _peers(self, api: str) -> list[str]:
+        return [name for name, apis in SPEAKS.items() if api in apis] if self.peers else []
+
+    # ------------------------------------------------------------------------------------------- bursts
+
+    def _bursts(self, api: str) -> Iterator[tuple[str, dict[str, Rounds]]]:
+        names = ["bytes", *_CORE, *(["promptport over httpx"] if api == "ollama" else []), "sdk", *self._peers(api)]
+        with ExitStack() as stack:
+            server = stack.enter_context(Server())
+            clients = {name: stack.enter_context(Client(name, api)) for name in names}
+            for key, work in BURSTS.items():
+                if api in work.apis:
+                    self.say(f"{api}: {work.title}")
+                    yield f"{api}/{key}", self._burst(server, clients, api, work.small() if self.quick else work)
+
+    def _burst(self, server: Server, clients: dict[str, Client], api: str, work: Work) -> dict[str, Rounds]:
+        url = server.url(api, work.kind, work.events, work.per_chunk, work.period)
+        per = 1 if work.whole else work.events
+        peers = self._peers(api) if work.everybody else []
+        names = [name for name in clients if name not in SPEAKS and (work.sdk or name != "sdk")] + peers
+
+        def once(name: str) -> dict[str, float]:
+            result = clients[name].ask(
+                "burst", url=url, kind=work.kind, events=work.events, requests=work.requests
+            )
+            return {"cpu": result["cpu"] / work.requests / per * 1e6}
+
+        return self._alternating(names, once, warm=True)
+
+    def _alternating(
+        self, names: Iterable[str], once: Callable[[str], dict[str, float]], *, warm: bool, rounds: int = 0
+    ) -> dict[str, Rounds]:
+        """So many rounds, in each of which everybody has one turn; who fails once is left out."""
+        results: dict[str, Rounds] = {name: [] for name in names}
+        for number in range(-1 if warm else 0, rounds or self.rounds):
+            for name in list(results):
+                try:
+                    figures = once(name)
+                except Failed as failure:
+                    self.say(f"  {name} failed: {failure}")
+                    del results[name]
+                else:
+                    if number >= 0:
+                        results[name].append(figures)
+        return results
+
+    # -------------------------------------------------------------------------------------------- paced
+
+    def _paced(self, api: str) -> Iterator[tuple[str, dict[str, Rounds]]]:
+        for key, work in PACED.items():
+            self.say(f"{api}: {work.title}")
+            peers = self._peers(api) if work.everybody and api == "chat" else []
+            small = work.small() if self.quick else work
+            core = self._alternating(_CORE, lambda name: self._at_once(name, api, small), warm=False)
+            others = self._alternating(["sdk", *peers], lambda name: self._at_once(name, api, small), warm=False, rounds=1)
+            yield f"{api}/{key}", {**core, **others}
+
+    @staticmethod
+    def _at_once(name: str, api: str, work: Work) -> dict[str, float]:
+        """In a process that is new, so that what the streams hold can be seen."""
+        with Server() as server, Client(name, api) as client:
+            result = client.ask(
+                "paced",
+                within=90.0,
+                url=server.url(api, work.kind, work.events, 1, work.period, work.streams),
+                warm_url=server.url(api, "text", 10),
+                streams=work.streams,
+                events=work.events,
+            )
+        return {
+            "cpu": result["cpu"] / work.streams / work.events * 1e6,
+            "p50": result["p50"] * 1e3,
+            "p99": result["p99"] * 1e3,
+            "memory": result["memory"] / 1024,
+        }
+
+    # ------------------------------------------------------------------------------------------- import
+
+    def _imports(self) -> dict[str, Rounds]:
+        self.say("imports")
+        modules = {"python": "sys", "promptport": "promptport", "aiohttp": "aiohttp", "openai": "openai"}
+        modules |= {"anthropic": "anthropic", "ollama": "ollama"}
+        if self.peers:
+            modules |= {"pydantic-ai": "pydantic_ai", "langchain": "langchain_openai", "litellm": "litellm"}
+            modules |= {"any-llm": "any_llm"}
+        return self._alternating(modules, lambda name: _imported(name, modules[name]), warm=True)
+
+    # ------------------------------------------------------------------------------------------- inside
+
+    def _inside(self) -> Iterator[tuple[str, dict[str, Rounds]]]:
+        self.say("inside: dispatcher, encoder, text parser")
+        frames = 2000 if self.quick else 50000
+        sizes = (1, 2, 4) if self.quick else (256, 512, 1024)
+        with Client("promptport", module="inside") as client:
+
+            def cost(part: str, count: int, batch: int) -> dict[str, float]:
+                return {"cpu": client.ask(part, count=count, batch=batch)["cpu"] / count * 1e6}
+
+            for batch in (1, 16):
+                parts = ["stream", "dispatcher", "encoder"]
+                yield f"inside/{batch}", self._alternating(parts, lambda part: cost(part, frames, batch), warm=True)
+            parsers = {f"{size} KB": size * 1024 for size in sizes}
+            yield (
+                "inside/text",
+                self._alternating(parsers, lambda name: cost("text_parser", parsers[name], 1), warm=False, rounds=3),
+            )
+
+    # ------------------------------------------------------------------------------------------ overlap
+
+    def _overlap(self) -> dict[str, Rounds]:
+        self.say("overlap: text that goes on while the tool runs")
+        seconds = 0.1 if self.quick else 1.0
+        names = list(_LOOPS) if self.peers else ["promptport"]
+        with ExitStack() as stack:
+            server = stack.enter_context(Server())
+            url = server.url("responses", "overlap", 0, period=seconds / 25)
+            clients = {name: stack.enter_context(Client(name, module="overlap")) for name in names}
+
+            def once(name: str) -> dict[str, float]:
+                result: Result = clients[name].ask("turn", url=url, seconds=seconds)
+                return {"wall": result["wall"] * 1e3}
+
+            return self._alternating(names, once, warm=True, rounds=min(3, self.rounds))
+
+
+def _imported(name: str, module: str) -> dict[str, float]:
+    """CPU milliseconds and peak megabytes of a process that imports one module."""
+    process = subprocess.Popen(
+        [python_of(name), "-c", f"import {module}"], cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise Failed(f"import {module} failed")
+    peak = usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1024 * 1024)
+    return {"cpu": (usage.ru_utime + usage.ru_stime) * 1e3, "memory": peak}
