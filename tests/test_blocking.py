@@ -1,5 +1,6 @@
 """`promptport.blocking`: the same verbs without an event loop."""
 
+import signal
 import threading
 import time
 
@@ -67,7 +68,7 @@ def test_leaving_early_closes_the_stream_and_the_thread() -> None:
         stream.close()
         assert list(stream) == []
     asked.close()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_ctrl_c_while_a_read_waits_leaves_nothing_behind() -> None:
@@ -76,17 +77,17 @@ def test_ctrl_c_while_a_read_waits_leaves_nothing_behind() -> None:
     assert main is not None
 
     def interrupt() -> None:
-        import signal
-
         time.sleep(0.2)
         signal.pthread_kill(main, signal.SIGINT)
 
+    interrupter = threading.Thread(target=interrupt)
     with pytest.raises(KeyboardInterrupt), executor(["a", Pause(60)]) as asked:
         with asked.execute_streaming_with_tools(PROMPT, MODEL) as stream:
             next(stream)
-            threading.Thread(target=interrupt).start()
+            interrupter.start()
             next(stream)
-    assert threading.active_count() <= before + 1
+    interrupter.join()
+    assert threading.active_count() <= before
 
 
 def test_a_closed_executor_says_so() -> None:
@@ -100,4 +101,4 @@ def test_connect_reports_at_once_and_leaves_no_thread() -> None:
     before = threading.active_count()
     with pytest.raises(ConfigurationError, match="no provider 'nobody'"):
         connect("nobody")
-    assert threading.active_count() == before
+    assert threading.active_count() <= before

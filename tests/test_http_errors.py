@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from promptport.errors import (
@@ -150,6 +150,7 @@ _json_values = st.recursive(
 
 
 @given(_json_values)
+@example({"code": "\ud7fc"})  # a code of which nothing can be printed is none
 def test_every_object_says_something_or_nothing(body: object) -> None:
     words, code = error_details(body)
     assert isinstance(words, str)

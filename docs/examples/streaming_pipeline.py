@@ -1,19 +1,19 @@
 """Prints tokens as they arrive, while a tool that takes seconds runs. The stream never waits for the tool.
 
-``python streaming_pipeline.py`` asks a scripted model, ``python streaming_pipeline.py local/smollm2-135m`` llama.cpp in
-this process, and ``python streaming_pipeline.py openai/gpt-5`` any provider that is installed, with its key set.
+``python streaming_pipeline.py`` asks a scripted model, ``python streaming_pipeline.py embedded`` llama.cpp in this
+process, and ``python streaming_pipeline.py openai/gpt-5`` any provider that is installed, with its key set.
 """
 
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import promptport as pp
-from promptport.testing import Pause, ScriptedExecutor
+from promptport.testing import Pause, ScriptedClient
+from promptport.text_tools_client import TextToolsClient
 
-QUESTION = "How many red bicycles are in stock? While you wait for the answer, tell me about bicycles."
+PROMPT = pp.Prompt.of("How many red bicycles are in stock? While you wait for the answer, tell me about bicycles.")
 
 
 @pp.tool
@@ -42,33 +42,60 @@ async def pipeline(
     executor: pp.PromptExecutor,
     model: pp.LLModel,
     prompt: pp.Prompt,
-    tools: Sequence[pp.Tool[Any]] = (check_stock,),
+    tool: pp.Tool[Callable[[str], str]] = check_stock,
     on_frame: Callable[[pp.DispatchFrame], None] = show,
 ) -> pp.AssistantMessage:
     """Asks, runs the calls, asks again with their results, and so on; hands each frame on, gives the last answer."""
-    async with pp.ToolDispatcher(executor, tools) as dispatcher, dispatcher.stream(prompt, model) as stream:
+    dispatcher = pp.ToolDispatcher(executor, [tool], on_step=say_freely)
+    async with dispatcher, dispatcher.stream(prompt, model) as stream:
         async for frame in stream:
             on_frame(frame)
         return stream.partial
 
 
-def scripted() -> pp.PromptExecutor:
+async def say_freely(state: pp.StepState) -> pp.StepChange:
+    """The shape that `embedded` asks for is that of the first answer alone."""
+    return pp.StepChange(prompt=state.prompt.with_params(extra={}))
+
+
+# -------------------------------------------------------------------------------------------- the models
+
+
+def scripted() -> tuple[pp.LLMClient, pp.LLModel, pp.Prompt]:
     """A model that says the same each time: a call, and then much text."""
     story = "While the warehouse looks: the bicycle is two hundred years old, and still the best way into town. "
-    words = [step for word in story.split(" ") for step in (f"{word} ", Pause(0.1))]
+    words = [step for word in story.split() for step in (f"{word} ", Pause(0.1))]
     call = pp.ToolCall("call_1", "check_stock", '{"item": "red bicycle"}')
-    return ScriptedExecutor(["Let me see. ", call, *words], ["There are 12 red bicycles in stock."])
+    client = ScriptedClient(["Let me see. ", call, *words], ["There are 12 red bicycles in stock."])
+    return client, pp.LLModel("scripted", "storyteller"), PROMPT
 
 
-async def main(name: str = "scripted/storyteller") -> None:
-    """Runs the pipeline with the model of this name."""
+SHAPE = r"""
+root ::= "<tool_call>\n{\"name\": \"check_stock\", \"arguments\": {\"item\": \"" item "\"}}\n</tool_call>" story
+item ::= ("red" | "blue" | "old") " bicycle"
+story ::= "\nThe bicycle " [a-zA-Z ,]{60,300} "."
+"""
+
+
+def embedded() -> tuple[pp.LLMClient, pp.LLModel, pp.Prompt]:
+    """SmolLM2-135M: too small to call a tool *and* tell a story by itself, so llama.cpp holds it to that shape."""
+    client = TextToolsClient(pp.client("local"), format="hermes")
+    prompt = PROMPT.with_params(temperature=0.0, max_tokens=120, extra={"grammar": SHAPE})
+    return client, pp.LLModel.parse("local/smollm2-135m"), prompt
+
+
+def provider(name: str) -> tuple[pp.LLMClient, pp.LLModel, pp.Prompt]:
+    """Any other: ``provider/model``."""
     model = pp.LLModel.parse(name)
-    executor = scripted() if model.provider == "scripted" else pp.connect(model.provider)
-    try:
-        await pipeline(executor, model, pp.Prompt.of(QUESTION))
-        print()
-    finally:
-        await executor.aclose()
+    return pp.client(model.provider), model, PROMPT
+
+
+async def main(name: str = "scripted") -> None:
+    """Runs the pipeline with the model of this name."""
+    client, model, prompt = {"scripted": scripted, "embedded": embedded}.get(name, lambda: provider(name))()
+    async with pp.SingleClientExecutor(client) as executor:
+        await pipeline(executor, model, prompt)
+    print()
 
 
 if __name__ == "__main__":

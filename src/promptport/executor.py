@@ -5,10 +5,11 @@ Rule: what a model cannot do is the caller's decision, made by ``when_tools_cann
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
-from promptport.client import LLMClient
+from promptport.client import LLMClient, check_request
 from promptport.errors import ConfigurationError, InvalidInputError
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
@@ -65,6 +66,7 @@ class SingleClientExecutor:
         self._client = client
         self._policy = when_tools_cannot_stream
         self._text_client: LLMClient | None = None
+        self._streams: weakref.WeakSet[FrameStream] = weakref.WeakSet()
 
     def execute_streaming_with_tools(
         self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
@@ -76,7 +78,10 @@ class SingleClientExecutor:
                 if self._policy == "text":
                     return self._in_text().execute_streaming_with_tools(prompt, model, tools)
                 if Capability.TOOLS in capabilities:
-                    return FrameStream(_completed(self._client, prompt, model, tools))
+                    check_request(prompt, model, tools, capabilities, streaming=False)
+                    stream = FrameStream(_completed(self._client, prompt, model, tools))
+                    self._streams.add(stream)
+                    return stream
         return self._client.execute_streaming_with_tools(prompt, model, tools)
 
     def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
@@ -95,7 +100,11 @@ class SingleClientExecutor:
 
     async def aclose(self) -> None:
         """See `PromptExecutor`."""
-        await self._client.aclose()
+        try:
+            for stream in list(self._streams):
+                await stream.aclose()
+        finally:
+            await (self._text_client or self._client).aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -135,7 +144,6 @@ class MultiProviderExecutor:
             ConfigurationError: two clients of one name.
         """
         pairs = list(clients.items()) if isinstance(clients, Mapping) else [(c.provider, c) for c in clients]
-        self._policy: ToolsPolicy = when_tools_cannot_stream
         self._executors: dict[str, SingleClientExecutor] = {}
         for name, each in pairs:
             if name in self._executors:

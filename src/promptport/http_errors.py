@@ -86,7 +86,7 @@ def _codes(error: Mapping[str, Any]) -> list[str]:
             found.append(detail.get("reason"))
     found += [error.get(key) for key in ("code", "status", "type", "error_type", "__type")]
     codes = [str(code) for code in found if isinstance(code, str | int) and not isinstance(code, bool)]
-    return [_one_line(code)[:_CODE_LIMIT] for code in codes if code.strip()]
+    return [word for code in codes if (word := _one_line(code)[:_CODE_LIMIT].strip())]
 
 
 def _words(error: object, depth: int) -> str:

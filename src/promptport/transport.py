@@ -280,11 +280,12 @@ def _is_loopback(url: str) -> bool:
 class ResponseStream:
     """The body of an open httpx or httpx2 response, as a `client.ByteStream`."""
 
-    __slots__ = ("_iterator", "_response")
+    __slots__ = ("_closing", "_iterator", "_response")
 
     def __init__(self, response: Any) -> None:
         self._response = response
         self._iterator: Any = None
+        self._closing: asyncio.Task[None] | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """The library's own iterator, with no layer of ours around it."""
@@ -295,7 +296,19 @@ class ResponseStream:
 
     async def aclose(self) -> None:
         """Closes the response: its connection goes back to the pool if the body was read, else it is cut."""
+        if self._closing is None:
+            if self._response.is_closed:
+                return
+            self._closing = asyncio.create_task(self._close())
+        # A caller that is cancelled now leaves, and the closing goes on.
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         await self._response.aclose()
+        # httpx leaves the connection open if a second cancellation meets the clean-up after the first.
+        network = self._response.extensions.get("network_stream")
+        if network is not None:
+            await network.aclose()
         iterator, self._iterator = self._iterator, None
         if iterator is not None and not iterator.ag_running:
             await iterator.aclose()
@@ -429,7 +442,7 @@ class HTTPTransport:
     def _new_client(self) -> Any:
         import httpx  # noqa: PLC0415 - a third of the time that the first answer of a local model takes
 
-        limits = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
         if not _is_loopback(self.base_url):
             return httpx.AsyncClient(limits=limits, follow_redirects=True)
         if self.base_url.startswith("https:"):

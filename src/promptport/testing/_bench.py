@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 import pytest
 
@@ -50,9 +50,22 @@ TOOLS = (
 )
 
 
+_CHECK_SECONDS = 120.0
+
+
 def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Runs in a loop of its own, whatever the author's pytest does with async tests."""
-    return asyncio.run(work)
+    """Runs in a loop of its own, whatever the author's pytest does with async tests; not for ever."""
+
+    async def bounded() -> _T:
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS) as clock:
+                return await work
+        except TimeoutError:
+            if clock.expired():
+                raise AssertionError(f"the check did not end within {_CHECK_SECONDS:g} s") from None
+            raise
+
+    return asyncio.run(bounded())
 
 
 def not_applicable(why: str) -> NoReturn:
@@ -74,7 +87,10 @@ class Bench:
         can: what the client says that the model can do; asked without a server.
         scenarios: how many answers were played.
         frames: how many frames came of them.
+        enough: seconds after which what should have happened at once does not happen.
     """
+
+    enough: ClassVar[float] = 10.0
 
     def __init__(self, contract: ProviderContract) -> None:
         self.contract = contract

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections.abc import Sequence
@@ -199,7 +200,7 @@ class AnswerChecks:
         async def check() -> None:
             async with self.bench.client(response) as (_, client):
                 stream = client.execute_streaming_with_tools(self.bench.prompt, self.bench.model, tools)
-                async with stream:
+                async with stream, asyncio.timeout(self.bench.enough):
                     async for frame in stream:
                         self.bench.frames += 1
                         if isinstance(frame, ToolCall):

@@ -56,7 +56,7 @@ _NO_STREAMS = {
     "empty": (b"", "text/event-stream"),
     "plain text": (b"Service Unavailable", "text/plain"),
 }
-_KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+_KEY_WORDS = ("auth", "key", "token", "secret")
 
 
 class ErrorChecks:
@@ -98,7 +98,7 @@ class ErrorChecks:
         seen: list[str] = []
 
         def quoting(request: RecordedRequest) -> WireResponse:
-            keys = [request.headers[name] for name in _KEY_HEADERS if name in request.headers]
+            keys = [value for name, value in request.headers.items() if any(word in name for word in _KEY_WORDS)]
             seen.extend(key.rpartition(" ")[2] for key in keys)
             return WireResponse.json({"error": {"message": f"the key {' '.join(keys)} is wrong"}}, status=401)
 

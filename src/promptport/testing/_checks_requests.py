@@ -138,8 +138,11 @@ class RequestChecks:
         message = AssistantMessage.of(InvalidToolCall("call_a", "get_weather", '{"city', "not JSON"))
         prompt = self.bench.prompt.add(message, ToolResultMessage("call_a", "get_weather", error="not JSON"))
         (request,) = self.bench.requests([prompt], self.bench.tools)
-        assert "not JSON" in request.body.decode()
         request.json()
+        sent = request.body.decode()
+        assert "not JSON" in sent
+        if self.bench.contract.sends_call_ids:
+            assert sent.count("call_a") == 2, "the call's id stands with the call and its result"
 
     def test_an_answer_with_reasoning_can_be_sent_back(self) -> None:
         """Reasoning comes out as one block, and the answer that holds it is a message of the next prompt."""

@@ -64,7 +64,7 @@ class WireChecks:
         async def check() -> None:
             async with self.bench.client(response) as (_, client):
                 async with client.execute_streaming_with_tools(self.bench.prompt, self.bench.model) as stream:
-                    async with asyncio.timeout(10):
+                    async with asyncio.timeout(self.bench.enough):
                         assert [await anext(stream), await anext(stream)] == [Append("Hel"), Append("lo")]
 
         run(check())
@@ -165,7 +165,7 @@ class WireChecks:
         )
 
         async def check() -> None:
-            timeouts = Timeouts(first_frame=20, idle=5, total=30, connect=5)
+            timeouts = Timeouts(first_frame=20, idle=self.bench.enough, total=60, connect=5)
             async with self.bench.client(response, timeouts=timeouts) as (_, client):
                 _, error = await self.bench.read(client)
             assert isinstance(error, ProtocolError), f"{_ENDLESS_BYTES} bytes of one event were taken: {error!r}"

@@ -15,7 +15,6 @@ import msgspec
 
 from promptport import (
     AssistantMessage,
-    Capability,
     ConfigurationError,
     FrameStream,
     LLMClient,
@@ -30,7 +29,7 @@ from promptport import (
     ToolChoice,
     ToolDescriptor,
 )
-from promptport.client import BaseClient, ByteStream
+from promptport.client import BaseClient, ByteStream, check_request
 from promptport.protocols.chat_completions import ChatCompletionsDecoder, decode_complete
 from promptport.protocols.chat_request import chat_body
 from promptport.text_tools_client import TextToolsClient
@@ -220,7 +219,7 @@ class LocalClient:
 
     def capabilities(self, model: LLModel) -> ModelCapabilities:
         """See `LLMClient`."""
-        return self._offering(model).capabilities(model)
+        return model.capabilities or self._offering(model).capabilities(model)
 
     async def discover(self, model: LLModel) -> ModelCapabilities:
         """See `LLMClient`; asks a server elsewhere for its context."""
@@ -234,7 +233,7 @@ class LocalClient:
         self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """See `LLMClient`."""
-        client, asked = self._route(prompt, model, tools)
+        client, asked = self._route(prompt, model, tools, streaming=True)
         return client.execute_streaming_with_tools(asked, model, tools)
 
     def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
@@ -243,7 +242,7 @@ class LocalClient:
 
     async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
         """See `LLMClient`."""
-        client, asked = self._route(prompt, model, tools)
+        client, asked = self._route(prompt, model, tools, streaming=False)
         return await client.execute(asked, model, tools)
 
     async def aclose(self) -> None:
@@ -261,14 +260,20 @@ class LocalClient:
     def _offering(self, model: LLModel) -> LLMClient:
         """Who gives this model its tools."""
         weights = self._plain.weights(model)
-        if weights is not None and weights.tools is Tools.NATIVE:
-            return self._plain
-        return (
-            self._with_small_tools if weights is not None and weights.tools is Tools.FORCED else self._with_text_tools
-        )
+        if weights is None:  # a server elsewhere: it has what the caller says, or what every one has
+            return self._with_text_tools if model.capabilities is None else self._plain
+        ways: dict[Tools, LLMClient] = {
+            Tools.NATIVE: self._plain,
+            Tools.TEXT: self._with_text_tools,
+            Tools.FORCED: self._with_small_tools,
+        }
+        return ways[weights.tools]
 
-    def _route(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> tuple[LLMClient, Prompt]:
+    def _route(
+        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, streaming: bool
+    ) -> tuple[LLMClient, Prompt]:
         """Who answers this request, and what is asked."""
+        check_request(prompt, model, tools, self.capabilities(model), streaming=streaming)
         offering = self._offering(model)
         choice = prompt.params.tool_choice
         if offering is self._plain:

@@ -1,0 +1,290 @@
+"""Figures out of what was measured: medians, ratios, tables, the chart, the comparison with committed figures.
+
+Rule: a ratio is promptport's cost through another's, the median over the rounds of one run; less is better for all of
+them. Absolute figures are shown and never compared.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import msgspec
+
+from tests.benchmarks.environments import versions_of
+from tests.benchmarks.peers import SPEAKS
+from tests.benchmarks.plan import BURSTS, PACED, Measured, Rounds
+from tests.benchmarks.wires import APIS
+
+_ALLOWED = 1.2
+_BEGIN, _FINISH = "<!-- figures: made by tests/benchmarks -->\n", "<!-- end of figures -->"
+_NAMES = {
+    "chat": "Chat Completions",
+    "responses": "Responses",
+    "anthropic": "Anthropic",
+    "ollama": "Ollama",
+    "bytes": "aiohttp, bytes only",
+    "floor": "aiohttp + minimal typed decode",
+    "sdk": "the official SDK's events",
+    "langchain": "LangChain",
+}
+
+
+class Figures(msgspec.Struct):
+    """One run, as it is committed.
+
+    Attributes:
+        date: when.
+        machine: on what; with the load of the minute before.
+        versions: of Python and of all libraries.
+        rounds: how many rounds each median is of.
+        medians: work → who → figure.
+        spread: work → who → how far the middle half of the rounds' CPU times lies apart, as a part of the median.
+        ratios: ``work promptport:other``.
+    """
+
+    date: str
+    machine: str
+    versions: dict[str, dict[str, str]]
+    rounds: int
+    medians: dict[str, dict[str, dict[str, float]]]
+    spread: dict[str, dict[str, float]]
+    ratios: dict[str, float]
+
+
+def figures_of(measured: Measured, *, rounds: int) -> Figures:
+    """What a run found."""
+    who = {name for work in measured.values() for name in work}
+    versions = {"python": {"python": platform.python_version()}, "promptport": versions_of("promptport")}
+    versions |= {name: versions_of(name) for name in (*SPEAKS, "openai-agents") if name in who}
+    load = os.getloadavg()[0]
+    return Figures(
+        date=datetime.now(UTC).date().isoformat(),
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, load {load:.1f}",
+        versions=versions,
+        rounds=rounds,
+        medians={key: {name: _medians(of) for name, of in work.items() if of} for key, work in measured.items()},
+        spread={
+            key: {name: round(_spread(of), 3) for name, of in work.items() if of and "cpu" in of[0]}
+            for key, work in measured.items()
+        },
+        ratios={name: round(value, 4) for name, value in sorted(_ratios(measured))},
+    )
+
+
+def _medians(rounds: Rounds) -> dict[str, float]:
+    return {metric: round(median(figures[metric] for figures in rounds), 3) for metric in rounds[0]}
+
+
+def _spread(rounds: Rounds) -> float:
+    ordered = sorted(figures["cpu"] for figures in rounds)
+    quarter = len(ordered) // 4
+    return (ordered[-1 - quarter] - ordered[quarter]) / median(ordered)
+
+
+def _ratios(measured: Measured) -> Iterator[tuple[str, float]]:
+    for key, work in measured.items():
+        if key.startswith("inside"):
+            continue
+        metric = "wall" if key == "overlap" else "cpu"
+        ours, base = work.get("promptport"), work.get("python")
+        for name, theirs in work.items():
+            if ours and theirs and name not in ("promptport", "python"):
+                yield f"{key} promptport:{name}", _ratio(ours, theirs, base, metric)
+    for api in APIS:
+        for key, whole in (("text", "long"), ("call", "long-call")):
+            short, long = (measured.get(f"{api}/{name}", {}).get("promptport") for name in (key, whole))
+            if short and long:
+                yield f"{api}/{whole} promptport:{key}", _ratio(long, short, None, "cpu")
+    for key in ("inside/1", "inside/16"):
+        parts = measured.get(key, {})
+        for part in ("dispatcher", "encoder"):
+            if parts.get(part) and parts.get("stream"):
+                yield f"{key} {part}:stream", _ratio(parts[part], parts["stream"], None, "cpu")
+    texts = list(measured.get("inside/text", {}).values())
+    if len(texts) > 1 and all(texts):
+        yield "inside/text longest:shortest", _ratio(texts[-1], texts[0], None, "cpu")
+
+
+def _ratio(ours: Rounds, theirs: Rounds, base: Rounds | None, metric: str) -> float:
+    """The median of the rounds' ratios; where the rounds are not of one number, the ratio of the medians."""
+    if base:
+        ours = [{metric: one[metric] - bare[metric]} for one, bare in zip(ours, base, strict=False)]
+        theirs = [{metric: one[metric] - bare[metric]} for one, bare in zip(theirs, base, strict=False)]
+    if len(ours) == len(theirs):
+        return median(one[metric] / other[metric] for one, other in zip(ours, theirs, strict=True))
+    return median(one[metric] for one in ours) / median(other[metric] for other in theirs)
+
+
+def compared(figures: Figures, committed: Figures) -> list[str]:
+    """A line for each ratio that got worse by more than a fifth."""
+    lines = []
+    for name, value in figures.ratios.items():
+        before = committed.ratios.get(name)
+        if before is not None and value > before * _ALLOWED:
+            lines.append(f"{name}: {value:.3f}, was {before:.3f} (+{value / before - 1:.0%})")
+    return lines
+
+
+# ------------------------------------------------------------------------------------------------ tables
+
+
+def tables(figures: Figures) -> str:
+    """Everything as Markdown."""
+    parts = [*_burst_tables(figures), *_growth_table(figures), *_paced_tables(figures), *_other_tables(figures)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _burst_tables(figures: Figures) -> Iterator[str]:
+    for key, work in BURSTS.items():
+        if key in ("long", "long-call"):
+            continue
+        columns = [api for api in APIS if f"{api}/{key}" in figures.medians]
+        if columns:
+            unit = "CPU µs a request" if work.whole else "CPU µs an event"
+            yield f"**{work.title}** — {unit}; in brackets how many times as much as promptport\n\n" + _table(
+                figures, key, columns
+            )
+
+
+def _table(figures: Figures, key: str, apis: list[str]) -> str:
+    names = list(dict.fromkeys(name for api in apis for name in figures.medians[f"{api}/{key}"]))
+    rows = [[_NAMES.get(name, name), *[_cell(figures, f"{api}/{key}", name) for api in apis]] for name in names]
+    return _markdown(["", *[_NAMES[api] for api in apis]], rows)
+
+
+def _cell(figures: Figures, key: str, name: str) -> str:
+    work = figures.medians[key]
+    if name not in work:
+        return ""
+    value = _number(work[name]["cpu"])
+    ratio = figures.ratios.get(f"{key} promptport:{name}")
+    return f"**{value}**" if name == "promptport" else f"{value} ({_number(1 / ratio)})" if ratio else value
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _markdown(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] + ["--:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _growth_table(figures: Figures) -> Iterator[str]:
+    rows = []
+    for api in APIS:
+        ratios = [figures.ratios.get(f"{api}/{long} promptport:{short}") for long, short in _GROWTH]
+        if any(ratios):
+            rows.append([_NAMES[api], *["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]])
+    if rows:
+        head = ["", "50,000 text deltas through 5,000", "20,000 argument deltas through 2,000"]
+        yield "**Growth** — promptport's cost of an event in a long answer, through that in a short one\n\n" + _markdown(
+            head, rows
+        )
+
+
+_GROWTH = (("long", "text"), ("long-call", "call"))
+
+
+def _paced_tables(figures: Figures) -> Iterator[str]:
+    for key, work in PACED.items():
+        rows = []
+        for api in APIS:
+            for name, of in figures.medians.get(f"{api}/{key}", {}).items():
+                cells = [_number(of["cpu"]), f"{of['p50']:.2f}", f"{of['p99']:.2f}", f"{of['memory']:.0f}"]
+                rows.append([_NAMES[api], _NAMES.get(name, name), *cells])
+        if rows:
+            head = ["", "", "CPU µs an event", "added latency p50, ms", "p99, ms", "KB a stream"]
+            yield f"**{work.title}**\n\n" + _markdown(head, rows)
+
+
+def _other_tables(figures: Figures) -> Iterator[str]:
+    imports = figures.medians.get("import", {})
+    if "python" in imports:
+        bare = imports["python"]
+        rows = [
+            [_NAMES.get(name, name), f"{of['cpu'] - bare['cpu']:.0f}", f"{of['memory'] - bare['memory']:.0f}"]
+            for name, of in imports.items()
+            if name != "python"
+        ]
+        yield "**Import** — over bare Python\n\n" + _markdown(["", "CPU ms", "MB"], rows)
+    rows = []
+    for batch in (1, 16):
+        parts = figures.medians.get(f"inside/{batch}", {})
+        rows += [[f"{part}, {batch} a read", f"{of['cpu']:.2f}"] for part, of in parts.items()]
+    if rows:
+        yield "**Inside** — frames that are there already: alone, through the dispatcher, to a front end\n\n" + _markdown(
+            ["", "CPU µs a frame"], rows
+        )
+    texts = figures.medians.get("inside/text", {})
+    if texts:
+        rows = [[name, f"{of['cpu']:.2f}"] for name, of in texts.items()]
+        head = ["text for the parser of embedded calls, character by character", "CPU µs a character"]
+        yield "**Calls in text** — every line begins as a marker does\n\n" + _markdown(head, rows)
+    turns = figures.medians.get("overlap", {})
+    if turns:
+        rows = [[_NAMES.get(name, name), f"{of['wall'] / 1e3:.2f}"] for name, of in turns.items()]
+        yield "**A tool of 1 s, called 35 ms into an answer whose text goes on for 1 s**\n\n" + _markdown(
+            ["", "seconds for the turn"], rows
+        )
+
+
+def provenance(figures: Figures) -> str:
+    """Where the figures come from."""
+    lines = [f"- {figures.date}; {figures.machine}; medians of {figures.rounds} rounds."]
+    for name, versions in figures.versions.items():
+        lines.append(f"- {_NAMES.get(name, name)}: " + ", ".join(f"{of} {version}" for of, version in versions.items()))
+    return "\n".join(lines)
+
+
+# ------------------------------------------------------------------------------------------------- files
+
+
+def write_page(page: Path, chart: Path, figures: Figures) -> None:
+    """Puts tables and chart where the page wants them."""
+    text = page.read_text("utf-8")
+    made = f"![CPU time of an event]({chart.name})\n\n{provenance(figures)}\n\n{tables(figures)}\n"
+    pattern = re.compile(re.escape(_BEGIN) + ".*?" + re.escape(_FINISH), re.DOTALL)
+    if not pattern.search(text):
+        raise SystemExit(f"{page} lacks the marks between which the figures go")
+    page.write_text(pattern.sub(lambda _: f"{_BEGIN}\n{made}\n{_FINISH}", text), "utf-8")
+    chart.write_text(_svg(figures) + "\n", "utf-8")
+
+
+def _svg(figures: Figures) -> str:
+    import pygal
+
+    names = [name for name in ("floor", "promptport", "sdk", *SPEAKS) if any(_has(figures, api, name) for api in APIS)]
+    style: Any = pygal.style.Style(background="white", font_family="sans-serif")
+    chart = pygal.HorizontalBar(
+        logarithmic=True,
+        js=(),
+        style=style,
+        height=560,
+        print_values=True,
+        print_zeroes=False,
+        value_formatter=lambda value: f"{value:.1f}",
+        truncate_legend=-1,
+        no_prefix=True,
+        explicit_size=True,
+        legend_at_bottom=True,
+        disable_xml_declaration=True,
+    )
+    chart.title = "CPU µs an event, 5,000 text deltas, one a chunk (logarithmic)"
+    chart.x_labels = [_NAMES.get(name, name) for name in reversed(names)]
+    for api in APIS:
+        values = [figures.medians[f"{api}/text"][name]["cpu"] if _has(figures, api, name) else None for name in names]
+        chart.add(_NAMES[api], list(reversed(values)))
+    svg: str = chart.render(is_unicode=True)
+    return re.sub(r"<!--.*?-->", "", svg)
+
+
+def _has(figures: Figures, api: str, name: str) -> bool:
+    return name in figures.medians.get(f"{api}/text", {})
