@@ -163,7 +163,7 @@ async def test_questions_that_go_wrong(
 
 
 async def test_a_server_that_does_not_answer(library: dict[str, Any]) -> None:
-    timeouts = Timeouts(first_frame=0.05)
+    timeouts = Timeouts(first_frame=0.5)
     async with WireServer() as server, OllamaClient(base_url=server.url, timeouts=timeouts, **library) as client:
         server.queue(*[WireResponse(b"{}", stall_after=0)] * 2)
         for question in (client.discover(MODEL), client.models()):

@@ -76,7 +76,8 @@ class _Reader:
                 self._at += struct.calcsize(_SCALARS[inner]) * count
             elif inner == _STRING:
                 for _ in range(count):
-                    self._at += self.number("<Q")
+                    size = self.number("<Q")
+                    self._at += size
             else:
                 raise GGUFError("its header holds an array of an unknown kind")
             return None
