@@ -130,6 +130,9 @@ from promptport.structured import (
     Partial,
     StructuredDataDefinition,
 )
+from promptport.text_tools_client import (
+    TextToolsClient,
+)
 from promptport.token_buffer import (
     TokenBuffer,
 )
@@ -216,6 +219,7 @@ __all__ = [
     "SystemMessage",
     "TextPart",
     "TextStream",
+    "TextToolsClient",
     "Timeouts",
     "TokenBuffer",
     "Tool",

@@ -83,7 +83,7 @@ def client(provider: str, **options: Any) -> LLMClient:
         raise ConfigurationError(f"two packages claim the provider name {provider!r}: {claims}; uninstall one of them")
     try:
         factory = points[0].load()
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:
         raise ConfigurationError(f"the provider {provider!r} cannot be imported: {error}") from error
     try:
         made: LLMClient = factory(**options)

@@ -98,25 +98,21 @@ class _MessageBuilder:
         return other
 
     def add(self, frames: Iterable[StreamFrame]) -> None:
-        # Told apart by type(), which is what mypy cannot follow: a cast() would be a call for every frame.
+        add_text = self.text.append
         for frame in frames:
-            kind = type(frame)
-            if kind is Append:
-                self.text.append(frame.text)  # type: ignore[arg-type, union-attr]
-            elif kind is ToolCallDelta:
-                self._delta(frame)  # type: ignore[arg-type]
-            elif kind is ReasoningAppend:
-                self.reasoning.append(frame.text)  # type: ignore[arg-type, union-attr]
-            elif kind is End:
-                self.end = frame  # type: ignore[assignment]
+            if type(frame) is Append:
+                add_text(frame.text)
+            elif type(frame) is ToolCallDelta:
+                call = self.calls.get(frame.id)
+                if call is None:
+                    call = self.calls[frame.id] = (frame.name, [])
+                call[1].append(frame.arguments)
+            elif type(frame) is ReasoningAppend:
+                self.reasoning.append(frame.text)
+            elif type(frame) is End:
+                self.end = frame
             else:
-                self._part(frame)  # type: ignore[arg-type]
-
-    def _delta(self, delta: ToolCallDelta) -> None:
-        call = self.calls.get(delta.id)
-        if call is None:
-            call = self.calls[delta.id] = (delta.name, [])
-        call[1].append(delta.arguments)
+                self._part(cast("Reasoning | ToolCall | InvalidToolCall | Citation | ProviderItem", frame))
 
     def _part(self, part: Reasoning | ToolCall | InvalidToolCall | Citation | ProviderItem) -> None:
         self._flush_text()

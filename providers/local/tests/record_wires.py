@@ -5,6 +5,8 @@ Not a test. The files are the bodies as they came; ``wires/README.md`` says what
 
 from __future__ import annotations
 
+import http.client
+import importlib
 import json
 import socket
 import subprocess
@@ -12,12 +14,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import xllamacpp
-
-from promptport import Prompt, ToolDescriptor
+from promptport import ToolDescriptor
 from promptport.text_tools.prompting import call_schema
 from promptport_local._models import bundled_weights
 
+xllamacpp = importlib.import_module("xllamacpp")
 WIRES = Path(__file__).parent / "wires"
 KEY = "recorded"
 WEATHER = ToolDescriptor(
@@ -52,8 +53,8 @@ def main() -> None:
         loading, _ = poll.communicate(timeout=30)
     if loading:
         (WIRES / "http-503-loading.json").write_bytes(loading)
-    user = Prompt.of("What is the capital of France?").messages[0]
-    ask = {"messages": [{"role": "user", "content": user.text}], "temperature": 0, "max_tokens": 32}  # type: ignore[union-attr]
+    question = {"role": "user", "content": "What is the capital of France?"}
+    ask = {"messages": [question], "temperature": 0, "max_tokens": 32}
     streamed = {"stream": True, "stream_options": {"include_usage": True}}
     schema = {"type": "json_schema", "json_schema": {"name": "call", "schema": call_schema([WEATHER])}}
     call = {
@@ -102,8 +103,6 @@ def free_port() -> int:
 
 
 def post(port: int, body: dict[str, Any], key: str = KEY) -> bytes:
-    import http.client
-
     connection = http.client.HTTPConnection("127.0.0.1", port)
     headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
     connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from providers.local.tests.gguf_files import gguf, write_gguf
 
 from promptport import Capability, ConfigurationError, LLModel, ModelNotFoundError, StreamedTools, client, providers
 from promptport_local import DEFAULT_MODEL, LocalClient, _models
 from promptport_local._gguf import GGUFError, read_header
 from promptport_local._models import Tools, bundled_weights, find_weights, weights_at
-from providers.local.tests.gguf_files import gguf, write_gguf
 
 
 def test_the_bundled_weights() -> None:
@@ -94,7 +94,7 @@ def test_names(tmp_path: Path) -> None:
     assert find_weights("mine", configured) is configured
     assert find_weights(str(path), configured) is configured
     for known in (None, configured):
-        with pytest.raises(ModelNotFoundError, match="there is no model 'gpt-5'; there is .*smollm2-135m") as raised:
+        with pytest.raises(ModelNotFoundError, match=r"there is no model 'gpt-5'; there is .*smollm2-135m") as raised:
             find_weights("gpt-5", known)
         assert raised.value.model == "gpt-5"
 

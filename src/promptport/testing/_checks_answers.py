@@ -295,6 +295,12 @@ class AnswerChecks:
         else:
             assert parse_arguments("".join(fragments)) == parse_arguments("".join(written))
 
+    def test_rule_4_empty_increments_give_no_frames(self) -> None:
+        """Providers send them to keep a connection alive, or to begin."""
+        frames = self.bench.answer((Say(""), Say("Hel"), Say(""), Say("lo"), Say(""), _STOP))
+        assert_valid_stream(frames)
+        assert [frame.text for frame in frames if isinstance(frame, Append)] == ["Hel", "lo"]
+
     @pytest.mark.parametrize("name", ["reasoning, text and call", "call and text", "interleaved calls"])
     def test_rule_4_frames_keep_the_order_of_the_wire(self, name: str) -> None:
         """No increment overtakes another, of whatever it is."""

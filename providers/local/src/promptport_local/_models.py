@@ -25,6 +25,7 @@ __all__ = [
     "bundled_weights",
     "capabilities_of",
     "find_weights",
+    "size_of",
     "unknown_capabilities",
     "weights_at",
 ]
@@ -143,10 +144,25 @@ def weights_at(path: str | os.PathLike[str], *, id: str | None = None) -> Weight
     except GGUFError as error:
         raise ConfigurationError(f"local: {place} cannot be used as a model: {error}") from None
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ConfigurationError(f"local: the model {place} cannot be read: {reason}") from error
+        raise _unreadable(place, error) from error
     tools = Tools.NATIVE if header.has_tools else Tools.TEXT
     return Weights(id or os.fspath(path), place, tools, header.context_length)
+
+
+def size_of(weights: Weights) -> int:
+    """In bytes.
+
+    Raises:
+        ConfigurationError: the file is there no more.
+    """
+    try:
+        return weights.path.stat().st_size
+    except OSError as error:
+        raise _unreadable(weights.path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(f"local: the model {path} cannot be read: {error.strerror or type(error).__name__}")
 
 
 def capabilities_of(weights: Weights, context_length: int) -> ModelCapabilities:
@@ -165,6 +181,12 @@ def _is_path(model_id: str) -> bool:
     return model_id.endswith(".gguf") or Path(model_id).expanduser().is_file()
 
 
-@lru_cache(maxsize=64)
 def _header(path: Path) -> GGUFHeader:
+    """Read once, until the file is another: `find_weights` runs for every request."""
+    stat = path.stat()
+    return _read_header(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=64)
+def _read_header(path: Path, changed: int, size: int) -> GGUFHeader:
     return read_header(path)

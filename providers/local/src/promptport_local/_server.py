@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from promptport import ConfigurationError, OverloadedError, Timeouts
 from promptport.transport import HTTPTransport
-from promptport_local._models import PROVIDER, Weights, bundled_weights, weights_at
+from promptport_local._models import PROVIDER, Weights, bundled_weights, size_of, weights_at
 
 __all__ = ["DEFAULT_CONTEXT_LENGTH", "LocalServer", "headers_for", "usable_context"]
 
@@ -135,7 +135,7 @@ class LocalServer:
 
     async def _start(self) -> HTTPTransport:
         began = time.monotonic()
-        self._tell(f"loading {self.weights.path.name} ({self.weights.path.stat().st_size / 1e6:.0f} MB)")
+        self._tell(f"loading {self.weights.path.name} ({size_of(self.weights) / 1e6:.0f} MB)")
         address = await asyncio.to_thread(self._load)
         headers = headers_for(self.api_key)
         transport = HTTPTransport(

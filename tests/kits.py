@@ -1,0 +1,31 @@
+"""The installed providers' own conformance kits: how each makes a client, and writes down what a model says."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Any
+
+import pytest
+
+from promptport.stream import Timeouts
+from promptport.testing.contract import ProviderContract
+from promptport.testing.wire_server import WireResponse
+
+__all__ = ["LONG", "kit", "response"]
+
+LONG = Timeouts(first_frame=30, idle=30, total=60, connect=10)
+
+
+def kit(provider: str) -> ProviderContract:
+    """The kit of this provider; the test is skipped where it is not installed."""
+    found = [point for point in entry_points(group="promptport.conformance") if point.name == provider]
+    if not found:
+        pytest.skip(f"needs the provider {provider}")
+    contract: type[ProviderContract] = found[0].load()
+    return contract()
+
+
+def response(provider: ProviderContract, body: bytes | list[bytes], **options: Any) -> WireResponse:
+    """An answer with this body, one chunk for each of its pieces."""
+    kind = "application/x-ndjson" if provider.mutators == "ollama-chat" else "text/event-stream"
+    return WireResponse(body, content_type=kind, **options)
