@@ -21,7 +21,7 @@ def guide_files() -> dict[str, str]:
 
 
 def install_guide(folder: Path) -> Path:
-    """Writes the files below ``folder``, and what an installer would write beside them; the directory to import from."""
+    """Writes the files below ``folder``, and what an installer would add; the directory to import from."""
     for path, text in guide_files().items():
         place = folder / path
         place.parent.mkdir(parents=True, exist_ok=True)

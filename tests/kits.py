@@ -1,8 +1,7 @@
-"""The installed providers' own conformance kits: how each makes a client, and writes down what a model says."""
+"""Our providers' own conformance kits: how each makes a client, and writes down what a model says."""
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import Any
 
 import pytest
@@ -16,12 +15,19 @@ __all__ = ["LONG", "kit", "response"]
 LONG = Timeouts(first_frame=30, idle=30, total=60, connect=10)
 
 
+_KITS = {
+    "anthropic": "promptport_anthropic.conformance:MessagesContract",
+    "local": "promptport_local.conformance:LlamaServerContract",
+    "ollama": "promptport_ollama.conformance:ChatContract",
+    "openai": "promptport_openai.conformance:ResponsesContract",
+    "openai-chat": "promptport_openai.conformance:ChatCompletionsContract",
+}
+
+
 def kit(provider: str) -> ProviderContract:
     """The kit of this provider; the test is skipped where it is not installed."""
-    found = [point for point in entry_points(group="promptport.conformance") if point.name == provider]
-    if not found:
-        pytest.skip(f"needs the provider {provider}")
-    contract: type[ProviderContract] = found[0].load()
+    module, _, name = _KITS[provider].partition(":")
+    contract: type[ProviderContract] = getattr(pytest.importorskip(module), name)
     return contract()
 
 

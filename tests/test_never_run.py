@@ -27,7 +27,7 @@ from promptport.testing.wires import Wire
 from promptport.tools import Tool, tool
 
 WIRES = Path(__file__).parent / "wires"
-PROVIDERS = ["anthropic", "ollama", "openai", "openai-chat"]
+PROVIDERS = ["anthropic", "local", "ollama", "openai", "openai-chat"]
 PROMPT = Prompt.of("What is the weather in Paris?")
 SEEDS = (1, 2)
 CALLS = {"text": 0, "one_call": 1, "parallel_calls": 2, "empty_arguments": 1}

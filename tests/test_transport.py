@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import os
 import socket
 import ssl
@@ -17,7 +16,6 @@ import aiohttp
 import anyio
 import httpx
 import httpx2
-import msgspec
 import pytest
 
 import promptport.transport as module
@@ -31,85 +29,32 @@ from promptport.errors import (
     TransportError,
 )
 from promptport.stream import Timeouts
+from promptport.testing import RecordedRequest, WireResponse, WireServer
 from promptport.transport import HTTPTransport, ResponseStream, check_base_url, transport_error
 
 KEY = "sk-very-secret"
 
 
-class Request:
-    def __init__(self, head: str, body: bytes) -> None:
-        self.line, _, rest = head.partition("\r\n")
-        self.headers = {
-            name.lower(): value for name, _, value in (line.partition(": ") for line in rest.split("\r\n") if line)
-        }
-        self.body = body
-
-
-Answer = Callable[[Request, asyncio.StreamWriter], Awaitable[None]]
-
-
-class Server:
-    """Answers each request with what the test writes; knows when its peer has gone."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
-        self.requests: list[Request] = []
-        self.connections = 0
-        self.gone = asyncio.Event()
-        self.port = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        try:
-            while True:
-                first = await reader.readexactly(1)
-                if first == b"\x16":  # the greeting of TLS
-                    await reader.read(4096)
-                    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-                    break
-                head = (first + await reader.readuntil(b"\r\n\r\n")).decode()[:-4]
-                length = next((line for line in head.split("\r\n") if line.lower().startswith("content-length:")), ":0")
-                request = Request(head, await reader.readexactly(int(length.partition(":")[2])))
-                self.requests.append(request)
-                await self.answer(request, writer)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            self.gone.set()
-            writer.close()
+EVENTS = b"data: 1\n\ndata: 2\n\n"
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def serving(answer: Answer) -> AsyncIterator[Server]:
-    server = Server(answer)
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    server.port = listener.sockets[0].getsockname()[1]
-    try:
-        yield server
-    finally:
-        listener.close()
+async def below_http(handler: Handler) -> AsyncIterator[str]:
+    """For what `WireServer` does not do: answers that are not HTTP. Gives host and port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)
+        await handler(reader, writer)
+        writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    listener.close()
 
 
-def plain(status: str, body: bytes, *headers: str) -> Answer:
-    """A whole answer; the connection stays open."""
-
-    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
-        lines = [f"HTTP/1.1 {status}", f"content-length: {len(body)}", *headers]
-        writer.write("\r\n".join([*lines, "", ""]).encode() + body)
-
-    return answer
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    return
 
 
 def transport(url: str, **options: Any) -> HTTPTransport:
@@ -136,22 +81,17 @@ def clients() -> list[Any]:
 
 @pytest.mark.parametrize("kind", [None, *clients()])
 async def test_a_body_goes_out_and_bytes_come_in(kind: Any) -> None:
-    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
-        writer.write(CHUNKED + chunk(b"data: 1\n\n"))
-        await writer.drain()
-        writer.write(chunk(b"data: 2\n\n") + chunk(b""))
-
     client = kind() if kind else None
-    async with serving(answer) as server:
-        async with transporting(server.url + "/", http_client=client) as sender:
+    async with WireServer(*[WireResponse(EVENTS, cut=(5, 7))] * 2) as server:
+        async with transporting(f"{server.url}/v1/", http_client=client) as sender:
             for _ in range(2):
                 stream = await sender.open("/chat", {"model": "m", "text": "é"}, "m")
-                assert b"".join([data async for data in stream]) == b"data: 1\n\ndata: 2\n\n"
+                assert b"".join([data async for data in stream]) == EVENTS
                 await stream.aclose()
         request = server.requests[0]
         assert server.connections == 1  # a body that was read to the end leaves the connection to the next
-    assert request.line == "POST /v1/chat HTTP/1.1"
-    assert msgspec.json.decode(request.body) == {"model": "m", "text": "é"}
+    assert (request.method, request.path) == ("POST", "/v1/chat")
+    assert request.json() == {"model": "m", "text": "é"}
     assert request.headers["content-type"] == "application/json"
     assert request.headers["accept"] == "text/event-stream"
     assert request.headers["accept-encoding"] == "identity"
@@ -162,39 +102,63 @@ async def test_a_body_goes_out_and_bytes_come_in(kind: Any) -> None:
 
 
 async def test_whole_answers() -> None:
-    async with serving(plain("200 OK", b'{"ok":1}')) as server, transporting(server.url) as sender:
-        assert await sender.post("/chat", {"a": 1}, "m") == b'{"ok":1}'
-        assert await sender.get("/models") == b'{"ok":1}'
-        assert [request.line.split()[0] for request in server.requests] == ["POST", "GET"]
+    async with WireServer(*[WireResponse.json({"ok": 1})] * 2) as server, transporting(server.url) as sender:
+        assert await sender.post("/chat", {"a": 1}, "m") == b'{"ok": 1}'
+        assert await sender.get("/models") == b'{"ok": 1}'
+        assert [request.method for request in server.requests] == ["POST", "GET"]
+        assert [request.path for request in server.requests] == ["/chat", "/models"]
         assert "content-type" not in server.requests[1].headers
         assert server.connections == 1
 
 
 async def test_closing_a_stream_cuts_its_connection() -> None:
-    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
-        writer.write(CHUNKED + chunk(b"data: 1\n\n"))
-
-    async with serving(answer) as server, transporting(server.url) as sender:
+    async with (
+        WireServer(WireResponse(EVENTS, cut="events", stall_after=9)) as server,
+        transporting(server.url) as sender,
+    ):
         stream = await sender.open("/chat", {}, "m")
         assert await anext(aiter(stream)) == b"data: 1\n\n"
-        assert not server.gone.is_set()
+        assert server.open_connections == 1
         await stream.aclose()
-        await asyncio.wait_for(server.gone.wait(), 5)
+        await server.client_closed()
         await stream.aclose()
 
 
 async def test_closing_a_stream_that_was_not_read() -> None:
-    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
-        writer.write(CHUNKED)
-
-    async with serving(answer) as server, transporting(server.url) as sender:
+    async with WireServer(WireResponse(EVENTS, stall_after=0)) as server, transporting(server.url) as sender:
         await (await sender.open("/chat", {}, "m")).aclose()
-        await asyncio.wait_for(server.gone.wait(), 5)
+        await server.client_closed()
+
+
+@pytest.mark.parametrize("kind", clients())
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_second_cancellation_does_not_keep_the_connection(kind: Any, turns: int) -> None:
+    """A task that reads is cancelled, and again while it cleans up."""
+
+    async def read() -> None:
+        stream = await sender.open("/chat", {}, "m")
+        try:
+            async for _ in stream:
+                reading.set()
+        finally:
+            await stream.aclose()
+
+    reading = asyncio.Event()
+    async with kind() as client, WireServer(WireResponse(EVENTS, cut="events", stall_after=9)) as server:
+        sender = transport(server.url, http_client=client)
+        task = asyncio.create_task(read())
+        await reading.wait()
+        task.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        await server.client_closed()
 
 
 async def test_the_librarys_own_iterator_is_handed_out() -> None:
     async with (
-        serving(plain("200 OK", b"x")) as server,
+        WireServer(WireResponse(b"x")) as server,
         httpx.AsyncClient() as client,
         client.stream("GET", server.url) as response,
     ):
@@ -202,16 +166,16 @@ async def test_the_librarys_own_iterator_is_handed_out() -> None:
 
 
 async def test_compressed_bodies_are_decompressed() -> None:
-    body = gzip.compress(b"data: 1\n\n")
-    async with serving(plain("200 OK", body, "content-encoding: gzip")) as server, transporting(server.url) as sender:
+    async with WireServer(*[WireResponse(EVENTS, gzip=True)] * 2) as server, transporting(server.url) as sender:
         stream = await sender.open("/chat", {}, "m")
-        assert b"".join([data async for data in stream]) == b"data: 1\n\n"
+        assert b"".join([data async for data in stream]) == EVENTS
         await stream.aclose()
-        assert await sender.post("/chat", {}, "m") == b"data: 1\n\n"
+        assert await sender.post("/chat", {}, "m") == EVENTS
 
 
 async def test_broken_compression() -> None:
-    async with serving(plain("200 OK", b"no", "content-encoding: gzip")) as server, transporting(server.url) as sender:
+    broken = WireResponse(b"no", headers={"content-encoding": "gzip"})
+    async with WireServer(broken, broken) as server, transporting(server.url) as sender:
         stream = await sender.open("/chat", {}, "m")
         with pytest.raises(httpx.DecodingError) as raised:
             _ = [data async for data in stream]
@@ -222,18 +186,16 @@ async def test_broken_compression() -> None:
 
 
 async def test_redirects_are_followed() -> None:
-    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
-        moved = plain("307 Moved", b"", "location: /v2/chat")
-        await (moved if "/v1/" in request.line else plain("200 OK", b"{}"))(request, writer)
-
-    async with serving(answer) as server, transporting(server.url) as sender:
+    moved = WireResponse(status=307, headers={"location": "/v2/chat"}, framing="length")
+    async with WireServer(moved, WireResponse.json({})) as server, transporting(f"{server.url}/v1") as sender:
         assert await sender.post("/chat", {"a": 1}, "m") == b"{}"
-        assert server.requests[1].line == "POST /v2/chat HTTP/1.1"
-        assert server.requests[1].body == b'{"a":1}'
+        assert server.requests[1].path == "/v2/chat"
+        assert server.requests[1].json() == {"a": 1}
 
 
 async def test_redirects_without_end() -> None:
-    async with serving(plain("307 Moved", b"", "location: /v1/chat")) as server, transporting(server.url) as sender:
+    async with WireServer() as server, transporting(server.url) as sender:
+        server.answer(lambda _: WireResponse(status=307, headers={"location": "/chat"}, framing="length"))
         with pytest.raises(TransportError, match="redirects"):
             await sender.post("/chat", {}, "m")
 
@@ -242,9 +204,8 @@ async def test_redirects_without_end() -> None:
 
 
 async def test_an_error_status() -> None:
-    body = b'{"error":{"message":"no model m for %b"}}' % KEY.encode()
-    answer = plain("404 Not Found", body, "x-request-id: r1")
-    async with serving(answer) as server, transporting(server.url) as sender:
+    missing = WireResponse.json({"error": {"message": f"no model m for {KEY}"}}, 404, {"x-request-id": "r1"})
+    async with WireServer(*[missing] * 3) as server, transporting(server.url) as sender:
         for call in (sender.open("/chat", {}, "m"), sender.post("/chat", {}, "m")):
             with pytest.raises(ModelNotFoundError, match=r"^p/m: HTTP 404: no model m for \[redacted\]; ") as raised:
                 await call
@@ -255,47 +216,37 @@ async def test_an_error_status() -> None:
 
 
 async def test_a_key_in_another_header_is_redacted_too() -> None:
-    answer = plain("401 Unauthorized", f"bad key {KEY}".encode())
-    async with serving(answer) as server, transporting(server.url, headers={"X-Api-Key": KEY}) as sender:
+    refused = WireResponse(f"bad key {KEY}".encode(), status=401)
+    async with WireServer(refused) as server, transporting(server.url, headers={"X-Api-Key": KEY}) as sender:
         with pytest.raises(AuthenticationError) as raised:
             await sender.post("/chat", {}, "m")
         assert KEY not in str(raised.value)
 
 
-async def test_an_error_body_without_end_is_cut() -> None:
-    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 500 Oops\r\ntransfer-encoding: chunked\r\n\r\n")
-        while True:
-            writer.write(chunk(b"x" * 65536))
-            await writer.drain()
-
-    async with serving(answer) as server, transporting(server.url) as sender:
+async def test_an_error_body_is_read_to_its_limit_and_no_further() -> None:
+    endless = WireResponse([b"x" * 65536] * 40, status=500, stall_after=40 * 65536)
+    async with WireServer(endless) as server, transporting(server.url) as sender:
         with pytest.raises(ProviderError, match="HTTP 500"):
             await sender.open("/chat", {}, "m")
-        await asyncio.wait_for(server.gone.wait(), 5)
+        await server.client_closed()
 
 
 @pytest.mark.parametrize(
-    "rest", [b"content-length: 50\r\n\r\n{", b"content-encoding: gzip\r\ncontent-length: 2\r\n\r\nno"]
+    "options",
+    [{"drop_after": 1}, {"reset_after": 1}, {"headers": {"content-encoding": "gzip"}}],
+    ids=["dropped", "reset", "no gzip"],
 )
-async def test_an_error_body_that_cannot_be_read_is_still_the_status(rest: bytes) -> None:
-    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 401 Unauthorized\r\n" + rest)
-        await writer.drain()
-        writer.close()
-
-    async with serving(answer) as server, transporting(server.url) as sender:
+async def test_an_error_body_that_cannot_be_read_is_still_the_status(options: dict[str, Any]) -> None:
+    async with WireServer(WireResponse(b"{}", status=401, **options)) as server, transporting(server.url) as sender:
         with pytest.raises(AuthenticationError):
             await sender.open("/chat", {}, "m")
 
 
 async def test_a_slow_error_body_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 50\r\n\r\nbad key")
-
     monkeypatch.setattr(module, "_ERROR_BODY_SECONDS", 0.05)
-    async with serving(answer) as server, transporting(server.url) as sender:
-        with pytest.raises(AuthenticationError, match="bad key"):
+    slow = WireResponse([b"bad key", b" and more"], status=401, stall_after=7)
+    async with WireServer(slow) as server, transporting(server.url) as sender:
+        with pytest.raises(AuthenticationError, match="bad key;"):
             await sender.open("/chat", {}, "m")
 
 
@@ -312,48 +263,39 @@ async def test_nobody_listens() -> None:
 
 
 async def test_the_server_hangs_up() -> None:
-    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
-        writer.close()
-
-    async with serving(answer) as server, transporting(server.url) as sender:
+    async with below_http(hang_up) as host, transporting(f"http://{host}") as sender:
         for call in (sender.open("/chat", {}, "m"), sender.post("/chat", {}, "m"), sender.get("/models")):
-            with pytest.raises(TransportError, match=rf"^p: the connection to 127.0.0.1:{server.port} broke$"):
+            with pytest.raises(TransportError, match=rf"^p: the connection to {host} broke$"):
                 await call
 
 
-async def test_the_server_hangs_up_in_the_body() -> None:
-    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{")
-        await writer.drain()
-        writer.close()
-
-    async with serving(answer) as server, transporting(server.url) as sender:
+@pytest.mark.parametrize("options", [{"drop_after": 1}, {"reset_after": 1}, {"drop_after": 1, "framing": "length"}])
+async def test_the_server_hangs_up_in_the_body(options: dict[str, Any]) -> None:
+    async with WireServer(WireResponse(b"{}", **options)) as server, transporting(server.url) as sender:
         with pytest.raises(TransportError, match="broke"):
             await sender.post("/chat", {}, "m")
 
 
 async def test_get_does_not_wait_for_ever() -> None:
-    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
-        return
-
+    silent = WireResponse(b"{}", stall_after=0)
     timeouts = Timeouts(first_frame=0.05)
-    async with serving(answer) as server, transporting(server.url, timeouts=timeouts) as sender:
+    async with WireServer(silent) as server, transporting(server.url, timeouts=timeouts) as sender:
         with pytest.raises(TransportError, match="did not answer in time"):
             await sender.get("/models")
 
 
 async def test_no_other_clock_runs_in_the_http_client() -> None:
-    held = asyncio.Event()
-
-    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+    async def answer(_: RecordedRequest) -> WireResponse:
         await held.wait()
-        await plain("200 OK", b"{}")(request, writer)
+        return WireResponse.json({})
 
+    held = asyncio.Event()
     async with (
         httpx.AsyncClient(timeout=0.05) as client,
-        serving(answer) as server,
+        WireServer() as server,
         transporting(server.url, http_client=client) as sender,
     ):
+        server.answer(answer)
         waiting = asyncio.create_task(sender.post("/chat", {}, "m"))
         done, _ = await asyncio.wait([waiting], timeout=0.3)
         assert not done
@@ -363,13 +305,12 @@ async def test_no_other_clock_runs_in_the_http_client() -> None:
 
 @pytest.mark.parametrize("kind", clients())
 async def test_tls_where_there_is_none(kind: Any) -> None:
-    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
-        raise AssertionError("no request can arrive")
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
-    async with kind() as client, serving(answer) as server:
-        sender = transport(server.url.replace("http", "https"), http_client=client)
-        text = rf"^p: no secure connection to 127.0.0.1:{server.port}: does it speak https"
-        with pytest.raises(TransportError, match=text):
+    async with kind() as client, below_http(refuse) as host:
+        sender = transport(f"https://{host}", http_client=client)
+        with pytest.raises(TransportError, match=rf"^p: no secure connection to {host}: does it speak https"):
             await sender.post("/chat", {}, "m")
 
 
@@ -385,11 +326,10 @@ async def test_no_proxy_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    async with serving(plain("200 OK", b"{}")) as server:
-        async with transporting(server.url) as sender:
-            assert await sender.post("/chat", {}, "m") == b"{}"
-        async with transporting(server.url.replace("127.0.0.1", "localhost")) as sender:
-            assert await sender.post("/chat", {}, "m") == b"{}"
+    async with WireServer(*[WireResponse.json({})] * 2) as server:
+        for url in (server.url, server.url.replace("127.0.0.1", "localhost")):
+            async with transporting(url) as sender:
+                assert await sender.post("/chat", {}, "m") == b"{}"
     async with transporting("http://example.invalid") as sender:
         with pytest.raises(TransportError, match=r"cannot connect to example\.invalid"):
             await sender.post("/chat", {}, "m")

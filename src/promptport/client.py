@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Protocol, Self
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, Self, TypeVar
 
 from promptport.decoder import StreamDecoder
 from promptport.errors import (
@@ -41,8 +41,12 @@ from promptport.messages import (
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
 from promptport.stream import FrameBatches, FrameStream, TextStream, Timeouts
 from promptport.tools import ToolDescriptor
+from promptport.transport import is_stale_connection
 
 __all__ = ["BaseClient", "ByteStream", "LLMClient", "check_api_key", "check_request"]
+
+
+_Answer = TypeVar("_Answer")
 
 
 class LLMClient(Protocol):
@@ -244,6 +248,7 @@ class BaseClient(ABC):
         self._timeouts = timeouts if timeouts is not None else Timeouts()
         self._streams: weakref.WeakSet[FrameStream] = weakref.WeakSet()
         self._closed = False
+        self._answered = False
 
     # ---------------------------------------------------------------------------- what a subclass gives
 
@@ -320,7 +325,7 @@ class BaseClient(ABC):
         seconds = self._timeouts.total or self._timeouts.first_frame
         try:
             async with asyncio.timeout(seconds) as clock:
-                data = await self._post(body, model)
+                data = await self._sent(self._post, body, model)
         except TimeoutError as error:
             if not clock.expired():
                 raise self._translated(error, model) from error
@@ -363,10 +368,27 @@ class BaseClient(ABC):
             raise error
         return failure
 
+    async def _sent(
+        self, send: Callable[[dict[str, Any], LLModel], Awaitable[_Answer]], body: dict[str, Any], model: LLModel
+    ) -> _Answer:
+        """Sends, and once more where the connection was one kept from an earlier answer that the server had closed.
+
+        This is no policy of retrying: such a server never saw the request. A pool cannot always tell in time, and
+        aiohttp, unlike browsers and httpx, does not try another connection for a POST.
+        """
+        try:
+            answer = await send(dict(body), model)
+        except Exception as error:
+            if not self._answered or not is_stale_connection(error):
+                raise
+            answer = await send(dict(body), model)
+        self._answered = True
+        return answer
+
     async def _read(self, body: dict[str, Any], model: LLModel, decoder: StreamDecoder[Any]) -> FrameBatches:
         """One request: opens it, and decodes each read until the answer's end."""
         try:
-            response = await self._open(body, model)
+            response = await self._sent(self._open, body, model)
         except PromptportError:
             raise
         except Exception as error:

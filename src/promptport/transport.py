@@ -28,6 +28,7 @@ __all__ = [
     "ResponseStream",
     "check_base_url",
     "error_details",
+    "is_stale_connection",
     "status_error",
     "transport_error",
 ]
@@ -159,6 +160,22 @@ def transport_error(error: Exception, *, provider: str, model: str, base_url: st
     elif trouble is _Trouble.OTHER:
         text += f" ({type(error).__name__})"
     return TransportError(text, provider=provider, model=model)
+
+
+_STALE = frozenset(
+    [
+        "ServerDisconnectedError",
+        "ClientConnectionResetError",
+        "RemoteProtocolError",
+        "ConnectionResetError",
+        "BrokenPipeError",
+    ]
+)
+
+
+def is_stale_connection(error: BaseException) -> bool:
+    """Whether a request failed as it does on a kept connection that the server had just closed: without any answer."""
+    return any(type(cause).__name__ in _STALE for cause in _causes(error))
 
 
 def _trouble(error: Exception) -> _Trouble | None:

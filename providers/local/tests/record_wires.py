@@ -70,7 +70,7 @@ def main() -> None:
     write("text.json", post(port, ask))
     write("text-length.sse", post(port, {**ask, **streamed, "max_tokens": 3}))
     write("forced-call.sse", post(port, {**call, **streamed}))
-    write("forced-call-length.sse", post(port, {**call, **streamed, "max_tokens": 16}))
+    write("forced-call-length.sse", post(port, {**call, **streamed, "max_tokens": 24}))
     write("native-tools-ignored.json", post(port, {**call, "response_format": None, "tools": tools, "max_tokens": 16}))
     write("http-400-context.error.json", post(port, {"messages": [{"role": "user", "content": "word " * 2000}]}))
     write("http-401.error.json", post(port, ask, key="wrong"))

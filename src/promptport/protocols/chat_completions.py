@@ -12,7 +12,7 @@ Source: OpenAI's reference of the chat completion chunk object; the clones' habi
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -39,12 +39,12 @@ from promptport.wire.sse import SSEDecoder
 __all__ = ["ChatCompletionsDecoder", "decode_complete"]
 
 
-class _Function(msgspec.Struct):
+class _Function(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: str | None = None
 
 
-class _Entry(msgspec.Struct):
+class _Entry(msgspec.Struct, gc=False):
     """One entry of ``tool_calls``; ``extra_content`` is Google's, and wanted back."""
 
     index: int | None = None
@@ -53,7 +53,7 @@ class _Entry(msgspec.Struct):
     extra_content: dict[str, Any] | None = None
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     content: str | None = None
     tool_calls: list[_Entry] | None = None
     reasoning_content: str | None = None
@@ -65,23 +65,23 @@ class _Delta(msgspec.Struct):
     function_call: _Function | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     index: int | None = None
     delta: _Delta | None = None
     finish_reason: str | None = None
     error: Any = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
-    usage: msgspec.Raw = msgspec.Raw()
+    usage: dict[str, Any] | None = None
     error: Any = None
     x_groq: dict[str, Any] | None = None
     citations: list[Any] | None = None
     search_results: list[Any] | None = None
 
 
-class _FirstChunk(_Chunk):
+class _FirstChunk(_Chunk, gc=False):
     """What every chunk repeats is read from the first ones only."""
 
     id: str | None = None
@@ -132,9 +132,51 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     # ------------------------------------------------------------------------------------------- events
 
-    def _event(  # noqa: PLR0912 - the hot path: a call for each branch would cost more than the branch
-        self, event: tuple[bytes, bytes], out: list[StreamFrame]
-    ) -> None:
+    def _events(self, events: Iterable[tuple[bytes, bytes]], out: list[StreamFrame]) -> None:
+        """As inherited; a chunk that is text and nothing else, as nearly every chunk is, is taken in place."""
+        for event in events:
+            self._seen = True
+            try:
+                chunk = self._decode(event[1])
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                super()._events((event,), out)
+            else:
+                choices = chunk.choices
+                if choices and len(choices) == 1:
+                    choice = choices[0]
+                    delta = choice.delta
+                    if (
+                        delta is not None
+                        and delta.content
+                        and not (
+                            delta.tool_calls
+                            or delta.reasoning is not None
+                            or delta.reasoning_content is not None
+                            or delta.reasoning_details is not None
+                            or delta.refusal
+                            or delta.annotations
+                            or delta.executed_tools
+                            or delta.function_call
+                            or choice.index
+                            or choice.finish_reason
+                            or choice.error is not None
+                            or chunk.usage
+                            or chunk.error is not None
+                            or chunk.x_groq is not None
+                            or chunk.citations
+                            or chunk.search_results
+                            or self._reasoning
+                            or self._details
+                            or self._decode is _decode_first
+                        )
+                    ):
+                        out.append(Append(delta.content))
+                        continue
+                self._chunk(chunk, event, out)
+            if self.ended:
+                break
+
+    def _event(self, event: tuple[bytes, bytes], out: list[StreamFrame]) -> None:
         data = event[1]
         try:
             chunk = self._decode(data)
@@ -147,6 +189,11 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
                 self._skip(event[0].decode("utf-8", "replace") or "blank")
                 return
             chunk = lenient
+        self._chunk(chunk, event, out)
+
+    def _chunk(  # noqa: PLR0912 - also the way of a call's deltas: a call for each branch would cost more than it
+        self, chunk: Any, event: tuple[bytes, bytes], out: list[StreamFrame]
+    ) -> None:
         choices = chunk.choices
         if choices:
             for choice in choices:
@@ -173,10 +220,10 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
                         self._rare(delta, out)
                 if choice.finish_reason or choice.error is not None:
                     self._finish(choice, chunk, out)
-        elif chunk.error is None and choices is None and not len(chunk.usage) and chunk.x_groq is None:
+        elif chunk.error is None and choices is None and chunk.usage is None and chunk.x_groq is None:
             self._no_choices(event, out)
-        if len(chunk.usage) > 4:  # more than "null"
-            self._usage = chunk.usage.copy()
+        if chunk.usage:
+            self._usage = chunk.usage
         if chunk.error is not None or chunk.x_groq is not None or chunk.citations or chunk.search_results:
             self._top_level(chunk, out)
         if self._decode is _decode_first:
@@ -374,7 +421,7 @@ def _lenient(data: bytes, name: bytes) -> _FirstChunk | None:
         choices=[_choice(choice) for choice in choices if isinstance(choice, dict)]
         if isinstance(choices, list)
         else None,
-        usage=msgspec.Raw(msgspec.json.encode(usage)) if isinstance(usage, dict) else msgspec.Raw(),
+        usage=usage if isinstance(usage, dict) else None,
         error=body.get("error"),
         x_groq=groq if isinstance(groq, dict) else None,
         citations=_list(body.get("citations")),
@@ -516,9 +563,8 @@ def _source(entry: Any) -> Citation:
     return Citation(str(entry))
 
 
-def _usage(raw: Any) -> Usage:
+def _usage(body: Any) -> Usage:
     """The counts, under the names that OpenAI and its clones give them."""
-    body = _decode_any(raw) if isinstance(raw, msgspec.Raw) else raw
     if not isinstance(body, dict):
         return Usage()
     inputs, outputs = body.get("prompt_tokens_details"), body.get("completion_tokens_details")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         ScriptedRequest,
     )
     from promptport.testing.steps import (
+        INPUT_TOKENS,
+        OUTPUT_TOKENS,
         SCENARIOS,
         Arguments,
         Expected,
@@ -43,7 +45,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CUT",
+    "INPUT_TOKENS",
     "MUTATORS",
+    "OUTPUT_TOKENS",
     "SCENARIOS",
     "Answer",
     "Arguments",
@@ -86,6 +90,8 @@ _HOMES = {
     "mutators": ["MUTATORS", "Meaning", "Mutator", "assert_survived"],
     "scripted": ["CUT", "Pause", "ScriptedAnswer", "ScriptedClient", "ScriptedExecutor", "ScriptedRequest"],
     "steps": [
+        "INPUT_TOKENS",
+        "OUTPUT_TOKENS",
         "SCENARIOS",
         "Arguments",
         "Expected",

@@ -22,8 +22,6 @@ from promptport.testing.wire_server import RecordedRequest, WireResponse
 __all__ = ["ClosingChecks"]
 
 _STOP = Finish(FinishReason.STOP)
-_SOON = 1.0
-"""Seconds within which the server must see that the client left."""
 _CLOCKS = {"first_frame": FirstFrameTimeout, "idle": IdleTimeout, "total": TotalTimeout}
 _STREAMS = 200
 
@@ -48,7 +46,7 @@ class ClosingChecks:
         async def check() -> None:
             async with self.bench.client(self._stalled()) as (server, client):
                 await asyncio.wait_for(_leave(client, self.bench, how), self.bench.enough)
-                await server.client_closed(timeout=_SOON)
+                await server.client_closed(timeout=self.bench.soon)
 
         run(check())
         self.bench.scenarios += 1
@@ -74,7 +72,7 @@ class ClosingChecks:
                     assert task.cancelled(), f"after {turns} turns of the loop the cancellation was swallowed"
                 self.bench.scenarios += len(moments)
                 while (asked := len(server.requests)) > server.closed_by_client:
-                    await server.client_closed(asked, timeout=_SOON)
+                    await server.client_closed(asked, timeout=self.bench.soon)
 
         run(check())
 
@@ -90,7 +88,7 @@ class ClosingChecks:
                 await asyncio.wait_for(stream.aclose(), self.bench.enough)
                 await asyncio.wait({task}, timeout=self.bench.enough)
                 assert task.cancelled(), "the caller's cancellation was swallowed"
-                await server.client_closed(timeout=_SOON)
+                await server.client_closed(timeout=self.bench.soon)
 
         run(check())
         self.bench.scenarios += 1
@@ -105,7 +103,7 @@ class ClosingChecks:
                 task.cancel()
                 await asyncio.wait({task}, timeout=self.bench.enough)
                 assert task.cancelled()
-                await server.client_closed(timeout=_SOON)
+                await server.client_closed(timeout=self.bench.soon)
 
         run(check())
         self.bench.scenarios += 1
@@ -121,7 +119,7 @@ class ClosingChecks:
                     await anext(stream)
                     del stream
                     gc.collect()
-                    await server.client_closed(timeout=_SOON)
+                    await server.client_closed(timeout=self.bench.soon)
                 assert any(issubclass(warning.category, ResourceWarning) for warning in caught)
 
         run(check())
@@ -190,7 +188,7 @@ class ClosingChecks:
                 assert (error.provider, error.model) == (client.provider, self.bench.model.id)
                 assert error.partial is not None
                 assert error.partial.text == ("" if clock == "first_frame" else "Hello you")
-                await server.client_closed(timeout=_SOON)
+                await server.client_closed(timeout=self.bench.soon)
 
         run(check())
         self.bench.scenarios += 1
@@ -203,7 +201,7 @@ class ClosingChecks:
             async with self.bench.client(WireResponse(b"{}", stall_after=0), timeouts=timeouts) as (server, client):
                 with pytest.raises(TotalTimeout):
                     await asyncio.wait_for(client.execute(self.bench.prompt, self.bench.model), self.bench.enough)
-                await server.client_closed(timeout=_SOON)
+                await server.client_closed(timeout=self.bench.soon)
 
         run(check())
         self.bench.scenarios += 1

@@ -57,6 +57,7 @@ _NO_STREAMS = {
     "plain text": (b"Service Unavailable", "text/plain"),
 }
 _KEY_WORDS = ("auth", "key", "token", "secret")
+_KEY_LENGTH = 4  # a shorter one may stand in a text by chance
 
 
 class ErrorChecks:
@@ -99,7 +100,7 @@ class ErrorChecks:
 
         def quoting(request: RecordedRequest) -> WireResponse:
             keys = [value for name, value in request.headers.items() if any(word in name for word in _KEY_WORDS)]
-            seen.extend(key.rpartition(" ")[2] for key in keys)
+            seen.extend(key for value in keys if len(key := value.rpartition(" ")[2]) >= _KEY_LENGTH)
             return WireResponse.json({"error": {"message": f"the key {' '.join(keys)} is wrong"}}, status=401)
 
         async def check() -> None:

@@ -34,7 +34,7 @@ _HINT = 'the conformance kit needs pytest: pip install "promptport[testing]"'
 _ARGUMENTS = (
     "--quiet",
     "--import-mode=importlib",
-    "--tb=short",
+    "--tb=native",
     "-p",
     "promptport.testing.plugin",
     "-p",

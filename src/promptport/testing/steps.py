@@ -24,6 +24,8 @@ from promptport.frames import (
 )
 
 __all__ = [
+    "INPUT_TOKENS",
+    "OUTPUT_TOKENS",
     "SCENARIOS",
     "Arguments",
     "Expected",

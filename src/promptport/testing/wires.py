@@ -16,7 +16,7 @@ import msgspec
 
 from promptport.wire import NDJSONDecoder, SSEDecoder
 
-__all__ = ["Wire", "WireEvent", "WireProtocol"]
+__all__ = ["Wire", "WireEvent", "WireProtocol", "chat_entries", "item_of", "ollama_calls"]
 
 WireProtocol: TypeAlias = Literal["openai-chat", "openai-responses", "anthropic", "ollama-chat"]
 

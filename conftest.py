@@ -1,0 +1,47 @@
+"""The python blocks of README.md and docs/*.md are tests.
+
+A page's blocks run in order and share their names, in the repository's folder, with ``await`` as in a notebook.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+try:
+    from sybil import Example, Sybil
+    from sybil.parsers.markdown import CodeBlockParser
+except ImportError:  # a provider's author who runs the kit alone has no need of it
+    pytest_collect_file = None
+else:
+    ROOT = Path(__file__).parent
+
+    def evaluate(example: Example) -> None:
+        """Runs one block; its lines keep their numbers."""
+        source = "\n" * (example.line + example.parsed.line_offset) + example.parsed
+        code = compile(source, example.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        with contextlib.chdir(ROOT):
+            outcome = eval(code, example.namespace)  # noqa: S307 - our own page
+            if inspect.iscoroutine(outcome):
+                example.namespace["__runner__"].run(outcome)
+
+    def setup(namespace: dict[str, Any]) -> None:
+        """One event loop for a page, so that what a block opens the next can use."""
+        namespace["__name__"] = "page"
+        namespace["__runner__"] = asyncio.Runner()
+
+    def teardown(namespace: dict[str, Any]) -> None:
+        """What a page left open is noticed here."""
+        namespace["__runner__"].close()
+
+    pytest_collect_file = Sybil(
+        parsers=[CodeBlockParser(language="python", evaluator=evaluate)],
+        patterns=["README.md", "docs/*.md"],
+        exclude="docs/writing-a-provider.md",  # its blocks are the files of a package
+        setup=setup,
+        teardown=teardown,
+    ).pytest()

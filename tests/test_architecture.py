@@ -1,0 +1,330 @@
+"""The directions in which the house is built, held over the syntax trees, and what an import costs.
+
+A module that is new must be put into `LAYERS`: where it stands says what it may know.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import promptport
+
+ROOT = Path(__file__).parent.parent
+CORE = ROOT / "src" / "promptport"
+PROVIDERS = sorted((ROOT / "providers").glob("*/src/promptport_*"))
+
+LAYERS: tuple[frozenset[str], ...] = tuple(
+    frozenset(names.split())
+    for names in (
+        "errors",
+        "frames http_errors messages models tools _tool_schema wire.*",
+        "assembly decoder stream structured.* text_tools.* token_buffer _pull",
+        "protocols.* transport",
+        "client",
+        "executor registry text_tools_client",
+        "dispatch dispatch_frames _loop _running _tool_output mcp _mcp_tools",
+        "session",
+        "nodes blocking sse",
+        "testing.*",
+        "cli",
+    )
+)
+"""What may be imported: what stands above, and what stands on the same line, but never in a circle."""
+
+LATE = {("executor", "text_tools_client"), ("tools", "_tool_schema"), ("cli", "testing.command")}
+"""Imports inside functions, which are made when they are needed; they go the same ways."""
+
+PURE = (
+    "wire.*",
+    "protocols.*",
+    "text_tools.*",
+    "assembly",
+    "decoder",
+    "errors",
+    "frames",
+    "http_errors",
+    "messages",
+    "models",
+)
+PURE_IN_PROVIDERS = ("decode", "request", "calls", "models")
+IMPURE = {
+    *("asyncio", "anyio", "trio", "select", "selectors", "socket", "ssl", "subprocess", "threading"),
+    *("aiohttp", "h11", "http", "httpcore", "httpx", "httpx2", "requests", "urllib3"),
+    *("anthropic", "ollama", "openai", "xllamacpp", "pytest"),
+}
+
+
+class Import(NamedTuple):
+    """One name that a module imports; ``name`` is empty for ``import module``."""
+
+    module: str
+    name: str
+    late: bool
+
+
+def modules(package: Path) -> dict[str, Path]:
+    """The modules of a package by their dotted names below it; the package itself is ``""``."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(node: ast.AST, late: bool = False) -> Iterator[Import]:
+    """All imports, but for those that only a type checker sees."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from [Import(alias.name, "", late) for alias in child.names]
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "imports are absolute"
+            yield from [Import(child.module or "", alias.name, late) for alias in child.names]
+        elif isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
+            yield from imports(ast.Module(child.orelse, []), late)
+        else:
+            yield from imports(child, late or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
+
+
+CORE_MODULES = modules(CORE)
+
+
+def matches(module: str, patterns: frozenset[str] | tuple[str, ...]) -> bool:
+    return any(module == pattern or f"{module}.".startswith(f"{pattern.removesuffix('.*')}.") for pattern in patterns)
+
+
+def layer(module: str) -> int:
+    found = [number for number, names in enumerate(LAYERS) if matches(module, names)]
+    assert len(found) == 1, f"put {module!r} into LAYERS, once"
+    return found[0]
+
+
+def core_imports(module: str) -> set[tuple[str, bool]]:
+    """The modules of the core that one of them imports, and whether it does so inside a function."""
+    found = set()
+    for one in imports(tree(CORE_MODULES[module])):
+        if one.module == "promptport" or one.module.startswith("promptport."):
+            below = one.module.removeprefix("promptport").removeprefix(".")
+            inner = f"{below}.{one.name}".removeprefix(".")
+            found.add((inner if inner in CORE_MODULES else below, one.late))
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ directions
+
+
+@pytest.mark.parametrize("module", [name for name in CORE_MODULES if name])
+def test_imports_run_one_way(module: str) -> None:
+    for imported, late in core_imports(module):
+        assert imported, f"{module} imports the package that re-exports it"
+        assert layer(imported) <= layer(module), f"{module} must not know {imported}"
+        if late and (module, imported) not in LATE:
+            raise AssertionError(f"{module} imports {imported} inside a function; say why in LATE")
+
+
+def test_imports_make_no_circle() -> None:
+    above: dict[str, set[str]] = {
+        module: {imported for imported, late in core_imports(module) if not late} for module in CORE_MODULES
+    }
+    while free := [module for module, wanted in above.items() if not wanted & set(above)]:
+        for module in free:
+            del above[module]
+    assert not above, f"a circle among {sorted(above)}"
+
+
+def test_the_table_has_no_room_that_does_not_stand() -> None:
+    for pattern in [name for names in LAYERS for name in names] + [name for pair in LATE for name in pair]:
+        assert any(matches(module, (pattern,)) for module in CORE_MODULES), f"{pattern} is gone: take it out"
+
+
+@pytest.mark.parametrize("module", [name for name in CORE_MODULES if matches(name, PURE)])
+def test_pure_rooms_of_the_core_know_no_input_or_output(module: str) -> None:
+    assert outside(CORE_MODULES[module]).isdisjoint(IMPURE)
+
+
+def outside(path: Path) -> set[str]:
+    return {one.module.partition(".")[0] for one in imports(tree(path))}
+
+
+def in_providers() -> list[Path]:
+    return [path for package in PROVIDERS for path in modules(package).values()]
+
+
+def name_of(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in in_providers() if path.stem.startswith("_") and path.stem.endswith(PURE_IN_PROVIDERS)],
+    ids=name_of,
+)
+def test_pure_rooms_of_providers_know_no_input_or_output(path: Path) -> None:
+    assert outside(path).isdisjoint(IMPURE)
+
+
+def test_every_provider_that_decodes_has_its_decoder_apart() -> None:
+    pure = {path.parent.name for path in in_providers() if path.stem.endswith(("_decode", "_request"))}
+    assert pure == {package.name for package in PROVIDERS} - {"promptport_local"}, "local speaks Chat Completions"
+
+
+def test_the_core_knows_no_provider_and_pytest_only_where_it_is_installed() -> None:
+    for module, path in CORE_MODULES.items():
+        assert not any(name.startswith("promptport_") for name in outside(path)), module
+        assert "pytest" not in outside(path) or matches(module, ("testing",)), module
+    for path in in_providers():
+        assert "pytest" not in outside(path), path
+
+
+# --------------------------------------------------------------------------------------------- public names
+
+
+@pytest.mark.parametrize("path", in_providers(), ids=name_of)
+def test_providers_use_public_names_of_the_core_and_never_each_other(path: Path) -> None:
+    own = path.relative_to(ROOT / "providers").parts[2]
+    for one in imports(tree(path)):
+        top = one.module.partition(".")[0]
+        assert not top.startswith("promptport_") or top == own, f"{one.module} is another provider"
+        if top != "promptport":
+            continue
+        assert one.name, f"import the names of {one.module}"
+        assert not any(part.startswith("_") for part in [*one.module.split("."), one.name]), f"{one} is private"
+        module = importlib.import_module(one.module)
+        public = one.name in getattr(module, "__all__", ()) or hasattr(module, "__path__")
+        assert public, f"{one.name} is not public in {one.module}"
+
+
+def exported(path: Path) -> list[str] | None:
+    for node in tree(path).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            names: list[str] = ast.literal_eval(node.value)
+            return names
+    return None
+
+
+def defined(path: Path) -> set[str]:
+    """The public classes and functions of a module, but for commands, and hooks that pytest finds by their names."""
+    kinds = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    nodes = [node for node in tree(path).body if isinstance(node, kinds) and not node.name.startswith(("_", "pytest_"))]
+    return {node.name for node in nodes if not any(".command" in ast.unparse(one) for one in node.decorator_list)}
+
+
+def order(name: str) -> tuple[int, str]:
+    """CONSTANTS, then Classes, then functions: as ruff sorts them."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
+
+
+@pytest.mark.parametrize("path", [*CORE_MODULES.values(), *in_providers()], ids=name_of)
+def test_all_is_complete_and_sorted(path: Path) -> None:
+    names = exported(path)
+    if names is None:
+        assert path.stem.startswith("_") or not defined(path), f"{path.name} has no __all__"
+        return
+    assert names == sorted(set(names), key=order)
+    assert defined(path) <= set(names), f"missing in __all__: {sorted(defined(path) - set(names))}"
+
+
+@pytest.mark.parametrize("module", [name for name in CORE_MODULES if name])
+def test_all_names_what_there_is(module: str) -> None:
+    loaded = importlib.import_module(f"promptport.{module}")
+    for name in getattr(loaded, "__all__", ()):
+        assert hasattr(loaded, name), f"promptport.{module} has no {name}"
+
+
+_BESIDE = {
+    "client": {"BaseClient", "ByteStream", "check_api_key", "check_request"},  # for authors of providers
+}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("client", "dispatch", "errors", "executor", "frames", "messages", "models", "nodes", "registry"),
+        *("session", "stream", "structured", "token_buffer", "tools"),
+    ],
+)
+def test_the_package_re_exports_what_others_build_on(module: str) -> None:
+    names = set(importlib.import_module(f"promptport.{module}").__all__)
+    assert names - set(promptport.__all__) == _BESIDE.get(module, set())
+
+
+def test_the_package_re_exports_and_does_nothing_else() -> None:
+    body = tree(CORE / "__init__.py").body
+    assert all(
+        isinstance(node, ast.ImportFrom)
+        or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith("__"))
+        for node in body
+    )
+    imported = [alias.asname or alias.name for node in body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert promptport.__all__ == sorted(imported)
+
+
+# ------------------------------------------------------------------------------------------------- the import
+
+
+def loaded_by(code: str) -> set[str]:
+    """The modules that are there after this code, in a fresh interpreter."""
+    print_them = "import sys, json; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{print_them}"], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout))
+
+
+HEAVY = {
+    *("anthropic", "ollama", "openai", "xllamacpp"),
+    *("aiohttp", "anyio", "h11", "httpcore", "httpx", "httpx2", "requests", "ssl"),
+    *("pydantic", "pydantic_core", "docstring_parser", "pytest", "rich", "typer", "mcp"),
+}
+
+
+def test_importing_the_package_brings_in_nothing_heavy() -> None:
+    loaded = {name.partition(".")[0] for name in loaded_by("import promptport") - loaded_by("import asyncio, msgspec")}
+    assert loaded & HEAVY == set()
+    assert "promptport" in loaded
+    third_party = loaded - set(sys.stdlib_module_names) - {"promptport"}
+    assert third_party == set(), f"new at import: {sorted(third_party)}"
+
+
+def test_a_prompt_a_model_and_capabilities_need_nothing_heavy() -> None:
+    code = """
+import promptport as pp
+pp.Prompt.of("Hello", system="s").tool_call("1", "f").tool_result("1", "x").to_json()
+pp.LLModel.parse("openai/gpt-5"); pp.providers(); pp.ToolDescriptor("f")
+pp.client("openai", api_key="k").capabilities(pp.LLModel("openai", "gpt-5"))
+"""
+    loaded = {name.partition(".")[0] for name in loaded_by(code) - loaded_by("import asyncio, ssl")}
+    assert loaded & HEAVY == set()
+
+
+# ------------------------------------------------------------------------------------------------- the rooms
+
+
+def test_every_test_file_has_a_name_of_its_own() -> None:
+    names = Counter(path.name for place in ("tests", "providers") for path in (ROOT / place).rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("path", [*CORE_MODULES.values(), *in_providers()], ids=name_of)
+def test_every_file_opens_with_its_rule_and_is_a_room_not_a_hall(path: Path) -> None:
+    assert ast.get_docstring(tree(path)), "a file opens with a docstring"
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 620, "past 600 lines, look for two rooms"
+
+
+@pytest.mark.parametrize("package", PROVIDERS, ids=lambda package: package.name)
+def test_a_provider_is_typed_and_is_found_by_its_entry_point(package: Path) -> None:
+    assert (package / "py.typed").exists()
+    settings = (package.parent.parent / "pyproject.toml").read_text(encoding="utf-8")
+    assert '[project.entry-points."promptport.providers"]' in settings
