@@ -13,6 +13,15 @@ from pathlib import Path
 from typing import Any
 
 try:
+    from hypothesis import HealthCheck, settings
+except ImportError:
+    pass
+else:
+    # A machine that is busy with something else is no failure.
+    settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("here")
+
+try:
     from sybil import Example, Sybil
     from sybil.parsers.markdown import CodeBlockParser
 except ImportError:  # a provider's author who runs the kit alone has no need of it

@@ -611,6 +611,25 @@ class TestKeepsAnyEvent(Bug):
     client = decoding(BottomlessDecoder)
 
 
+class TalkingOnDecoder(MarmotDecoder):
+    """Does not notice that the answer has ended."""
+
+    def feed(self, data):
+        frames = super().feed(data)
+        self.ended = False
+        return frames
+
+
+class TestTalksOn(Bug):
+    found_by = "test_faulty_wires[data_after_the_end]"
+    client = decoding(TalkingOnDecoder)
+
+
+class TestTakesCutEventsForWhole(Bug):
+    found_by = "test_faulty_wires[cut_terminal]"
+    client = decoding(TruncationIgnoringDecoder)
+
+
 # ------------------------------------------------------------------------------------------- rules 8 and 9
 
 

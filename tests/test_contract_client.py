@@ -467,7 +467,7 @@ async def test_rule_8_a_dropped_stream_warns_and_its_response_is_closed() -> Non
         warnings.simplefilter("always")
         del stream
         gc.collect()
-    assert [entry.category for entry in caught] == [ResourceWarning]
+    assert [entry.category for entry in caught if "Stream was dropped" in str(entry.message)] == [ResourceWarning]
     caught.clear()
     gc.collect()
     await turns()

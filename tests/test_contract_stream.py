@@ -356,7 +356,7 @@ def test_reading_without_a_loop_is_refused_and_leaves_nothing_open() -> None:
         warnings.simplefilter("always")
         del stream
         gc.collect()
-    assert not caught
+    assert not [entry for entry in caught if "Stream was dropped" in str(entry.message)]
 
 
 async def test_on_done_tells_once_what_became_of_the_stream() -> None:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx  # before any clock runs: importing it takes longer than the clocks here
 import pytest
 
 from promptport import errors
@@ -369,7 +370,7 @@ async def test_what_arrived_before_a_break_is_in_partial() -> None:
         await answer(WireResponse(HALF + HALF, reset_after=len(HALF)))()
     assert caught.value.partial == AssistantMessage.of("so far")
     with pytest.raises(IdleTimeout) as timeout:
-        await answer(WireResponse(HALF, stall_after=len(HALF)), Timeouts(idle=0.1, first_frame=math.inf))()
+        await answer(WireResponse(HALF, stall_after=len(HALF)), Timeouts(idle=0.5, first_frame=math.inf))()
     assert timeout.value.partial == AssistantMessage.of("so far")
 
 
@@ -382,4 +383,4 @@ async def test_the_exception_of_a_tool_is_the_cause() -> None:
 async def test_the_exception_of_the_http_library_is_the_cause() -> None:
     with pytest.raises(TransportError) as caught:
         await nobody_listens()
-    assert type(caught.value.__cause__).__module__.startswith("httpx")
+    assert isinstance(caught.value.__cause__, httpx.HTTPError)

@@ -31,7 +31,6 @@ TEN = {
     "TestHidesTools": "test_tools_are_in_the_request",
     "TestReordersFrames": "test_rule_4_frames_keep_the_order_of_the_wire[reasoning, text and call]",
 }
-FOUND_ELSEWHERE = {"test_faulty_wires"}  # tests/test_mutators.py: the kit's faults need a protocol that it knows
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +85,7 @@ def test_the_good_provider_passes_the_same_checks(
 
 def test_every_check_of_the_kit_finds_a_bug(found: dict[tuple[str, str], str]) -> None:
     checks = {name for name in dir(ProviderContract) if name.startswith("test_")}
-    assert checks - {check.partition("[")[0] for _, check in found} == FOUND_ELSEWHERE
+    assert checks - {check.partition("[")[0] for _, check in found} == set()
 
 
 def test_a_scenario_that_gives_no_frames_fails(outcomes: Mapping[tuple[str, str], str]) -> None:
@@ -96,5 +95,5 @@ def test_a_scenario_that_gives_no_frames_fails(outcomes: Mapping[tuple[str, str]
 
 def test_a_stream_that_is_no_frame_stream_can_pass(outcomes: Mapping[tuple[str, str], str]) -> None:
     own = {check: message for (name, check), message in outcomes.items() if name == "TestHandMade"}
-    assert sum(message == "" for message in own.values()) >= 148
+    assert sum(message == "" for message in own.values()) >= 160
     assert not {check: message for check, message in own.items() if message not in ("", "n/a")}

@@ -131,6 +131,19 @@ class CallAssembler:
 
     # --------------------------------------------------------------------------------- Chat Completions
 
+    def grow(self, index: Hashable | None, arguments: str | None, out: Frames) -> bool:
+        """The plain case of `fragment`, which nearly every entry is: neither id nor name, at the index of an open call.
+
+        Returns:
+            Whether it was that; if not, nothing was done.
+        """
+        call = self._by_index.get(index)
+        if call is None or not call.name or not arguments:
+            return False
+        call.fragments.append(arguments)
+        out.append(ToolCallDelta(call.id, call.name, arguments))
+        return True
+
     def fragment(
         self,
         index: Hashable | None,

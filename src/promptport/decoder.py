@@ -57,7 +57,7 @@ class StreamDecoder(ABC, Generic[_Event]):
         out: list[StreamFrame] = []
         if self.error is None and not self.ended:
             try:
-                self._events(self._wire.feed(data), out)
+                self._decode_all(self._wire.feed(data), out)
             except StreamError as error:
                 self.error = error
         return out
@@ -69,7 +69,7 @@ class StreamDecoder(ABC, Generic[_Event]):
             try:
                 events = self._wire.close()
                 try:
-                    self._events(events, out)
+                    self._decode_all(events, out)
                 except ProtocolError:
                     # What is wrong with the last event is that its end is missing.
                     raise IncompleteStreamError("the bytes ended inside an event") from None
@@ -82,15 +82,19 @@ class StreamDecoder(ABC, Generic[_Event]):
                 self.error = error
         return out
 
-    def _events(self, events: Iterable[_Event], out: list[StreamFrame]) -> None:
+    def _decode_all(self, events: Iterable[_Event], out: list[StreamFrame]) -> None:
         try:
-            for event in events:
-                self._seen = True
-                self._event(event, out)
-                if self.ended:
-                    break
+            self._events(events, out)
         except (UnicodeDecodeError, RecursionError) as error:  # what msgspec raises besides its own errors
             raise ProtocolError(f"an event is not JSON that can be read: {error}") from None
+
+    def _events(self, events: Iterable[_Event], out: list[StreamFrame]) -> None:
+        """Decodes the events of one read; a decoder may do here what nearly every event is, to save the call."""
+        for event in events:
+            self._seen = True
+            self._event(event, out)
+            if self.ended:
+                break
 
     @abstractmethod
     def _event(self, event: _Event, out: list[StreamFrame]) -> None:

@@ -193,7 +193,7 @@ async def test_after_a_result_it_answers(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "response_format" not in body
     assert body["messages"] == [
         {"role": "user", "content": "What is the weather in Paris?"},
-        {"role": "assistant", "content": "get_weather (city: Paris)"},
+        {"role": "assistant", "content": "Let me look that up."},
         {"role": "user", "content": "The information is: 18 degrees. So, what is the answer to my question?"},
     ]
     assert message_of(frames).text == "The capital of France is Paris."
@@ -219,10 +219,10 @@ def test_decided() -> None:
     results = QUESTION.tool_call("c1", "ping").tool_result("c1", "pong")
     assert decided(QUESTION).params.tool_choice is ToolChoice.REQUIRED
     assert decided(results).params.tool_choice is ToolChoice.NONE
-    assert decided(results).params.temperature is None
+    assert decided(results).params.temperature == 0.0
     assert decided(results.with_params(tool_choice=NamedTool("ping"))).params.tool_choice == NamedTool("ping")
     assert decided(QUESTION.with_params(temperature=1.5)).params.temperature == 1.5
-    assert decided(QUESTION.with_params(tool_choice=ToolChoice.NONE)).params.temperature is None
+    assert decided(QUESTION.with_params(tool_choice=ToolChoice.NONE)).params.tool_choice is ToolChoice.NONE
 
 
 def test_the_words_for_results() -> None:
@@ -231,7 +231,7 @@ def test_the_words_for_results() -> None:
         "The information is: 4. So, what is the answer to my question?"
     )
     assert writing.result(ToolResultMessage("c", "f", error="no")).startswith("The error is: no.")
-    assert writing.calls([ToolCall("c", "f", '{"a":1,"b":[2]}'), ToolCall("d", "g", "{}")]) == "f (a: 1, b: [2]), g ()"
+    assert "get_weather" not in writing.calls([ToolCall("c", "get_weather", "{}")])  # it would be said again
 
 
 async def test_what_it_cannot_do_is_refused_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

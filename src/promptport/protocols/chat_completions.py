@@ -138,8 +138,8 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
             self._seen = True
             try:
                 chunk = self._decode(event[1])
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                super()._events((event,), out)
+            except msgspec.DecodeError:
+                self._event(event, out)
             else:
                 choices = chunk.choices
                 if choices and len(choices) == 1:
@@ -202,18 +202,14 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
                     continue
                 delta = choice.delta
                 if delta is not None:
-                    content = delta.content
-                    if (
-                        content
-                        and delta.reasoning is None
-                        and delta.reasoning_content is None
-                        and delta.reasoning_details is None
+                    if not (
+                        delta.reasoning is None and delta.reasoning_content is None and delta.reasoning_details is None
                     ):
+                        self._thoughts(delta, out)
+                    elif delta.content:
                         if self._reasoning or self._details:
                             self._reasoned(out)
-                        out.append(Append(content))
-                    else:
-                        self._thoughts(delta, out)
+                        out.append(Append(delta.content))
                     if delta.tool_calls:
                         self._tool_calls(delta.tool_calls, out)
                     if delta.refusal or delta.annotations or delta.executed_tools or delta.function_call:
@@ -269,6 +265,13 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         apart = False
         for entry in entries:
             function = entry.function
+            if (
+                function is not None
+                and not (entry.id or function.name or entry.extra_content)
+                and self._calls.grow(entry.index, function.arguments, out)
+            ):
+                apart = True
+                continue
             extra = {"extra_content": entry.extra_content} if entry.extra_content else None
             self._calls.fragment(
                 entry.index,

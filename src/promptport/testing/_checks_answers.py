@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import Sequence
+from typing import TypeVar
 
 import pytest
 
@@ -45,6 +46,7 @@ from promptport.testing.validity import assert_valid_stream
 
 __all__ = ["AnswerChecks"]
 
+_Frame = TypeVar("_Frame")
 _STOP = Finish(FinishReason.STOP)
 _CALLS = Finish(FinishReason.TOOL_CALLS)
 _LENGTH = Finish(FinishReason.LENGTH)
@@ -127,8 +129,9 @@ class AnswerChecks:
         for cut, result in zip(cuts, results, strict=True):
             _check_cut(result, whole, f"cut after {cut} of {len(body)} bytes")
         said = len(b"".join(self.bench.wire(scenario.steps[:-1])))
-        assert all(error for cut, (_, error) in zip(cuts, results, strict=True) if cut <= said), (
-            "an answer without the provider's terminal ended as if it were whole"
+        unnoticed = [cut for cut, (_, error) in zip(cuts, results, strict=True) if cut <= said and error is None]
+        assert unnoticed == [], (
+            f"without the provider's terminal, which begins after {said} bytes, it ended as if whole"
         )
 
     # ---------------------------------------------------------------- rule 2: a ToolCall is safe to run
@@ -174,7 +177,7 @@ class AnswerChecks:
         frames = self.bench.answer(steps, self.bench.tools)
         assert_valid_stream(frames)
         assert not any(isinstance(frame, ToolCall) for frame in frames)
-        (invalid,) = [frame for frame in frames if isinstance(frame, InvalidToolCall)]
+        invalid = _only(frames, InvalidToolCall)
         assert (invalid.name, invalid.arguments) == ("get_weather", text)
         assert invalid.reason
 
@@ -273,10 +276,10 @@ class AnswerChecks:
         earlier = "call_a"
         if not self.bench.contract.sends_call_ids:  # then the one that was made up for the first call
             frames = self.bench.answer(scenario.steps, self.bench.tools)
-            (earlier,) = [frame.id for frame in frames if isinstance(frame, ToolCall)]
+            earlier = _only(frames, ToolCall).id
         prompt = self.bench.prompt.tool_call(earlier, "get_weather", '{"city":"Rome"}').tool_result(earlier, "rain")
         frames = self.bench.answer(scenario.steps, self.bench.tools, prompt)
-        (call,) = [frame for frame in frames if isinstance(frame, ToolCall)]
+        call = _only(frames, ToolCall)
         assert call.id
         assert call.id != earlier
 
@@ -320,7 +323,7 @@ class AnswerChecks:
             _CALLS,
         )
         frames = self.bench.answer(steps, self.bench.tools)
-        (call,) = [frame for frame in frames if isinstance(frame, ToolCall)]
+        call = _only(frames, ToolCall)
         deltas = "".join([frame.arguments for frame in frames if isinstance(frame, ToolCallDelta)])
         assert call.arguments == deltas, "the deltas, joined, are not the arguments"
         if self.bench.can.streamed_tools is StreamedTools.DELTAS:
@@ -354,6 +357,12 @@ class AnswerChecks:
 
 
 # ------------------------------------------------------------------------------------------------ helpers
+
+
+def _only(frames: Sequence[StreamFrame], kind: type[_Frame]) -> _Frame:
+    found = [frame for frame in frames if isinstance(frame, kind)]
+    assert len(found) == 1, f"{len(found)} {kind.__name__}s came, and there is one: {frames}"
+    return found[0]
 
 
 def _check_cut(result: Outcome, whole: Expected, where: str) -> None:

@@ -231,11 +231,14 @@ class ClosingChecks:
 
     def test_two_hundred_streams_do_not_mix(self) -> None:
         """200 streams at once: each gets its own answer."""
+        bodies = {
+            str(number): self.bench.wire((*[Say(f"{number}-{index} ") for index in range(10)], _STOP))
+            for number in range(_STREAMS)
+        }
 
         def answer(request: RecordedRequest) -> WireResponse:
             number = request.body.partition(b"stream number ")[2].partition(b".")[0].decode()
-            steps = [Say(f"{number}-{index} ") for index in range(10)]
-            return self.bench.response(self.bench.wire((*steps, _STOP)), pace=0)
+            return self.bench.response(bodies[number], pace=0)
 
         async def one(client: LLMClient, number: int) -> None:
             prompt = Prompt.of(f"This is stream number {number}.")

@@ -80,6 +80,8 @@ def id_and_retry_fields(wire: Wire, chooser: random.Random) -> bytes | None:
 
 def pings(wire: Wire, chooser: random.Random) -> bytes | None:
     """The protocol's own sign of life, or an event that says nothing, at random places before the end."""
+    if not wire.is_known:
+        return None
     return _scattered(wire, chooser, _ping(wire))
 
 
@@ -185,7 +187,7 @@ def _cut_in(wire: Wire, first: int, last: int, chooser: random.Random) -> bytes:
 def error_event(wire: Wire, chooser: random.Random) -> bytes | None:
     """The protocol's error event at a random place before the end; then nothing, or the rest of the answer."""
     end = wire.terminal()
-    if end is None:
+    if end is None or not wire.is_known:
         return None
     place = chooser.randint(0, end)
     rest = wire.events[place:] if chooser.random() < 0.5 else ()

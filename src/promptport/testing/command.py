@@ -31,6 +31,7 @@ __all__ = ["GROUP", "CheckResult", "ConformanceReport", "contracts", "report_tab
 
 GROUP = "promptport.conformance"
 _HINT = 'the conformance kit needs pytest: pip install "promptport[testing]"'
+_REASON_LIMIT = 300  # characters; the JSON has all of it
 _ARGUMENTS = (
     "--quiet",
     "--import-mode=importlib",
@@ -217,10 +218,15 @@ def _notes(reports: Sequence[ConformanceReport]) -> list[str]:
                 reasons.setdefault((check.outcome, check.name, check.reason), []).append(check.variant)
         for (outcome, name, reason), variants in sorted(reasons.items(), key=lambda entry: entry[0][0] != "failed"):
             which = f" ({', '.join(variants)})" if any(variants) else ""
-            lines.append(f"{report.provider}: {outcome}: {_readable(name)}{which}: {reason}")
+            lines.append(f"{report.provider}: {outcome}: {_readable(name)}{which}: {_shortened(reason)}")
         if report.error:
             lines.append(f"{report.provider}: {report.error}")
     return lines
+
+
+def _shortened(reason: str) -> str:
+    line = " ".join(reason.split())
+    return line if len(line) <= _REASON_LIMIT else f"{line[:_REASON_LIMIT]} …"
 
 
 # -------------------------------------------------------------------------------------- the other process

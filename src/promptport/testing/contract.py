@@ -49,7 +49,8 @@ class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, E
         model: the model that the tests ask for, with its capabilities where no table has it.
         content_type: of a streamed answer.
         sends_call_ids: the protocol has ids for calls, and carries them back with the results.
-        mutators: the protocol's name for `promptport.testing.mutators`, or ``None``.
+        mutators: the protocol's name for `promptport.testing.mutators`; ``sse`` and ``ndjson`` are any others of that
+            format; ``None`` is for those that are neither.
         floor: how many tests must have run, and not been skipped; never less than the kit's own.
     """
 
@@ -105,7 +106,7 @@ def _check_override(name: str, override: Any, inherited: Any) -> None:
     marks = list(getattr(override, "pytestmark", ()))
     reasoned = any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in marks)
     if not reasoned or override is inherited:
-        raise TypeError(f"{name}: override it with a function marked @pytest.mark.xfail(reason='…'), or not at all")
+        raise TypeError(f"{name}: override it with a new function marked @pytest.mark.xfail(reason='…'), or not at all")
     if not any(mark.name == "parametrize" for mark in marks):
         parameters = [mark for mark in getattr(inherited, "pytestmark", ()) if mark.name == "parametrize"]
         override.pytestmark = [*marks, *parameters]

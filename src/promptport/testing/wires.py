@@ -7,6 +7,7 @@ ends, what seals a call) is read off a whole, well-formed recording, which is mu
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from itertools import takewhile
@@ -18,7 +19,11 @@ from promptport.wire import NDJSONDecoder, SSEDecoder
 
 __all__ = ["Wire", "WireEvent", "WireProtocol", "chat_entries", "item_of", "ollama_calls"]
 
-WireProtocol: TypeAlias = Literal["openai-chat", "openai-responses", "anthropic", "ollama-chat"]
+WireProtocol: TypeAlias = Literal["openai-chat", "openai-responses", "anthropic", "ollama-chat", "sse", "ndjson"]
+"""The last two are any other protocol of server-sent events, or of JSON lines: of it only this much is known, that the
+last event of a whole answer is the one that ends it."""
+
+_LINES = ("ollama-chat", "ndjson")
 
 _TERMINALS = ("response.completed", "response.incomplete", "message_stop")
 _HEADS = ("content_block_start", "response.output_item.added")
@@ -65,7 +70,7 @@ class Wire(msgspec.Struct, frozen=True):
         """
         if protocol not in get_args(WireProtocol):
             raise ValueError(f"no such protocol: {protocol!r}")
-        if protocol == "ollama-chat":
+        if protocol in _LINES:
             lines = NDJSONDecoder()
             return cls(protocol, tuple([WireEvent(data) for data in [*lines.feed(body), *lines.close()]]))
         events = SSEDecoder()
@@ -74,7 +79,12 @@ class Wire(msgspec.Struct, frozen=True):
     @property
     def is_sse(self) -> bool:
         """Whether the body is server-sent events."""
-        return self.protocol != "ollama-chat"
+        return self.protocol not in _LINES
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its events are known, not only their format."""
+        return self.protocol not in ("sse", "ndjson")
 
     def body(self) -> bytes:
         """The bytes again."""
@@ -105,6 +115,8 @@ class Wire(msgspec.Struct, frozen=True):
 
     def terminal(self) -> int | None:
         """The index of the event before which the answer cannot be complete; ``None`` in one that never is."""
+        if not self.is_known:
+            return len(self.events) - 1 if self.events else None
         return next((index for index, event in enumerate(self.events) if self._is_terminal(event)), None)
 
     def _is_terminal(self, event: WireEvent) -> bool:
@@ -138,6 +150,8 @@ class Wire(msgspec.Struct, frozen=True):
 
     def sealed_calls(self) -> int:
         """At most how many calls the provider finished before the end, or before it reported an error."""
+        if not self.is_known:
+            return sys.maxsize
         payloads = list(takewhile(lambda payload: not _reports_error(payload), self._payloads()))
         if self.protocol == "openai-chat":
             return sum(len(list(chat_entries(payload))) for payload in payloads) if any(map(_finishes, payloads)) else 0

@@ -13,7 +13,7 @@ servers send besides is named where it is handled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -158,20 +158,34 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     # ------------------------------------------------------------------------------------------ events
 
+    def _events(self, events: Iterable[tuple[bytes, bytes]], out: list[StreamFrame]) -> None:
+        """As inherited; an increment of text or of arguments, as nearly every event is, is taken in place."""
+        for event in events:
+            self._seen = True
+            try:
+                parsed = _decode_event(event[1])
+            except _MALFORMED as error:
+                self._malformed(event[0], event[1], error, out)
+                continue
+            delta = parsed.delta
+            if delta is not None and parsed.type == "content_block_delta":
+                if delta.text and delta.type == "text_delta" and parsed.index == self._text_index:
+                    out.append(Append(delta.text))
+                    continue
+                if delta.type == "input_json_delta" and self._calls.grow(parsed.index, delta.partial_json, out):
+                    continue
+            self._parsed(parsed, event, out)
+            if self.ended:
+                break
+
     def _event(self, event: tuple[bytes, bytes], out: list[StreamFrame]) -> None:
+        self._events((event,), out)
+
+    def _parsed(self, parsed: _Event, event: tuple[bytes, bytes], out: list[StreamFrame]) -> None:
         name, data = event
-        try:
-            parsed = _decode_event(data)
-        except _MALFORMED as error:
-            self._malformed(name, data, error, out)
-            return
         kind = parsed.type or name.decode(errors="replace")  # some proxies leave the type to the event's name
         if kind == "content_block_delta":
-            delta = parsed.delta
-            if delta is not None and delta.text and delta.type == "text_delta" and parsed.index == self._text_index:
-                out.append(Append(delta.text))
-            else:
-                self._delta(parsed.index, delta, data, out)
+            self._delta(parsed.index, parsed.delta, data, out)
             return
         handler = _HANDLERS.get(kind)
         if handler is None:

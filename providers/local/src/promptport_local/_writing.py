@@ -1,7 +1,8 @@
 """How SmolLM2 is told of tools, calls and results: the words that work with a model that was trained with none. Pure.
 
-Found by trying them (docs in the README of this package). Its calls are held to a JSON schema, so that only past ones
-are written here. As a JSON block, they would be what it says next; and of a result as JSON, it makes no sentence.
+Found by trying them (this package's README has the numbers). Its calls are held to a JSON schema, so that only past
+ones are written here: whatever a past call looks like, the model says it again, so it is only hinted at. A result has
+to come with the question once more.
 """
 
 from __future__ import annotations
@@ -17,13 +18,7 @@ __all__ = ["SMALL", "decided"]
 
 
 def _calls(calls: Sequence[ToolCall | InvalidToolCall]) -> str:
-    return ", ".join([f"{call.name} ({_named(call)})" for call in calls])
-
-
-def _named(call: ToolCall | InvalidToolCall) -> str:
-    if isinstance(call, InvalidToolCall):
-        return call.arguments
-    return ", ".join([f"{name}: {value}" for name, value in call.parsed().items()])
+    return "Let me look that up."
 
 
 def _result(result: ToolResultMessage) -> str:
@@ -41,12 +36,12 @@ def decided(prompt: Prompt) -> Prompt:
     """The prompt with the choice made that this model cannot make.
 
     Asked whether to call a tool, it says yes to everything, or no to everything. So tools that it may call, it calls;
-    and after their results, it answers. A call is sampled without chance, unless a temperature is given.
+    and after their results, it answers. Both without chance, unless a temperature is given.
     """
     params = prompt.params
     if params.tool_choice in (None, ToolChoice.AUTO):
         answered = bool(prompt.messages) and isinstance(prompt.messages[-1], ToolResultMessage)
         params = replace(params, tool_choice=ToolChoice.NONE if answered else ToolChoice.REQUIRED)
-    if params.tool_choice is not ToolChoice.NONE and params.temperature is None:
+    if params.temperature is None:
         params = replace(params, temperature=0.0)
     return replace(prompt, params=params)
