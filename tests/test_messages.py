@@ -357,6 +357,9 @@ def test_media_takes_data_with_its_type_or_a_url(kind: type[ImagePart | Document
             kind(**wrong)  # type: ignore[arg-type]
     with refused(f"{kind.__name__} with data needs its media_type, such as"):
         kind(data=b"x")
+    text: Any = "iVBORw0KGgo="
+    with refused(f"{kind.__name__}: data takes bytes, not str"):
+        kind(data=text, media_type="image/png")
     with refused(f"{kind.__name__} has no data"):
         kind(data=b"", media_type="image/png")
     assert kind(data=b"x", media_type="image/png") == kind(data=b"x", media_type="image/png")

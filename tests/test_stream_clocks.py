@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
 from tests.sources import END, SOON, Source, never, until_error
@@ -112,9 +113,9 @@ async def test_no_clock_is_left_running() -> None:
     assert scheduled == []
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), "5"])
 @pytest.mark.parametrize("name", ["first_frame", "idle", "total", "connect"])
-def test_a_clock_needs_time(name: str, seconds: float) -> None:
+def test_a_clock_needs_time(name: str, seconds: Any) -> None:
     with pytest.raises(InvalidInputError, match=f"{name}.*None"):
         Timeouts(**{name: seconds})
 

@@ -42,7 +42,10 @@ def main() -> list[pp.ToolResult]:
     calls = [pp.ToolCall(f"call_{n}", "count_primes", f'{{"below": {n}}}') for n in (5_000, 10_000, 20_000)]
     executor = ScriptedExecutor([*calls, "I count while I talk. "], ["669, 1229 and 2262."])
     model = pp.LLModel("scripted", "model")
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local, Client(local) as cluster:
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as local,
+        Client(local) as cluster,
+    ):
         return asyncio.run(count(executor, model, cluster))
 
 

@@ -109,6 +109,8 @@ class _Media(_Quiet, frozen=True, omit_defaults=True):
         name = type(self).__name__
         if (self.data is None) == (self.url is None):
             raise InvalidInputError(f"{name} takes either data or url")
+        if not isinstance(self.data, bytes | None):
+            raise InvalidInputError(f"{name}: data takes bytes, not {type(self.data).__name__}")
         if self.data is not None and not self.media_type:
             raise InvalidInputError(f"{name} with data needs its media_type, such as 'image/png'")
         if self.data == b"":

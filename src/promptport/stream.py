@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import operator
 import warnings
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from types import TracebackType
@@ -71,7 +72,7 @@ class Timeouts(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not (isinstance(value, int | float) and value > 0):
                 raise InvalidInputError(f"timeouts: {name} must be over 0 seconds, not {value}; None stops the clock")
 
 
@@ -159,7 +160,7 @@ _COMPACT = 512  # frames kept as they are before they are folded, so that a long
 
 
 class _State:
-    """What a stream's generator shares with its handle; it refers to neither, so that a dropped handle is noticed."""
+    """What a stream's generator shares with its handles; it keeps neither, so that a dropped handle is noticed."""
 
     __slots__ = (
         "builder",
@@ -168,6 +169,7 @@ class _State:
         "closed",
         "ended",
         "finished",
+        "handles",
         "log",
         "named",
         "on_done",
@@ -187,6 +189,7 @@ class _State:
         self.source = source
         self.named = named
         self.timeouts = timeouts
+        self.handles: list[weakref.ref[_Stream[Any]]] = []
         self.log: list[StreamFrame] = []
         self.rest: Iterator[StreamFrame] = iter(())
         self.builder = _MessageBuilder()
@@ -238,6 +241,18 @@ class _State:
             raise ProtocolError("the source of this stream gave frames after its End")
         self.ended = True
         self.disarm()
+
+    def shut(self) -> None:
+        """The stream closes: iterating on raises, unless `End` was delivered; then it just stops."""
+        self.closed = True
+        if not self.complete:
+            for handle in self.handles:
+                stream = handle()
+                if stream is not None:
+                    stream.__anext__ = self._raise_closed
+
+    def _raise_closed(self) -> Awaitable[Any]:
+        raise self.fail(IncompleteStreamError("the stream was closed before its end"))
 
     # -------------------------------------------------------------------------------------------- waking
 
@@ -358,7 +373,7 @@ async def _run(state: _State) -> AsyncGenerator[Any, None]:  # noqa: PLR0912 - s
     finally:
         state.task = None
         state.disarm()
-        state.closed = True
+        state.shut()
         try:
             await source.aclose()
         finally:
@@ -373,21 +388,20 @@ _Item = TypeVar("_Item")
 class _Stream(Generic[_Item]):
     """A handle on a running generator; see `FrameStream`."""
 
-    __slots__ = ("__weakref__", "_generator", "_next", "_state")
+    __slots__ = ("__anext__", "__weakref__", "_generator", "_state")
+
+    # A slot that holds the generator's own, because a method would cost a third of what handing over a frame does;
+    # `_State.shut` exchanges it.
+    __anext__: Callable[[], Awaitable[_Item]]
 
     def __init__(self, state: _State) -> None:
         self._state = state
         self._generator: AsyncGenerator[_Item, None] = _run(state)
-        self._next: Callable[[], Awaitable[_Item]] = self._generator.__anext__
+        self.__anext__ = self._generator.__anext__
+        state.handles.append(weakref.ref(self))
 
     def __aiter__(self) -> AsyncIterator[_Item]:
         return self
-
-    def __anext__(self) -> Awaitable[_Item]:
-        state = self._state
-        if state.closed and not state.complete:
-            raise state.fail(IncompleteStreamError("the stream was closed before its end"))
-        return self._next()
 
     async def __aenter__(self) -> Self:
         return self
@@ -407,7 +421,7 @@ class _Stream(Generic[_Item]):
         if task is not None and task is not asyncio.current_task():
             state.wake(IncompleteStreamError("the stream was closed while it was read"))
         elif not state.closed:
-            state.closed = True
+            state.shut()
             try:
                 await self._generator.aclose()
                 await state.source.aclose()  # a generator that never ran has no finally
@@ -469,7 +483,7 @@ class FrameStream(_Stream[StreamFrame]):
         return cls(source())
 
     def text(self) -> TextStream:
-        """The same stream, as the text of its `Append` frames.
+        """The same stream, as the text of its `Append` frames; from now on iterate that one, and not this.
 
         Raises:
             InvalidInputError: the iteration has begun.
@@ -478,12 +492,13 @@ class FrameStream(_Stream[StreamFrame]):
             raise InvalidInputError("text() must be called before the stream is iterated")
         self._state.text_only = True
         stream = TextStream.__new__(TextStream)
-        stream._state, stream._generator, stream._next = (
+        stream._state, stream._generator, stream.__anext__ = (
             self._state,
             cast("Any", self._generator),
-            cast("Any", self._next),
+            cast("Any", self.__anext__),
         )
         stream._frames = self
+        self._state.handles.append(weakref.ref(stream))
         return stream
 
     async def next_batch(self) -> list[StreamFrame]:

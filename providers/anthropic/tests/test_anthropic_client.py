@@ -433,7 +433,7 @@ async def test_the_three_clocks(
     after = body.index(b'"b"') if text else body.index(b"event: content_block_delta")
     async with AnthropicClient(api_key=KEY, base_url=server.url, timeouts=timeouts) as client:
         # The SDK's import is no part of what is timed here.
-        await client._opened()
+        await client._transport.client()
         server.queue(WireResponse(body, cut="events", stall_after=after))
         with pytest.raises(kind) as caught:
             await client.execute_streaming_with_tools(PROMPT, MODEL).message()

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     )
     from promptport.testing.validity import assert_valid_stream
     from promptport.testing.wire_server import Answer, RecordedRequest, WireResponse, WireServer
-    from promptport.testing.wires import Wire, WireEvent, WireProtocol
+    from promptport.testing.wires import AnyProtocol, Wire, WireEvent, WireProtocol
 
 __all__ = [
     "CUT",
@@ -50,6 +50,7 @@ __all__ = [
     "OUTPUT_TOKENS",
     "SCENARIOS",
     "Answer",
+    "AnyProtocol",
     "Arguments",
     "Cut",
     "Expected",
@@ -110,7 +111,7 @@ _HOMES = {
     ],
     "validity": ["assert_valid_stream"],
     "wire_server": ["Answer", "RecordedRequest", "WireResponse", "WireServer"],
-    "wires": ["Wire", "WireEvent", "WireProtocol"],
+    "wires": ["AnyProtocol", "Wire", "WireEvent", "WireProtocol"],
 }
 
 

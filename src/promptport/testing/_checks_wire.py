@@ -18,7 +18,7 @@ from promptport.testing.cuts import Cut
 from promptport.testing.mutators import MUTATORS, Mutator, assert_survived
 from promptport.testing.steps import SCENARIOS, Fail, Finish, Malformed, Say, Scenario, Unknown
 from promptport.testing.wire_server import WireResponse
-from promptport.testing.wires import Wire, WireProtocol
+from promptport.testing.wires import AnyProtocol, Wire
 
 __all__ = ["WireChecks"]
 
@@ -194,7 +194,7 @@ class WireChecks:
                 else:
                     assert_survived(mutator, protocol, body, before=before, after=frames, error=error)
 
-    def _faulty(self, mutator: Mutator, protocol: WireProtocol, scenario: Scenario) -> list[bytes]:
+    def _faulty(self, mutator: Mutator, protocol: AnyProtocol, scenario: Scenario) -> list[bytes]:
         """The scenario's body, and what this fault makes of it, by three seeds; nothing, if it makes nothing of it."""
         encoded = self.bench.contract.encode(scenario.steps)
         if encoded is None or (scenario.tools and self.bench.can.streamed_tools is StreamedTools.NONE):

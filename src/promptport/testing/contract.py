@@ -37,7 +37,7 @@ from promptport.testing._checks_requests import RequestChecks
 from promptport.testing._checks_wire import WireChecks
 from promptport.testing.plugin import PLAYED
 from promptport.testing.steps import Step
-from promptport.testing.wires import WireProtocol
+from promptport.testing.wires import AnyProtocol
 
 __all__ = ["ProviderContract"]
 
@@ -57,7 +57,7 @@ class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, E
     model: ClassVar[LLModel]
     content_type: ClassVar[str] = "text/event-stream"
     sends_call_ids: ClassVar[bool] = True
-    mutators: ClassVar[WireProtocol | None] = None
+    mutators: ClassVar[AnyProtocol | None] = None
     floor: ClassVar[int] = 60
 
     # ------------------------------------------------------------------------------- what an author gives

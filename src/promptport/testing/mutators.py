@@ -22,7 +22,7 @@ from promptport.frames import Append, End, ReasoningAppend, StreamFrame, ToolCal
 from promptport.testing import _mutators_any as general
 from promptport.testing import _mutators_calls as calls
 from promptport.testing.validity import assert_valid_stream
-from promptport.testing.wires import Wire, WireProtocol
+from promptport.testing.wires import AnyProtocol, Wire
 
 __all__ = ["MUTATORS", "Meaning", "Mutator", "assert_survived"]
 
@@ -122,7 +122,7 @@ MUTATORS: tuple[Mutator, ...] = tuple(
 
 def assert_survived(
     mutator: Mutator,
-    protocol: WireProtocol,
+    protocol: AnyProtocol,
     mutated: bytes,
     *,
     before: Sequence[StreamFrame],

@@ -30,20 +30,23 @@ def assert_valid_stream(frames: Iterable[StreamFrame]) -> None:
     assert isinstance(frames[-1], End), f"rule 1: the last frame is {type(frames[-1]).__name__}, not End"
     ends = [index for index, frame in enumerate(frames) if isinstance(frame, End)]
     assert len(ends) == 1, f"rule 1: End stands at {ends}, and must be exactly one"
-    sealed = _check_calls(frames[:-1])
+    sealed, begun = _check_calls(frames[:-1])
     _check_reasoning(frames)
     for index, frame in enumerate(frames):
         if isinstance(frame, Append | ReasoningAppend):
             assert frame.text, f"frame {index}: an empty {type(frame).__name__}"
     end = frames[-1]
-    cut = {call.id for call in end.unfinished}
-    assert not cut & sealed, f"rule 2: both sealed and unfinished: {sorted(cut & sealed)}"
-    if any(isinstance(frame, ToolCall) for frame in frames):
+    cut = {call.id: call.arguments for call in end.unfinished}
+    assert not cut.keys() & sealed, f"rule 2: both sealed and unfinished: {sorted(cut.keys() & sealed)}"
+    for id, arguments in begun.items():
+        assert id in sealed or id in cut, f"rule 2: {id} began, and is neither sealed nor unfinished"
+        assert id in sealed or cut[id] == arguments, f"rule 4: the deltas of {id} are not what is unfinished of it"
+    if sealed:
         assert end.finish_reason is FinishReason.TOOL_CALLS, f"calls came, and the stream ends in {end.finish_reason}"
 
 
-def _check_calls(frames: list[StreamFrame]) -> set[str]:
-    """Rules 2, 3 and 4 for the calls; the ids of those that are sealed."""
+def _check_calls(frames: list[StreamFrame]) -> tuple[set[str], dict[str, str]]:
+    """Rules 2, 3 and 4 for the calls; the ids of those that are sealed, and of each call its deltas, joined."""
     names: dict[str, str] = {}
     texts: dict[str, str] = {}
     sealed: set[str] = set()
@@ -66,7 +69,7 @@ def _check_calls(frames: list[StreamFrame]) -> set[str]:
             )
             if isinstance(frame, ToolCall):
                 frame.parsed()
-    return sealed
+    return sealed, texts
 
 
 def _check_reasoning(frames: list[StreamFrame]) -> None:

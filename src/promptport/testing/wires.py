@@ -17,12 +17,14 @@ import msgspec
 
 from promptport.wire import NDJSONDecoder, SSEDecoder
 
-__all__ = ["Wire", "WireEvent", "WireProtocol", "chat_entries", "item_of", "ollama_calls"]
+__all__ = ["AnyProtocol", "Wire", "WireEvent", "WireProtocol", "chat_entries", "item_of", "ollama_calls"]
 
-WireProtocol: TypeAlias = Literal["openai-chat", "openai-responses", "anthropic", "ollama-chat", "sse", "ndjson"]
-"""The last two are any other protocol of server-sent events, or of JSON lines: of it only this much is known, that the
-last event of a whole answer is the one that ends it."""
+WireProtocol: TypeAlias = Literal["openai-chat", "openai-responses", "anthropic", "ollama-chat"]
+AnyProtocol: TypeAlias = WireProtocol | Literal["sse", "ndjson"]
+"""``sse`` and ``ndjson`` are any other protocol of server-sent events, or of JSON lines: of it only this much is known,
+that the last event of a whole answer is the one that ends it."""
 
+_OTHERS = ("sse", "ndjson")
 _LINES = ("ollama-chat", "ndjson")
 
 _TERMINALS = ("response.completed", "response.incomplete", "message_stop")
@@ -58,17 +60,17 @@ class WireEvent(msgspec.Struct, frozen=True):
 class Wire(msgspec.Struct, frozen=True):
     """The body of one answer."""
 
-    protocol: WireProtocol
+    protocol: AnyProtocol
     events: tuple[WireEvent, ...]
 
     @classmethod
-    def parse(cls, protocol: WireProtocol, body: bytes) -> Wire:
+    def parse(cls, protocol: AnyProtocol, body: bytes) -> Wire:
         """The events of a body.
 
         Raises:
             ValueError: no such protocol.
         """
-        if protocol not in get_args(WireProtocol):
+        if protocol not in (*get_args(WireProtocol), *_OTHERS):
             raise ValueError(f"no such protocol: {protocol!r}")
         if protocol in _LINES:
             lines = NDJSONDecoder()
@@ -84,7 +86,7 @@ class Wire(msgspec.Struct, frozen=True):
     @property
     def is_known(self) -> bool:
         """Whether its events are known, not only their format."""
-        return self.protocol not in ("sse", "ndjson")
+        return self.protocol not in _OTHERS
 
     def body(self) -> bytes:
         """The bytes again."""

@@ -1,36 +1,21 @@
-"""Anthropic through its SDK: the Messages API, and servers that speak it by ``base_url``.
-
-Rule: the SDK opens the request (credentials, URL, headers); its event objects are never built, the bytes are decoded
-here. Its retries are off, because what to do about a failure is an executor's policy, and so are its clocks, but for
-connecting. It is imported with the first request, in a thread, because that takes seconds.
-"""
+"""Anthropic through its SDK: the Messages API, and servers that speak it by ``base_url``."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import msgspec
 
 from promptport.client import BaseClient, ByteStream, check_api_key
 from promptport.decoder import StreamDecoder
-from promptport.errors import (
-    ConfigurationError,
-    InvalidInputError,
-    PromptportError,
-    ProtocolError,
-    ProviderError,
-    TransportError,
-)
-from promptport.http_errors import status_error
+from promptport.errors import ConfigurationError, PromptportError, TransportError
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities
+from promptport.sdk import SdkTransport
 from promptport.stream import Timeouts
 from promptport.tools import ToolDescriptor
-from promptport.transport import ResponseStream, check_base_url, transport_error
+from promptport.transport import check_base_url
 from promptport_anthropic._decode import MessagesDecoder, decode_complete
 from promptport_anthropic._models import capabilities_of
 from promptport_anthropic._request import messages_body
@@ -86,8 +71,6 @@ class AnthropicClient(BaseClient):
         self._sampling = not own or (api_version is not None and api_version < _WITHOUT_SAMPLING)
         self._betas = (betas,) if isinstance(betas, str) else tuple(betas)
         self._eager = eager_input_streaming
-        self._http_client = http_client
-        self._max_connections = max_connections
         self._secrets: list[str] = []
         self._options = sdk_options
         if url:
@@ -97,9 +80,17 @@ class AnthropicClient(BaseClient):
             self._options["default_headers"] = headers
         if not any(sdk_options.get(name) for name in _OTHER_CREDENTIALS):
             self._take_key(api_key, auth_token, own)
-        self._sdk: Any = None
-        self._response_type: Any = None
-        self._making = threading.Lock()
+        self._transport = SdkTransport(
+            "anthropic",
+            "AsyncAnthropic",
+            provider=self.provider,
+            base_url=self._base_url,
+            timeouts=self._timeouts,
+            http_client=http_client,
+            max_connections=max_connections,
+            options=self._options,
+            secrets=self._secrets,
+        )
 
     def _take_key(self, api_key: str | None, auth_token: str | None, own: bool) -> None:
         if api_key and auth_token:
@@ -125,7 +116,7 @@ class AnthropicClient(BaseClient):
         """The models that the server lists, within ``timeouts.first_frame``. Raises `ProviderError`."""
         try:
             async with asyncio.timeout(self._timeouts.first_frame):
-                sdk = await self._opened()
+                sdk = await self._transport.client()
                 return [LLModel(self.provider, model.id) async for model in sdk.models.list(limit=1000)]
         except PromptportError:
             raise
@@ -147,86 +138,21 @@ class AnthropicClient(BaseClient):
         return decode_complete(data, prompt.call_ids())
 
     async def _open(self, body: dict[str, Any], model: LLModel) -> ByteStream:
-        # Compression would hold back small chunks, for a text that is read once.
-        headers = {"accept": "text/event-stream", "accept-encoding": "identity"}
-        return ResponseStream(await self._send(body, headers, stream=True))
+        return await self._transport.open(_PATH, body, self._beta_header(body))
 
     async def _post(self, body: dict[str, Any], model: LLModel) -> bytes:
-        response = await self._send(body, {}, stream=False)
-        data: bytes = response.content
-        return data
+        return await self._transport.post(_PATH, body, self._beta_header(body))
 
-    async def _send(self, body: dict[str, Any], headers: dict[str, str], *, stream: bool) -> Any:
-        if betas := [*self._betas, *body.pop("betas", ())]:
-            headers["anthropic-beta"] = ",".join(dict.fromkeys(betas))
-        try:
-            content = msgspec.json.encode(body)
-        except (TypeError, ValueError) as error:
-            raise InvalidInputError(f"the request cannot be written as JSON: {error}") from error
-        sdk = await self._opened()
-        # Given bytes, the SDK does not walk the body; asked for the HTTP library's own response type, it hands over
-        # the open response.
-        return await sdk.post(
-            _PATH, content=content, cast_to=self._response_type, stream=stream, options={"headers": headers}
-        )
+    def _beta_header(self, body: dict[str, Any]) -> dict[str, str]:
+        """The client's betas and the request's own, which travel in a header and not in the body."""
+        betas = [*self._betas, *body.pop("betas", ())]
+        return {"anthropic-beta": ",".join(dict.fromkeys(betas))} if betas else {}
 
     def _failure(self, error: Exception, model: LLModel) -> PromptportError | None:
-        import anthropic  # noqa: PLC0415 - loaded already: the error may be its own
-
-        if isinstance(error, anthropic.APIStatusError):
-            response = error.response
-            return status_error(
-                provider=self.provider,
-                model=model.id,
-                status=response.status_code,
-                headers=response.headers,
-                body=response.content,
-                secrets=self._secrets,
-            )
-        if isinstance(error, anthropic.APIConnectionError):
-            cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-            known = transport_error(cause, provider=self.provider, model=model.id, base_url=self._base_url)
-            text = f"{self.provider}: the server could not be reached"
-            return known or TransportError(text, provider=self.provider, model=model.id)
-        if isinstance(error, anthropic.APIResponseValidationError):
-            return ProtocolError("the server's answer is not what the API allows")
-        if isinstance(error, anthropic.APIError):
-            return ProviderError("the provider reported an error", provider=self.provider, model=model.id)
-        if isinstance(error, anthropic.RetryableError):
+        if type(error).__name__ == "RetryableError" and type(error).__module__.startswith("anthropic"):
             text = f"{self.provider}: a middleware of the SDK wants the request sent again"
             return TransportError(text, provider=self.provider, model=model.id)
-        if isinstance(error, anthropic.AnthropicError):
-            return ConfigurationError(f"{self.provider}: the SDK refused to send ({type(error).__name__})")
-        return transport_error(error, provider=self.provider, model=model.id, base_url=self._base_url)
+        return self._transport.failure(error, model.id)
 
     async def _aclose(self) -> None:
-        if self._sdk is not None and self._http_client is None:
-            await self._sdk.close()
-
-    # --------------------------------------------------------------------------------------------- SDK
-
-    async def _opened(self) -> Any:
-        """The SDK's client, made with the first request."""
-        return self._sdk if self._sdk is not None else await asyncio.to_thread(self._make_sdk)
-
-    def _make_sdk(self) -> Any:
-        with self._making:
-            if self._sdk is None:
-                import anthropic  # noqa: PLC0415 - takes seconds
-                import httpx2  # noqa: PLC0415
-
-                http_client = self._http_client
-                if http_client is None:
-                    limits = httpx2.Limits(max_connections=self._max_connections, keepalive_expiry=30.0)
-                    http_client = anthropic.DefaultAioHttpClient(limits=limits)
-                defaults: Mapping[str, Any] = {
-                    "http_client": http_client,
-                    "max_retries": 0,
-                    "timeout": httpx2.Timeout(None, connect=self._timeouts.connect),
-                }
-                try:
-                    self._sdk = anthropic.AsyncAnthropic(**{**defaults, **self._options})
-                except (TypeError, ValueError) as error:
-                    raise ConfigurationError(f"{self.provider}: {error}") from error
-                self._response_type = httpx2.Response
-            return self._sdk
+        await self._transport.aclose()

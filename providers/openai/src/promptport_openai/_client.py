@@ -1,15 +1,9 @@
-"""OpenAI through its SDK: one client class, two APIs (Responses, Chat Completions), and clones by ``base_url``.
-
-Rule: the SDK opens the request (key, URL, headers); its event objects are never built, the bytes are decoded here.
-Its retries are off, because what to do about a failure is an executor's policy, and so are its clocks, but for
-connecting. It is imported with the first request, because that takes more than a second.
-"""
+"""OpenAI through its SDK: one client class, two APIs (Responses, Chat Completions), and clones by ``base_url``."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,20 +11,13 @@ import msgspec
 
 from promptport.client import BaseClient, ByteStream, check_api_key
 from promptport.decoder import StreamDecoder
-from promptport.errors import (
-    ConfigurationError,
-    InvalidInputError,
-    PromptportError,
-    ProtocolError,
-    ProviderError,
-    TransportError,
-)
-from promptport.http_errors import status_error
+from promptport.errors import PromptportError
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import LLModel, ModelCapabilities
+from promptport.sdk import SdkTransport
 from promptport.stream import Timeouts
 from promptport.tools import ToolDescriptor
-from promptport.transport import ResponseStream, check_base_url, transport_error
+from promptport.transport import check_base_url
 
 __all__ = ["OpenAIAPI", "OpenAIClient"]
 
@@ -93,13 +80,18 @@ class OpenAIClient(BaseClient):
         key = api_key if api_key is not None else os.environ.get("OPENAI_API_KEY")
         if not key and not self._own:
             key = _NO_KEY  # local servers ask for none, and the SDK insists on one
-        self._key = check_api_key(key, provider=self.provider, variable="OPENAI_API_KEY")
-        self._http_client = http_client
-        self._max_connections = max_connections
-        self._options = sdk_options
-        self._sdk: Any = None
-        self._response_type: Any = None
-        self._making = threading.Lock()
+        checked = check_api_key(key, provider=self.provider, variable="OPENAI_API_KEY")
+        self._transport = SdkTransport(
+            "openai",
+            "AsyncOpenAI",
+            provider=self.provider,
+            base_url=self._base_url,
+            timeouts=self._timeouts,
+            http_client=http_client,
+            max_connections=max_connections,
+            options={"api_key": checked, "base_url": self._base_url, **sdk_options},
+            secrets=[checked],
+        )
 
     # ------------------------------------------------------------------------------------------- verbs
 
@@ -111,7 +103,7 @@ class OpenAIClient(BaseClient):
         """The models that the server lists, within ``timeouts.first_frame``. Raises `ProviderError`."""
         try:
             async with asyncio.timeout(self._timeouts.first_frame):
-                sdk = await self._opened()
+                sdk = await self._transport.client()
                 return [LLModel(self.provider, model.id) async for model in sdk.models.list()]
         except PromptportError:
             raise
@@ -130,85 +122,13 @@ class OpenAIClient(BaseClient):
         return self._api.complete(data, prompt.call_ids())
 
     async def _open(self, body: dict[str, Any], model: LLModel) -> ByteStream:
-        # Compression would hold back small chunks, for a text that is read once.
-        headers = {"accept": "text/event-stream", "accept-encoding": "identity"}
-        return ResponseStream(await self._send(body, headers, stream=True))
+        return await self._transport.open(self._api.path, body)
 
     async def _post(self, body: dict[str, Any], model: LLModel) -> bytes:
-        response = await self._send(body, {}, stream=False)
-        data: bytes = response.content
-        return data
-
-    async def _send(self, body: dict[str, Any], headers: dict[str, str], *, stream: bool) -> Any:
-        try:
-            content = msgspec.json.encode(body)
-        except (TypeError, ValueError) as error:
-            raise InvalidInputError(f"the request cannot be written as JSON: {error}") from error
-        sdk = await self._opened()
-        # Given bytes, the SDK does not walk the body; asked for the HTTP library's own response type, it hands over
-        # the open response and builds nothing.
-        return await sdk.post(
-            self._api.path,
-            content=content,
-            cast_to=self._response_type,
-            stream=stream,
-            options={"headers": {"content-type": "application/json", **headers}},
-        )
+        return await self._transport.post(self._api.path, body)
 
     def _failure(self, error: Exception, model: LLModel) -> PromptportError | None:
-        import openai  # noqa: PLC0415 - loaded already: the error may be its own
-
-        if isinstance(error, openai.APIStatusError):
-            response = error.response
-            return status_error(
-                provider=self.provider,
-                model=model.id,
-                status=response.status_code,
-                headers=response.headers,
-                body=response.content,
-                secrets=[self._key],
-            )
-        if isinstance(error, openai.APIConnectionError):
-            cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-            known = transport_error(cause, provider=self.provider, model=model.id, base_url=self._base_url)
-            text = f"{self.provider}: the server could not be reached"
-            return known or TransportError(text, provider=self.provider, model=model.id)
-        if isinstance(error, openai.APIResponseValidationError):
-            return ProtocolError("the server's answer is not what the API allows")
-        if isinstance(error, openai.APIError):
-            return ProviderError("the provider reported an error", provider=self.provider, model=model.id)
-        if isinstance(error, openai.OpenAIError):
-            return ConfigurationError(f"{self.provider}: the SDK refused to send ({type(error).__name__})")
-        return transport_error(error, provider=self.provider, model=model.id, base_url=self._base_url)
+        return self._transport.failure(error, model.id)
 
     async def _aclose(self) -> None:
-        if self._sdk is not None and self._http_client is None:
-            await self._sdk.close()
-
-    async def _opened(self) -> Any:
-        """The SDK's client, made with the first request; in a thread, because importing it takes a second."""
-        return self._sdk if self._sdk is not None else await asyncio.to_thread(self._make_sdk)
-
-    def _make_sdk(self) -> Any:
-        with self._making:
-            if self._sdk is None:
-                import httpx2  # noqa: PLC0415 - takes a second
-                import openai  # noqa: PLC0415
-
-                http_client = self._http_client
-                if http_client is None:
-                    limits = httpx2.Limits(max_connections=self._max_connections, keepalive_expiry=30.0)
-                    http_client = openai.DefaultAioHttpClient(limits=limits)
-                defaults = {
-                    "api_key": self._key,
-                    "base_url": self._base_url,
-                    "http_client": http_client,
-                    "max_retries": 0,
-                    "timeout": httpx2.Timeout(None, connect=self._timeouts.connect),
-                }
-                try:
-                    self._sdk = openai.AsyncOpenAI(**{**defaults, **self._options})
-                except (TypeError, ValueError) as error:
-                    raise ConfigurationError(f"{self.provider}: {error}") from error
-                self._response_type = httpx2.Response
-            return self._sdk
+        await self._transport.aclose()

@@ -1,0 +1,157 @@
+"""The way through an SDK that Stainless generated (OpenAI's, Anthropic's, and more), for providers that have one.
+
+Rule: the SDK opens the request (credentials, URL, headers), and gives the open response: asked for the HTTP library's
+own response type it builds no event objects, and given bytes it does not walk the body. Its retries are off, because
+what to do about a failure is an executor's policy, and so are its clocks, but for connecting. It is imported with the
+first request, in a thread, because that takes seconds.
+
+These SDKs share their names: ``APIStatusError``, ``APIConnectionError``, ``DefaultAioHttpClient`` …
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import threading
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import msgspec
+
+from promptport.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    PromptportError,
+    ProtocolError,
+    ProviderError,
+    TransportError,
+)
+from promptport.http_errors import status_error
+from promptport.stream import Timeouts
+from promptport.transport import ResponseStream, transport_error
+
+__all__ = ["SdkTransport"]
+
+_KEEP_ALIVE_SECONDS = 30.0
+
+
+class SdkTransport:
+    """One SDK client, made with the first request."""
+
+    def __init__(
+        self,
+        module: str,
+        client_class: str,
+        *,
+        provider: str,
+        base_url: str,
+        timeouts: Timeouts,
+        http_client: Any,
+        max_connections: int,
+        options: Mapping[str, Any],
+        secrets: Collection[str],
+    ) -> None:
+        """Args:
+        module: the SDK's package.
+        client_class: its asynchronous client.
+        provider: for the errors.
+        base_url: for the errors; of it, only host and port are shown.
+        timeouts: ``connect`` is kept here; the other clocks are the stream's.
+        http_client: an ``httpx2.AsyncClient`` of the caller's, which stays open; without it the SDK's own over aiohttp.
+        max_connections: how many streams may be open at once; more wait.
+        options: what the SDK's client takes.
+        secrets: what no error message may hold.
+        """
+        self._module = module
+        self._class = client_class
+        self._provider = provider
+        self._base_url = base_url
+        self._timeouts = timeouts
+        self._http_client = http_client
+        self._max_connections = max_connections
+        self._options = options
+        self._secrets = secrets
+        self._sdk: Any = None
+        self._response_type: Any = None
+        self._making = threading.Lock()
+
+    async def client(self) -> Any:
+        """The SDK's client. Raises `ConfigurationError` for options that it does not take."""
+        return self._sdk if self._sdk is not None else await asyncio.to_thread(self._made)
+
+    async def open(
+        self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> ResponseStream:
+        """Sends a streaming request; the open response. Raises what the SDK raises, for `failure`."""
+        # Compression would hold back small chunks, for a text that is read once.
+        asked = {"accept": "text/event-stream", "accept-encoding": "identity", **(headers or {})}
+        return ResponseStream(await self._send(path, body, asked, stream=True))
+
+    async def post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> bytes:
+        """Sends a request that does not stream; the response's body. Raises what the SDK raises, for `failure`."""
+        response = await self._send(path, body, headers or {}, stream=False)
+        data: bytes = response.content
+        return data
+
+    def failure(self, error: Exception, model: str) -> PromptportError | None:
+        """Our error for one of the SDK or of its HTTP library; ``None`` where it is none of theirs."""
+        sdk = importlib.import_module(self._module)  # loaded already: the error may be its own
+        if isinstance(error, sdk.APIStatusError):
+            response = error.response
+            return status_error(
+                provider=self._provider,
+                model=model,
+                status=response.status_code,
+                headers=response.headers,
+                body=response.content,
+                secrets=self._secrets,
+            )
+        if isinstance(error, sdk.APIConnectionError):
+            cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+            known = transport_error(cause, provider=self._provider, model=model, base_url=self._base_url)
+            text = f"{self._provider}: the server could not be reached"
+            return known or TransportError(text, provider=self._provider, model=model)
+        if isinstance(error, sdk.APIResponseValidationError):
+            return ProtocolError("the server's answer is not what the API allows")
+        if isinstance(error, sdk.APIError):
+            return ProviderError("the provider reported an error", provider=self._provider, model=model)
+        # All others share one root, which each SDK names after itself.
+        root = sdk.APIError.__mro__[1]
+        if root is not Exception and isinstance(error, root):
+            return ConfigurationError(f"{self._provider}: the SDK refused to send ({type(error).__name__})")
+        return transport_error(error, provider=self._provider, model=model, base_url=self._base_url)
+
+    async def aclose(self) -> None:
+        """Closes the connections; not those of a caller's HTTP client."""
+        if self._sdk is not None and self._http_client is None:
+            await self._sdk.close()
+
+    async def _send(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str], *, stream: bool) -> Any:
+        try:
+            content = msgspec.json.encode(body)
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(f"the request cannot be written as JSON: {error}") from error
+        sdk = await self.client()
+        options = {"headers": {"content-type": "application/json", **headers}}
+        return await sdk.post(path, content=content, cast_to=self._response_type, stream=stream, options=options)
+
+    def _made(self) -> Any:
+        with self._making:
+            if self._sdk is None:
+                sdk = importlib.import_module(self._module)
+                httpx2 = importlib.import_module("httpx2")
+                http_client = self._http_client
+                if http_client is None:
+                    limits = httpx2.Limits(max_connections=self._max_connections, keepalive_expiry=_KEEP_ALIVE_SECONDS)
+                    http_client = sdk.DefaultAioHttpClient(limits=limits)
+                defaults = {
+                    "http_client": http_client,
+                    "max_retries": 0,
+                    "timeout": httpx2.Timeout(None, connect=self._timeouts.connect),
+                }
+                try:
+                    self._sdk = getattr(sdk, self._class)(**{**defaults, **self._options})
+                except (TypeError, ValueError) as error:
+                    raise ConfigurationError(f"{self._provider}: {error}") from error
+                self._response_type = httpx2.Response
+            return self._sdk
