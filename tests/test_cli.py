@@ -191,7 +191,7 @@ async def test_capabilities_import_no_sdk() -> None:
         "from promptport.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print([name for name in ('openai', 'anthropic', 'httpx', 'httpx2', 'aiohttp', 'ollama') if name in sys.modules])"
+        "print([n for n in ('openai', 'anthropic', 'httpx', 'httpx2', 'aiohttp', 'ollama') if n in sys.modules])"
     )
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE, env={**os.environ, "OPENAI_API_KEY": "k"}

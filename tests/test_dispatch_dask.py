@@ -56,7 +56,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     try:
         with (
             distributed.LocalCluster(
-                n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None, local_directory=str(folder)
+                n_workers=2,
+                threads_per_worker=2,
+                processes=True,
+                dashboard_address="127.0.0.1:0",
+                local_directory=str(folder),
             ) as workers,
             distributed.Client(workers) as client,
         ):

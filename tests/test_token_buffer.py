@@ -104,3 +104,19 @@ async def test_coalesce_gives_what_is_held_before_an_error() -> None:
 def test_limits_that_are_none_are_refused(limits: dict[str, float]) -> None:
     with pytest.raises(InvalidInputError, match="TokenBuffer"):
         TokenBuffer(**limits)  # type: ignore[arg-type]
+
+
+async def test_closing_closes_the_frames() -> None:
+    closed = asyncio.Event()
+
+    async def frames() -> AsyncIterator[StreamFrame]:
+        try:
+            yield Append("a")
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    coalesced = TokenBuffer(seconds=10).coalesce(frames())
+    assert await anext(coalesced) == Append("a")
+    await coalesced.aclose()
+    assert closed.is_set()

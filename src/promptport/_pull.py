@@ -39,13 +39,16 @@ class Pull(Generic[_Item]):
             raise StopAsyncIteration from None
 
     async def aclose(self) -> None:
-        """Ends a read that is still waiting."""
+        """Ends a read that is still waiting, and closes the iterator where it can be closed."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
             if not task.cancelled():
                 task.exception()  # seen, so that asyncio does not report it as forgotten
+        close = getattr(self._source, "aclose", None)
+        if close is not None:
+            await close()
 
 
 class _EndError(Exception):

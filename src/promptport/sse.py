@@ -99,9 +99,6 @@ async def encode_events(
         yield _event(number, b'{"type":"done"}')
     finally:
         await pull.aclose()
-        close = getattr(frames, "aclose", None)
-        if close is not None:
-            await close()
 
 
 def _data(frame: DispatchFrame) -> bytes:

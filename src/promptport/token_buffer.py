@@ -5,7 +5,7 @@ Rule: nothing is lost and nothing is overtaken: held text goes out before any ot
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
 from time import monotonic
 from typing import TypeVar
 
@@ -83,8 +83,11 @@ class TokenBuffer:
         self._size = len(text) - cut
         return [Append(text[:cut])]
 
-    async def coalesce(self, frames: AsyncIterable[_Frame]) -> AsyncIterator[_Frame | Append]:
-        """The frames, with neighbouring `Append` frames joined. Raises what ``frames`` raises, after what is held."""
+    async def coalesce(self, frames: AsyncIterable[_Frame]) -> AsyncGenerator[_Frame | Append, None]:
+        """The frames, with neighbouring `Append` frames joined. Raises what ``frames`` raises, after what is held.
+
+        Closing it closes ``frames``.
+        """
         pull = Pull(aiter(frames))
         try:
             while True:

@@ -15,7 +15,6 @@ import sys
 from pathlib import Path
 
 import msgspec
-
 from tests.benchmarks.environments import ROOT
 from tests.benchmarks.plan import GROUPS, Plan
 from tests.benchmarks.report import Figures, compared, figures_of, provenance, tables, write_page

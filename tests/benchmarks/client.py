@@ -131,7 +131,7 @@ async def main(contender: str, api: str) -> None:
             result = await commands[options.pop("command")](**options)
         except Exception:
             result = {"error": traceback.format_exc(limit=-3)}
-        print(json.dumps(result), file=answers, flush=True)  # noqa: T201 - the answer
+        print(json.dumps(result), file=answers, flush=True)
 
 
 if __name__ == "__main__":

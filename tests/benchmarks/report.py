@@ -16,7 +16,6 @@ from statistics import median
 from typing import Any
 
 import msgspec
-
 from tests.benchmarks.environments import versions_of
 from tests.benchmarks.peers import SPEAKS
 from tests.benchmarks.plan import BURSTS, PACED, Measured, Rounds
