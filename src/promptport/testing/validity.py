@@ -38,9 +38,11 @@ def assert_valid_stream(frames: Iterable[StreamFrame]) -> None:
     end = frames[-1]
     cut = {call.id: call.arguments for call in end.unfinished}
     assert not cut.keys() & sealed, f"rule 2: both sealed and unfinished: {sorted(cut.keys() & sealed)}"
-    for id, arguments in begun.items():
-        assert id in sealed or id in cut, f"rule 2: {id} began, and is neither sealed nor unfinished"
-        assert id in sealed or cut[id] == arguments, f"rule 4: the deltas of {id} are not what is unfinished of it"
+    for begun_id, arguments in begun.items():
+        assert begun_id in sealed or begun_id in cut, f"rule 2: {begun_id} began, and is neither sealed nor unfinished"
+        assert begun_id in sealed or cut[begun_id] == arguments, (
+            f"rule 4: the deltas of {begun_id} are not what is unfinished of it"
+        )
     if sealed:
         assert end.finish_reason is FinishReason.TOOL_CALLS, f"calls came, and the stream ends in {end.finish_reason}"
 

@@ -59,7 +59,7 @@ class MessagesContract(ProviderContract):
 
     model: ClassVar[LLModel] = LLModel("anthropic", "test-model")
     mutators: ClassVar[WireProtocol | None] = "anthropic"
-    floor: ClassVar[int] = 160
+    floor: ClassVar[int] = 170
 
     def make_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
         """See `ProviderContract.make_client`."""

@@ -10,6 +10,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import pytest
+
 from promptport.client import LLMClient
 from promptport.frames import FinishReason
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
@@ -60,7 +62,7 @@ class LlamaServerContract(ProviderContract):
 
     model: ClassVar[LLModel] = LLModel("local", "test-model", _TRAINED)
     mutators: ClassVar[WireProtocol | None] = "openai-chat"
-    floor: ClassVar[int] = 150
+    floor: ClassVar[int] = 175
 
     def make_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
         """See `ProviderContract.make_client`."""
@@ -86,6 +88,14 @@ class LlamaServerContract(ProviderContract):
     def encode_models(self, ids: Sequence[str]) -> bytes | None:
         """See `ProviderContract.encode_models`."""
         return _json({"object": "list", "data": [{"id": name, "object": "model", "created": 1} for name in ids]})
+
+    @pytest.mark.xfail(
+        reason="llama.cpp closes the connection after a streamed answer, though it says that it keeps it; so every"
+        " request asks for a connection of its own, and none finds its connection closed under its feet"
+    )
+    def test_rule_8_a_whole_answer_leaves_the_connection_usable(self) -> None:
+        """See the kit; the model is on this machine, where a new connection costs next to nothing."""
+        super().test_rule_8_a_whole_answer_leaves_the_connection_usable()
 
 
 def _events(step: Step) -> list[bytes]:

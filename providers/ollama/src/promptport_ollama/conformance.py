@@ -47,7 +47,7 @@ class ChatContract(ProviderContract):
     content_type: ClassVar[str] = "application/x-ndjson"
     sends_call_ids: ClassVar[bool] = False
     mutators: ClassVar[WireProtocol | None] = "ollama-chat"
-    floor: ClassVar[int] = 100
+    floor: ClassVar[int] = 140
 
     def make_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
         """See `ProviderContract.make_client`."""

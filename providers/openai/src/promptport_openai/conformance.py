@@ -64,7 +64,7 @@ class ChatCompletionsContract(ProviderContract):
 
     model: ClassVar[LLModel] = LLModel("openai-chat", "test-model")
     mutators: ClassVar[WireProtocol | None] = "openai-chat"
-    floor: ClassVar[int] = 160
+    floor: ClassVar[int] = 170
 
     def make_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
         """See `ProviderContract.make_client`."""
@@ -149,7 +149,7 @@ class ResponsesContract(ProviderContract):
 
     model: ClassVar[LLModel] = LLModel("openai", "test-model")
     mutators: ClassVar[WireProtocol | None] = "openai-responses"
-    floor: ClassVar[int] = 160
+    floor: ClassVar[int] = 170
 
     def make_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
         """See `ProviderContract.make_client`."""
