@@ -384,7 +384,7 @@ class TrustingDecoder(MarmotDecoder):
 
 
 class TestTrustsArguments(Bug):
-    found_by = "test_rule_2_arguments_that_are_no_object_are_an_invalid_call[[1, 2]]"
+    found_by = "test_rule_2_arguments_that_are_no_object_are_an_invalid_call[list]"
     client = decoding(TrustingDecoder)
 
 

@@ -494,7 +494,7 @@ async def test_rule_8_a_connection_is_drained_after_end_but_not_for_ever() -> No
     [
         (Timeouts(first_frame=SOON), FirstFrameTimeout),
         (Timeouts(total=SOON), TotalTimeout),
-        (Timeouts(idle=SOON), IdleTimeout),
+        (Timeouts(first_frame=None, idle=SOON), IdleTimeout),
     ],
 )
 @pytest.mark.parametrize("where", ["opening", "reading"])

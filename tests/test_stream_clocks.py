@@ -123,7 +123,7 @@ def test_a_clock_needs_time(name: str, seconds: Any) -> None:
 async def test_a_clock_and_a_callers_timeout_at_the_same_time() -> None:
     for _ in range(10):
         source = Source(never())
-        stream = source.stream(Timeouts(idle=SOON / 5))
+        stream = source.stream(Timeouts(first_frame=None, idle=SOON / 5))
         with pytest.raises((IdleTimeout, TimeoutError)):
             async with asyncio.timeout(SOON / 5):
                 await anext(stream)
@@ -140,7 +140,7 @@ async def test_an_old_cancellation_is_not_taken_for_a_new_one() -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            _, error = await until_error(Source(never()).stream(Timeouts(idle=SOON)))
+            _, error = await until_error(Source(never()).stream(Timeouts(first_frame=None, idle=SOON)))
             return error
         raise AssertionError
 
@@ -148,3 +148,14 @@ async def test_an_old_cancellation_is_not_taken_for_a_new_one() -> None:
     await asyncio.sleep(0)
     reader.cancel()
     assert isinstance(await reader, IdleTimeout)
+
+
+async def test_the_idle_clock_leaves_the_wait_for_the_first_byte_to_the_first_clock() -> None:
+    async def silent() -> FrameBatches:
+        await asyncio.Event().wait()
+        yield []
+
+    with pytest.raises(FirstFrameTimeout):
+        await FrameStream(silent(), timeouts=Timeouts(first_frame=0.1, idle=0.02)).message()
+    with pytest.raises(IdleTimeout):
+        await FrameStream(silent(), timeouts=Timeouts(first_frame=None, idle=0.02)).message()

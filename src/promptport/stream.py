@@ -59,7 +59,7 @@ class Timeouts(msgspec.Struct, frozen=True):
 
     Attributes:
         first_frame: from the request until the first frame.
-        idle: without any byte, while the caller waits for one.
+        idle: without any byte, while the caller waits for one; before the first byte only where ``first_frame`` is off.
         total: from the request until `End`.
         connect: until a connection to the server stands.
     """
@@ -163,6 +163,7 @@ class _State:
     """What a stream's generator shares with its handles; it keeps neither, so that a dropped handle is noticed."""
 
     __slots__ = (
+        "begun",
         "builder",
         "cancelling",
         "clock",
@@ -198,6 +199,7 @@ class _State:
         self.ended = False  # End came
         self.closed = False  # closing has begun …
         self.finished = False  # … and is done
+        self.begun = False  # a read came
         self.seen = False  # a frame came
         # The read that waits now, if one does.
         self.task: asyncio.Task[Any] | None = None
@@ -308,8 +310,10 @@ class _State:
             text = f"no frame came within {timeouts.first_frame:g} s (timeouts.first_frame)"
             due.append((self.started + timeouts.first_frame, FirstFrameTimeout, text))
         if timeouts.idle is not None:
-            # While the caller holds the stream, the provider is not idle: look again one whole period later.
-            since = self.waiting_since if self.task is not None else monotonic()
+            # While the caller holds the stream, or the first clock still runs for the first byte, the provider is not
+            # idle: look again one whole period later.
+            idling = self.task is not None and (self.begun or timeouts.first_frame is None)
+            since = self.waiting_since if idling else monotonic()
             due.append((since + timeouts.idle, IdleTimeout, f"no byte came for {timeouts.idle:g} s (timeouts.idle)"))
         return min(due, key=lambda entry: entry[0]) if due else None
 
@@ -326,7 +330,7 @@ class _State:
             self.arm()
 
 
-async def _run(state: _State) -> AsyncGenerator[Any, None]:  # noqa: PLR0912 - see its docstring
+async def _run(state: _State) -> AsyncGenerator[Any, None]:  # noqa: PLR0912, PLR0915 - see its docstring
     """The one generator behind a stream: frames, or their text. One body, because each layer costs every frame."""
     source, log = state.source, state.log
     state.started = monotonic()
@@ -336,6 +340,7 @@ async def _run(state: _State) -> AsyncGenerator[Any, None]:  # noqa: PLR0912 - s
             state.arm()
         async for batch in source:
             state.task = None
+            state.begun = True
             if batch:
                 if state.ended or type(batch[-1]) is End:
                     state.end(batch)

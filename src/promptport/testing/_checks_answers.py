@@ -169,7 +169,9 @@ class AnswerChecks:
             assert calls == ["get_weather"]
 
     @pytest.mark.parametrize(
-        "text", ['{"city": "Pa', "[1, 2]", "null", '"Paris"', '{"city": "Paris"} {"city": "Rome"}']
+        "text",
+        ['{"city": "Pa', "[1, 2]", "null", '"Paris"', '{"city": "Paris"} {"city": "Rome"}'],
+        ids=["half an object", "list", "null", "text", "two objects"],
     )
     def test_rule_2_arguments_that_are_no_object_are_an_invalid_call(self, text: str) -> None:
         """A call that the provider finished, and whose arguments are no JSON object, is an `InvalidToolCall`."""

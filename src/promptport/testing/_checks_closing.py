@@ -181,17 +181,15 @@ class ClosingChecks:
 
         async def check() -> None:
             async with self.bench.client(response, timeouts=Timeouts(**seconds, connect=5)) as (server, client):
-                stream = client.execute_streaming_with_tools(self.bench.prompt, self.bench.model)
-                with pytest.raises(_CLOCKS[clock]) as caught:
-                    await asyncio.wait_for(stream.message(), self.bench.enough)
-                error = caught.value
+                frames, error = await asyncio.wait_for(self.bench.read(client), self.bench.enough)
+                assert isinstance(error, _CLOCKS[clock]), (frames, error)
                 assert (error.provider, error.model) == (client.provider, self.bench.model.id)
                 assert error.partial is not None
-                assert error.partial.text == ("" if clock == "first_frame" else "Hello you")
-                await server.client_closed(timeout=self.bench.soon)
+                assert error.partial.text == "".join([frame.text for frame in frames if isinstance(frame, Append)])
+                await server.client_closed(len(server.requests), timeout=self.bench.soon)
 
+        self.bench.answer((Say("Hello"), _STOP))  # imports what the client needs, on no clock
         run(check())
-        self.bench.scenarios += 1
 
     def test_a_clock_for_execute(self) -> None:
         """``timeouts.total`` holds for a request that does not stream."""
@@ -201,8 +199,9 @@ class ClosingChecks:
             async with self.bench.client(WireResponse(b"{}", stall_after=0), timeouts=timeouts) as (server, client):
                 with pytest.raises(TotalTimeout):
                     await asyncio.wait_for(client.execute(self.bench.prompt, self.bench.model), self.bench.enough)
-                await server.client_closed(timeout=self.bench.soon)
+                await server.client_closed(len(server.requests), timeout=self.bench.soon)
 
+        self.bench.answer((Say("Hello"), _STOP))  # as above
         run(check())
         self.bench.scenarios += 1
 
