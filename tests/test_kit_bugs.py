@@ -1,6 +1,6 @@
 """The test of the kit: a good provider passes, and every check finds the bug that it is there for.
 
-The provider is the one of docs/writing-a-provider.md; the bugs are in `tests.kit_bugs`.
+The provider is the one of docs/writing-a-provider.md; the bugs are in tests/kit_bugs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from tests.guide import install_guide
 
 from promptport.testing import ProviderContract
 
-BUGS = Path(__file__).parent / "kit_bugs.py"
 ROOT = Path(__file__).parent.parent
 TEN = {
     "TestDropsADelta": "test_rule_4_every_increment_comes_through",
@@ -40,7 +39,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Mapping[tuple[str, str
     (folder / "pytest.ini").write_text("[pytest]\n")
     path = os.pathsep.join([str(install_guide(folder)), str(ROOT)])
     ended = subprocess.run(
-        [sys.executable, str(BUGS), str(folder)],
+        [sys.executable, "-m", "tests.kit_bugs.run", str(folder)],
         env={**os.environ, "PYTHONPATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,

@@ -57,9 +57,11 @@ class StreamDecoder(ABC, Generic[_Event]):
         out: list[StreamFrame] = []
         if self.error is None and not self.ended:
             try:
-                self._decode_all(self._wire.feed(data), out)
+                self._events(self._wire.feed(data), out)
             except StreamError as error:
                 self.error = error
+            except (UnicodeDecodeError, RecursionError) as error:  # what msgspec raises besides its own errors
+                self.error = ProtocolError(f"an event is not JSON that can be read: {error}")
         return out
 
     def close(self) -> list[StreamFrame]:
@@ -69,8 +71,8 @@ class StreamDecoder(ABC, Generic[_Event]):
             try:
                 events = self._wire.close()
                 try:
-                    self._decode_all(events, out)
-                except ProtocolError:
+                    self._events(events, out)
+                except (ProtocolError, UnicodeDecodeError, RecursionError):
                     # What is wrong with the last event is that its end is missing.
                     raise IncompleteStreamError("the bytes ended inside an event") from None
                 if not self.ended:
@@ -81,12 +83,6 @@ class StreamDecoder(ABC, Generic[_Event]):
             except StreamError as error:
                 self.error = error
         return out
-
-    def _decode_all(self, events: Iterable[_Event], out: list[StreamFrame]) -> None:
-        try:
-            self._events(events, out)
-        except (UnicodeDecodeError, RecursionError) as error:  # what msgspec raises besides its own errors
-            raise ProtocolError(f"an event is not JSON that can be read: {error}") from None
 
     def _events(self, events: Iterable[_Event], out: list[StreamFrame]) -> None:
         """Decodes the events of one read; a decoder may do here what nearly every event is, to save the call."""

@@ -172,6 +172,7 @@ class _State:
         "finished",
         "handles",
         "log",
+        "loop",
         "named",
         "on_done",
         "reason",
@@ -202,6 +203,7 @@ class _State:
         self.begun = False  # a read came
         self.seen = False  # a frame came
         # The read that waits now, if one does.
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.task: asyncio.Task[Any] | None = None
         self.waiting_since = 0.0
         self.reason: PromptportError | None = None
@@ -261,7 +263,7 @@ class _State:
     def read(self) -> None:
         """A read begins."""
         self.waiting_since = monotonic()
-        self.task = task = asyncio.current_task()
+        self.task = task = asyncio.current_task(self.loop)  # told the loop, Python 3.11 need not ask the system for it
         # A cancellation that comes from now on is a new one, also where ours comes after it.
         self.cancelling = task.cancelling() if task is not None else 0
 
@@ -334,6 +336,7 @@ async def _run(state: _State) -> AsyncGenerator[Any, None]:  # noqa: PLR0912, PL
     """The one generator behind a stream: frames, or their text. One body, because each layer costs every frame."""
     source, log = state.source, state.log
     state.started = monotonic()
+    state.loop = asyncio.get_running_loop()
     try:
         state.read()
         if state.timeouts is not None:
