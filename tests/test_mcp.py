@@ -90,6 +90,7 @@ class Witness:
 
     def __init__(self) -> None:
         self.port = 0
+        self.hearers: set[asyncio.Task[None]] = set()
         self._lines: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def said(self, word: bytes) -> None:
@@ -97,9 +98,14 @@ class Witness:
             assert await self._lines.get() == word + b"\n"
 
     async def hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async for line in reader:
-            self._lines.put_nowait(line)
-        writer.close()
+        hearer = asyncio.current_task()
+        assert hearer is not None
+        self.hearers.add(hearer)
+        try:
+            async for line in reader:
+                self._lines.put_nowait(line)
+        finally:
+            writer.transport.abort()
 
 
 @pytest.fixture
@@ -109,7 +115,11 @@ async def witness() -> AsyncIterator[Witness]:
     heard.port = server.sockets[0].getsockname()[1]
     yield heard
     server.close()
+    for hearer in heard.hearers:
+        hearer.cancel()
+    await asyncio.gather(*heard.hearers, return_exceptions=True)
     await server.wait_closed()
+    await asyncio.sleep(0)  # an aborted transport closes its socket in the loop's next round
 
 
 def old(mode: str = "", **options: Any) -> McpServer:

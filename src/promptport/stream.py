@@ -336,8 +336,8 @@ async def _run(state: _State) -> AsyncGenerator[Any, None]:  # noqa: PLR0912, PL
     """The one generator behind a stream: frames, or their text. One body, because each layer costs every frame."""
     source, log = state.source, state.log
     state.started = monotonic()
-    state.loop = asyncio.get_running_loop()
     try:
+        state.loop = asyncio.get_running_loop()
         state.read()
         if state.timeouts is not None:
             state.arm()
