@@ -1,6 +1,8 @@
 """A process that streams from the benchmarks' server with one contender, and says what that cost it.
 
-Rule: nothing of the server and nothing of other contenders runs in here; the garbage collector is on, for everybody.
+Rule: nothing of the server and nothing of other contenders runs in here; the garbage collector is on, for everybody,
+and everybody has the malloc that promptport sees to (see `promptport.client`), which some get by what they import.
+
 One command a line comes in as JSON, and one line goes out for each:
 
 - ``burst``: so many requests, one after the other → CPU seconds.
@@ -119,6 +121,7 @@ def _compare(text: str, expected: str) -> None:
 
 
 async def main(contender: str, api: str) -> None:
+    bytes(1 << 20)
     client = _Client(contender, api)
     commands: dict[str, Callable[..., Any]] = {"burst": client.burst, "paced": client.paced}
     loop = asyncio.get_running_loop()
