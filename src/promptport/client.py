@@ -45,8 +45,8 @@ from promptport.transport import is_stale_connection
 
 __all__ = ["BaseClient", "ByteStream", "LLMClient", "check_api_key", "check_request"]
 
-# For each read asyncio asks for 256 KiB and gives most of it back. glibc maps and unmaps a block of that size each time,
-# a third of what an event costs that comes alone, until a larger block was freed once.
+# For each read asyncio asks for 256 KiB and gives most of it back. glibc maps and unmaps a block of that size each
+# time, a third of what an event costs that comes alone, until a larger block was freed once.
 bytes(1 << 20)
 
 

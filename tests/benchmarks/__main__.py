@@ -25,7 +25,9 @@ _CHART = ROOT / "docs" / "performance.svg"
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measures promptport beside others.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description="Measures promptport beside others."
+    )
     parser.add_argument("--quick", action="store_true", help="small works and two rounds: the figures mean little")
     parser.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS, metavar="GROUP", help=", ".join(GROUPS))
     parser.add_argument("--rounds", type=int, help="figures for each median (7; 2 with --quick)")
@@ -49,7 +51,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - a command
 
 
 def main(arguments: list[str]) -> int:
@@ -59,7 +61,7 @@ def main(arguments: list[str]) -> int:
     committed = msgspec.json.decode(options.compare.read_bytes(), type=Figures) if options.compare else None
     measured = Plan(tuple(options.only), rounds, options.quick, options.peers, _say).run()
     figures = figures_of(measured, rounds=rounds)
-    print(f"{provenance(figures)}\n\n{tables(figures)}")
+    print(f"{provenance(figures)}\n\n{tables(figures)}")  # noqa: T201
     encoded = msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n"
     if options.json:
         options.json.write_bytes(encoded)
@@ -68,7 +70,7 @@ def main(arguments: list[str]) -> int:
         write_page(_PAGE, _CHART, figures)
     worse = compared(figures, committed) if committed is not None else []
     if worse:
-        print("\nWorse by more than a fifth:\n" + "\n".join(worse))
+        print("\nWorse by more than a fifth:\n" + "\n".join(worse))  # noqa: T201
     return 1 if worse else 0
 
 

@@ -19,12 +19,10 @@ Make: TypeAlias = Callable[[str, str, bool], Stream]
 
 PROMPT = "Tell me how a stream of tokens is cut."
 KEY = "sk-none"
-MESSAGES: list[dict[str, Any]] = [{"role": "user", "content": PROMPT}]
-CHAT_TOOLS: list[dict[str, Any]] = [{"type": "function", "function": TOOL}]
-RESPONSES_TOOLS: list[dict[str, Any]] = [{"type": "function", **TOOL, "strict": False}]
-MESSAGES_TOOLS: list[dict[str, Any]] = [
-    {"name": TOOL["name"], "description": TOOL["description"], "input_schema": TOOL["parameters"]}
-]
+MESSAGES: Any = [{"role": "user", "content": PROMPT}]
+CHAT_TOOLS: Any = [{"type": "function", "function": TOOL}]
+RESPONSES_TOOLS: Any = [{"type": "function", **TOOL, "strict": False}]
+MESSAGES_TOOLS: Any = [{"name": TOOL["name"], "description": TOOL["description"], "input_schema": TOOL["parameters"]}]
 
 _PATHS = {"chat": "/chat/completions", "responses": "/responses", "anthropic": "/v1/messages", "ollama": "/api/chat"}
 _PREFIXES = {"chat": "/v1", "responses": "/v1", "anthropic": "", "ollama": ""}
@@ -101,7 +99,7 @@ def _minimal(api: str, tool: bool) -> tuple[bytes, Callable[[bytes], str | None]
     if api == "ollama":
         message = msgspec.defstruct("Message", [("content", str, "")], gc=False)
         line = msgspec.defstruct("Line", [("message", message)], gc=False)
-        decode_line = msgspec.json.Decoder(line).decode
+        decode_line: Any = msgspec.json.Decoder(line).decode
 
         def of_line(event: bytes) -> str | None:
             text: str = decode_line(event).message.content
@@ -110,7 +108,7 @@ def _minimal(api: str, tool: bool) -> tuple[bytes, Callable[[bytes], str | None]
         return b"\n", of_line
     if api == "responses":
         start = b"event: response.function_call_arguments.delta" if tool else b"event: response.output_text.delta"
-        decode_delta = msgspec.json.Decoder(msgspec.defstruct("Event", [("delta", str)], gc=False)).decode
+        decode_delta: Any = msgspec.json.Decoder(msgspec.defstruct("Event", [("delta", str)], gc=False)).decode
 
         def of_event(event: bytes) -> str | None:
             return decode_delta(event[len(start) + 7 :]).delta if event.startswith(start) else None
@@ -128,7 +126,7 @@ def _minimal_chat(tool: bool) -> Callable[[bytes], str | None]:
     delta = msgspec.defstruct("Delta", [fields], gc=False)
     choice = msgspec.defstruct("Choice", [("delta", delta)], gc=False)
     chunk = msgspec.defstruct("Chunk", [("choices", list[choice])], gc=False)  # type: ignore[valid-type]
-    decode = msgspec.json.Decoder(chunk).decode
+    decode: Any = msgspec.json.Decoder(chunk).decode
 
     def text(event: bytes) -> str | None:
         data = event[6:]
@@ -158,7 +156,7 @@ def _minimal_messages(tool: bool) -> Callable[[bytes], str | None]:
     start = b"event: content_block_delta\ndata: "
     field = "partial_json" if tool else "text"
     delta = msgspec.defstruct("Delta", [(field, str, "")], gc=False)
-    decode = msgspec.json.Decoder(msgspec.defstruct("Event", [("delta", delta)], gc=False)).decode
+    decode: Any = msgspec.json.Decoder(msgspec.defstruct("Event", [("delta", delta)], gc=False)).decode
 
     def text(event: bytes) -> str | None:
         return decode(event[len(start) :]).delta.text if event.startswith(start) else None
@@ -191,16 +189,16 @@ def promptport(api: str, url: str, tool: bool, **options: Any) -> Stream:
     model = pp.LLModel(provider, MODELS[api])
     prompt = pp.Prompt.of(PROMPT)
     tools = [pp.ToolDescriptor(**TOOL)] if tool else []  # type: ignore[arg-type]
+
     append, delta = pp.Append, pp.ToolCallDelta
 
     async def stream(take: Take) -> None:
         async with client.execute_streaming_with_tools(prompt, model, tools) as frames:
             async for frame in frames:
-                kind = type(frame)
-                if kind is append:
-                    take(frame.text)  # type: ignore[union-attr]
-                elif kind is delta:
-                    take(frame.arguments)  # type: ignore[union-attr]
+                if type(frame) is append:
+                    take(frame.text)
+                elif type(frame) is delta:
+                    take(frame.arguments)
 
     return stream
 
@@ -221,7 +219,10 @@ def _chat_sdk(url: str, tool: bool) -> Stream:
 
     async def stream(take: Take) -> None:
         events: Any = await client.chat.completions.create(
-            model=MODELS["chat"], messages=MESSAGES, stream=True, **options  # type: ignore[arg-type]
+            model=MODELS["chat"],
+            messages=MESSAGES,
+            stream=True,
+            **options,
         )
         async with events:
             async for chunk in events:
@@ -249,7 +250,10 @@ def _responses_sdk(url: str, tool: bool) -> Stream:
 
     async def stream(take: Take) -> None:
         events: Any = await client.responses.create(
-            model=MODELS["responses"], input=MESSAGES, stream=True, **options  # type: ignore[arg-type]
+            model=MODELS["responses"],
+            input=MESSAGES,
+            stream=True,
+            **options,
         )
         async with events:
             async for event in events:
@@ -267,7 +271,11 @@ def _anthropic_sdk(url: str, tool: bool) -> Stream:
 
     async def stream(take: Take) -> None:
         events: Any = await client.messages.create(
-            model=MODELS["anthropic"], max_tokens=4096, messages=MESSAGES, stream=True, **options  # type: ignore[arg-type]
+            model=MODELS["anthropic"],
+            max_tokens=4096,
+            messages=MESSAGES,
+            stream=True,
+            **options,
         )
         async with events:
             async for event in events:

@@ -1,6 +1,6 @@
 """What promptport's own parts cost without a network: the dispatcher, the encoder for front ends, the text parser.
 
-Rule: answers as `tests.benchmarks.client` does, one command a line; each is measured against the same frames without it.
+Rule: answers as `tests.benchmarks.client` does, one command a line; each is measured beside the same frames alone.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def litellm(api: str, url: str, tool: bool) -> Stream:
     """Its ``acompletion``."""
     # Else it asks a server for prices when it is imported, and another for its own news.
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-    module = import_module("litellm")
+    module: Any = import_module("litellm")
     module.telemetry = False
     model = {"chat": "openai", "anthropic": "anthropic", "ollama": "ollama_chat"}[api] + "/" + MODELS[api]
     options: dict[str, Any] = {"tools": CHAT_TOOLS} if tool else {}

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tests.benchmarks.environments import ROOT, python_of
 from tests.benchmarks.peers import SPEAKS
@@ -92,7 +92,7 @@ class Plan:
         groups: of `GROUPS`.
         rounds: how many figures of each.
         quick: small works.
-        peers: the other libraries too.
+        peers: the other libraries too, which uv installs.
         say: told what happens.
     """
 
@@ -135,15 +135,13 @@ class Plan:
                     yield f"{api}/{key}", self._burst(server, clients, api, work.small() if self.quick else work)
 
     def _burst(self, server: Server, clients: dict[str, Client], api: str, work: Work) -> dict[str, Rounds]:
-        url = server.url(api, work.kind, work.events, work.per_chunk, work.period)
+        url = server.url(api, work.kind, work.events, per_chunk=work.per_chunk, period=work.period)
         per = 1 if work.whole else work.events
         peers = self._peers(api) if work.everybody else []
         names = [name for name in clients if name not in SPEAKS and (work.sdk or name != "sdk")] + peers
 
         def once(name: str) -> dict[str, float]:
-            result = clients[name].ask(
-                "burst", url=url, kind=work.kind, events=work.events, requests=work.requests
-            )
+            result = clients[name].ask("burst", url=url, kind=work.kind, events=work.events, requests=work.requests)
             return {"cpu": result["cpu"] / work.requests / per * 1e6}
 
         return self._alternating(names, once, warm=True)
@@ -168,22 +166,23 @@ class Plan:
     # -------------------------------------------------------------------------------------------- paced
 
     def _paced(self, api: str) -> Iterator[tuple[str, dict[str, Rounds]]]:
-        for key, work in PACED.items():
-            self.say(f"{api}: {work.title}")
+        for key, full in PACED.items():
+            self.say(f"{api}: {full.title}")
+            work = full.small() if self.quick else full
             peers = self._peers(api) if work.everybody and api == "chat" else []
-            small = work.small() if self.quick else work
-            core = self._alternating(_CORE, lambda name: self._at_once(name, api, small), warm=False)
-            others = self._alternating(["sdk", *peers], lambda name: self._at_once(name, api, small), warm=False, rounds=1)
+            once = partial(self._at_once, api=api, work=work)
+            core = self._alternating(_CORE, once, warm=False)
+            others = {} if self.quick else self._alternating(["sdk", *peers], once, warm=False, rounds=1)
             yield f"{api}/{key}", {**core, **others}
 
     @staticmethod
-    def _at_once(name: str, api: str, work: Work) -> dict[str, float]:
+    def _at_once(name: str, *, api: str, work: Work) -> dict[str, float]:
         """In a process that is new, so that what the streams hold can be seen."""
         with Server() as server, Client(name, api) as client:
             result = client.ask(
                 "paced",
                 within=90.0,
-                url=server.url(api, work.kind, work.events, 1, work.period, work.streams),
+                url=server.url(api, work.kind, work.events, period=work.period, streams=work.streams),
                 warm_url=server.url(api, "text", 10),
                 streams=work.streams,
                 events=work.events,
@@ -210,7 +209,7 @@ class Plan:
 
     def _inside(self) -> Iterator[tuple[str, dict[str, Rounds]]]:
         self.say("inside: dispatcher, encoder, text parser")
-        frames = 2000 if self.quick else 50000
+        frames = 2000 if self.quick else 20000
         sizes = (1, 2, 4) if self.quick else (256, 512, 1024)
         with Client("promptport", module="inside") as client:
 
@@ -218,8 +217,8 @@ class Plan:
                 return {"cpu": client.ask(part, count=count, batch=batch)["cpu"] / count * 1e6}
 
             for batch in (1, 16):
-                parts = ["stream", "dispatcher", "encoder"]
-                yield f"inside/{batch}", self._alternating(parts, lambda part: cost(part, frames, batch), warm=True)
+                once = partial(cost, count=frames, batch=batch)
+                yield f"inside/{batch}", self._alternating(["stream", "dispatcher", "encoder"], once, warm=True)
             parsers = {f"{size} KB": size * 1024 for size in sizes}
             yield (
                 "inside/text",
@@ -245,13 +244,21 @@ class Plan:
 
 
 def _imported(name: str, module: str) -> dict[str, float]:
-    """CPU milliseconds and peak megabytes of a process that imports one module."""
+    """CPU milliseconds of a process that imports one module, and the megabytes that it holds then."""
+    code = f"import {module}\nwith open('/proc/self/statm') as file: print(file.read())"
     process = subprocess.Popen(
-        [python_of(name), "-c", f"import {module}"], cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL
+        [python_of(name), "-c", code],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
+    assert process.stdout is not None
+    with process.stdout:
+        said = process.stdout.read().split()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise Failed(f"import {module} failed")
-    peak = usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1024 * 1024)
-    return {"cpu": (usage.ru_utime + usage.ru_stime) * 1e3, "memory": peak}
+    return {"cpu": (usage.ru_utime + usage.ru_stime) * 1e3, "memory": int(said[-6]) * os.sysconf("SC_PAGESIZE") / 2**20}

@@ -184,8 +184,9 @@ def _growth_table(figures: Figures) -> Iterator[str]:
             rows.append([_NAMES[api], *["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]])
     if rows:
         head = ["", "50,000 text deltas through 5,000", "20,000 argument deltas through 2,000"]
-        yield "**Growth** — promptport's cost of an event in a long answer, through that in a short one\n\n" + _markdown(
-            head, rows
+        yield (
+            "**Growth** — promptport's cost of an event in a long answer, through that in a short one\n\n"
+            + _markdown(head, rows)
         )
 
 
@@ -219,8 +220,9 @@ def _other_tables(figures: Figures) -> Iterator[str]:
         parts = figures.medians.get(f"inside/{batch}", {})
         rows += [[f"{part}, {batch} a read", f"{of['cpu']:.2f}"] for part, of in parts.items()]
     if rows:
-        yield "**Inside** — frames that are there already: alone, through the dispatcher, to a front end\n\n" + _markdown(
-            ["", "CPU µs a frame"], rows
+        yield (
+            "**Inside** — frames that are there already: alone, through the dispatcher, to a front end\n\n"
+            + _markdown(["", "CPU µs a frame"], rows)
         )
     texts = figures.medians.get("inside/text", {})
     if texts:

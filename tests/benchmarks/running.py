@@ -32,7 +32,7 @@ def environment() -> dict[str, str]:
 
 class _Process:
     def __init__(self, *command: str) -> None:
-        self._log = tempfile.TemporaryFile("w+")
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -79,7 +79,9 @@ class Server(_Process):
         super().__init__(sys.executable, "-m", "tests.benchmarks.server")
         self._port = int(self.read(30))
 
-    def url(self, api: str, kind: str, events: int, per_chunk: int = 1, period: float = 0.0, streams: int = 1) -> str:
+    def url(
+        self, api: str, kind: str, events: int, *, per_chunk: int = 1, period: float = 0.0, streams: int = 1
+    ) -> str:
         """Where this answer is given; see the server's docstring."""
         words = f"{kind}-{events}-{per_chunk}-{round(period * 1e6)}-{streams}"
         return f"http://127.0.0.1:{self._port}/{api}/{words}"

@@ -1,4 +1,4 @@
-r"""What the benchmarks' server says: for each API an answer of as many deltas as asked for, shaped as providers send it.
+r"""What the benchmarks' server says: for each API an answer of as many deltas as asked for, in the providers' shape.
 
 Rule: pure, and the same bytes every time. Fields, their order and their lengths are those of recorded answers of
 2025 and 2026, padding (``obfuscation``) included; words and ids are made up.
