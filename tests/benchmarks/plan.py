@@ -172,7 +172,8 @@ class Plan:
             peers = self._peers(api) if work.everybody and api == "chat" else []
             once = partial(self._at_once, api=api, work=work)
             core = self._alternating(_CORE, once, warm=False)
-            others = {} if self.quick else self._alternating(["sdk", *peers], once, warm=False, rounds=1)
+            sdk = [] if api == "ollama" else ["sdk"]  # that SDK opens no more than 100 connections
+            others = {} if self.quick else self._alternating([*sdk, *peers], once, warm=False, rounds=1)
             yield f"{api}/{key}", {**core, **others}
 
     @staticmethod
