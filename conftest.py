@@ -9,8 +9,13 @@ import ast
 import asyncio
 import contextlib
 import inspect
+import signal
 from pathlib import Path
 from typing import Any
+
+# Whoever starts the tests in the background of a shell starts them with this signal ignored, and their children too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 try:
     from hypothesis import HealthCheck, settings

@@ -1,10 +1,12 @@
 """The command line, as a stranger runs it: a process of its own, over a real socket."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -40,8 +42,9 @@ class Ran:
         self.code, self.out, self.err = code, out.decode(), err.decode()
 
 
-async def start(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
+@contextlib.asynccontextmanager
+async def started(*arguments: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         "from promptport.cli import main; main()",
@@ -51,11 +54,17 @@ async def start(*arguments: str, **environment: str) -> asyncio.subprocess.Proce
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "OPENAI_API_KEY": "test-key", **environment},
     )
+    try:
+        async with asyncio.timeout(60):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
 
 
 async def promptport(*arguments: str, stdin: bytes = b"", **environment: str) -> Ran:
-    process = await start(*arguments, **environment)
-    async with asyncio.timeout(60):
+    async with started(*arguments, **environment) as process:
         out, err = await process.communicate(stdin)
     return Ran(process.returncode, out, err)
 
@@ -157,9 +166,8 @@ async def test_a_providers_failure_is_one_line_and_exit_code_1(fault: str) -> No
 async def test_ctrl_c_ends_a_stream_cleanly() -> None:
     stall = WireResponse(TEXT, stall_after=len(chunk({"content": "Hel"})))
     async with WireServer(stall) as server:
-        process = await start("run", "Hi", *at(server))
-        assert process.stdout is not None
-        async with asyncio.timeout(60):
+        async with started("run", "Hi", *at(server)) as process:
+            assert process.stdout is not None
             assert await process.stdout.readexactly(3) == b"Hel"
             process.send_signal(signal.SIGINT)
             _, err = await process.communicate()
