@@ -114,6 +114,43 @@ async def test_a_heartbeat_keeps_the_connection_open() -> None:
     assert EventDecoder().feed(b"".join(out)) == [END]
 
 
+async def test_a_reader_that_is_slow_holds_the_frames_back() -> None:
+    given = 0
+    closed = False
+
+    async def endless() -> AsyncIterator[DispatchFrame]:
+        nonlocal given, closed
+        try:
+            while True:
+                given += 1
+                yield Append("a")
+        finally:
+            closed = True
+
+    sending = encode_events(endless())
+    for number in range(1, 200):
+        assert (await anext(sending)).startswith(b"id: %d\n" % number)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert given <= number + 65
+    await sending.aclose()
+    assert closed
+
+
+async def test_the_frames_come_from_one_task() -> None:
+    """So that what they set in their context stays, and a time-out around several of them works."""
+    tasks: set[object] = set()
+
+    async def watched() -> AsyncIterator[DispatchFrame]:
+        for frame in FRAMES:
+            tasks.add(asyncio.current_task())
+            await asyncio.sleep(0)
+            yield frame
+
+    await body(watched())
+    assert len(tasks) == 1
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
