@@ -20,7 +20,7 @@ _KITS = {
     "local": "promptport_local.conformance:LlamaServerContract",
     "ollama": "promptport_ollama.conformance:ChatContract",
     "openai": "promptport_openai.conformance:ResponsesContract",
-    "openai-chat": "promptport_openai.conformance:ChatCompletionsContract",
+    "openai-chat": "promptport_openai.conformance:OpenAIChatContract",
 }
 
 

@@ -16,7 +16,7 @@ import pytest
 from tests.guide import PAGE, guide_files, install_guide
 
 import promptport as pp
-from promptport.testing import ProviderContract
+from promptport.testing import Fail, Finish, ProviderContract, Say, WireResponse, WireServer
 
 TOOL = pp.ToolDescriptor("get_weather", "Current weather of a city.", {"type": "object"})
 
@@ -73,6 +73,21 @@ def test_its_name_finds_it(marmot: Any) -> None:
     assert client.capabilities(model).context_length == 8192
     with pytest.raises(pp.ConfigurationError, match="MARMOT_API_KEY"):
         pp.client("marmot")
+
+
+async def test_the_contract_for_chat_completions_is_whole() -> None:
+    names: dict[str, Any] = {}
+    exec(block("python", "from promptport.models import LLModel\nfrom promptport.testing import Chat"), names)
+    contract = names["TestMyServer"]()
+    said = contract.encode_complete([Say("Hello."), Finish(pp.FinishReason.STOP)])
+    failed = b"".join(contract.encode([Fail("no power", "down")]))
+    async with (
+        WireServer(WireResponse(said, content_type="application/json"), WireResponse(failed)) as server,
+        contract.make_client(server.url, pp.Timeouts()) as client,
+    ):
+        assert (await client.execute(pp.Prompt.of("Hi."), contract.model)).text == "Hello."
+        with pytest.raises(pp.ProviderStreamError, match="no power"):
+            await anext(client.execute_streaming(pp.Prompt.of("Hi."), contract.model))
 
 
 def test_the_checks_that_it_names_are_checks() -> None:

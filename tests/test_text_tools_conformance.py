@@ -15,12 +15,12 @@ from promptport.stream import Timeouts
 from promptport.testing.steps import Arguments, Finish, Say, Seal, Start, Step
 from promptport.testing.wires import WireProtocol
 from promptport.text_tools_client import TextToolsClient
-from promptport_openai.conformance import ChatCompletionsContract
+from promptport_openai.conformance import OpenAIChatContract
 
-ABLE = ChatCompletionsContract.model.capabilities or ModelCapabilities()
+ABLE = OpenAIChatContract.model.capabilities or ModelCapabilities()
 
 
-class TestTextTools(ChatCompletionsContract):
+class TestTextTools(OpenAIChatContract):
     model: ClassVar[LLModel] = LLModel("openai-chat", "qwen2.5", ABLE)
     sends_call_ids: ClassVar[bool] = False
     mutators: ClassVar[WireProtocol | None] = None

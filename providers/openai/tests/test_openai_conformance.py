@@ -1,9 +1,9 @@
 """The contract, for OpenAI's APIs through the real SDK."""
 
-from promptport_openai.conformance import ChatCompletionsContract, ResponsesContract
+from promptport_openai.conformance import OpenAIChatContract, ResponsesContract
 
 
-class TestChatCompletions(ChatCompletionsContract):
+class TestChatCompletions(OpenAIChatContract):
     pass
 
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from promptport.testing.chat_completions import ChatCompletionsContract
     from promptport.testing.contract import ProviderContract
     from promptport.testing.cuts import Cut, cut_body
     from promptport.testing.mutators import MUTATORS, Meaning, Mutator, assert_survived
@@ -52,6 +53,7 @@ __all__ = [
     "Answer",
     "AnyProtocol",
     "Arguments",
+    "ChatCompletionsContract",
     "Cut",
     "Expected",
     "Fail",
@@ -86,6 +88,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "chat_completions": ["ChatCompletionsContract"],
     "contract": ["ProviderContract"],
     "cuts": ["Cut", "cut_body"],
     "mutators": ["MUTATORS", "Meaning", "Mutator", "assert_survived"],

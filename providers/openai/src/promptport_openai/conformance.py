@@ -1,6 +1,6 @@
 """How OpenAI's APIs write down what a model says: the contract tests of `promptport.testing` for this provider.
 
-Written from OpenAI's reference of the chat completion chunk object and of the Responses streaming events.
+Written from OpenAI's reference of the Responses streaming events; Chat Completions is the kit's own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from promptport.client import LLMClient
 from promptport.frames import FinishReason
 from promptport.models import LLModel
 from promptport.stream import Timeouts
+from promptport.testing.chat_completions import ChatCompletionsContract
 from promptport.testing.contract import ProviderContract
 from promptport.testing.steps import (
     INPUT_TOKENS,
@@ -31,117 +32,18 @@ from promptport.testing.steps import (
 from promptport.testing.wires import WireProtocol
 from promptport_openai import chat_client, responses_client
 
-__all__ = ["ChatCompletionsContract", "ResponsesContract"]
+__all__ = ["OpenAIChatContract", "ResponsesContract"]
 
 
-def _json(payload: Any) -> str:
-    return json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
-
-
-def _models(ids: Sequence[str]) -> bytes:
-    listed = [{"id": name, "object": "model", "created": 1, "owned_by": "kit"} for name in ids]
-    return _json({"object": "list", "data": listed}).encode()
-
-
-# --------------------------------------------------------------------------------------- Chat Completions
-
-_WORDS = {
-    FinishReason.STOP: "stop",
-    FinishReason.LENGTH: "length",
-    FinishReason.TOOL_CALLS: "tool_calls",
-    FinishReason.CONTENT_FILTER: "content_filter",
-}
-_USAGE = {
-    "prompt_tokens": INPUT_TOKENS,
-    "completion_tokens": OUTPUT_TOKENS,
-    "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
-}
-_HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "test-model"}
-
-
-class ChatCompletionsContract(ProviderContract):
+class OpenAIChatContract(ChatCompletionsContract):
     """Chat Completions through the OpenAI SDK."""
 
     model: ClassVar[LLModel] = LLModel("openai-chat", "test-model")
-    mutators: ClassVar[WireProtocol | None] = "openai-chat"
     floor: ClassVar[int] = 170
 
     def make_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
         """See `ProviderContract.make_client`."""
         return chat_client(base_url=f"{base_url}/v1", api_key="test-key", timeouts=timeouts)
-
-    def encode(self, steps: Sequence[Step]) -> list[bytes] | None:
-        """See `ProviderContract.encode`."""
-        if any(isinstance(step, Finish) and step.reason not in _WORDS for step in steps):
-            return None
-        return [
-            _chunk({"role": "assistant", "content": ""}),
-            *[event for step in steps for event in _chat_events(step)],
-        ]
-
-    def encode_complete(self, steps: Sequence[Step]) -> bytes | None:
-        """See `ProviderContract.encode_complete`."""
-        message: dict[str, Any] = {"role": "assistant", "content": _joined(steps, Say) or None}
-        if thought := _joined(steps, Think):
-            message["reasoning_content"] = thought
-        if calls := [_chat_call(step, steps) for step in steps if isinstance(step, Start)]:
-            message["tool_calls"] = calls
-        reason = next(_WORDS[step.reason] for step in steps if isinstance(step, Finish))
-        choice = {"index": 0, "message": message, "finish_reason": reason}
-        return _json({**_HEAD, "object": "chat.completion", "choices": [choice], "usage": _USAGE}).encode()
-
-    def encode_models(self, ids: Sequence[str]) -> bytes | None:
-        """See `ProviderContract.encode_models`."""
-        return _models(ids)
-
-
-def _chat_events(step: Step) -> list[bytes]:
-    match step:
-        case Say(text=text):
-            return [_chunk({"content": text})]
-        case Think(text=text):
-            return [_chunk({"reasoning_content": text})]
-        case Start(key=key, id=id, name=name):
-            function = {"name": name, "arguments": ""}
-            return [_chunk({"tool_calls": [{"index": key, "id": id, "type": "function", "function": function}]})]
-        case Arguments(key=key, text=text):
-            return [_chunk({"tool_calls": [{"index": key, "function": {"arguments": text}}]})]
-        case Seal():
-            return []
-        case Finish(reason=reason):
-            usage = _chat_event({**_HEAD, "choices": [], "usage": _USAGE})
-            return [_chunk({}, _WORDS[reason]), usage, b"data: [DONE]\n\n"]
-        case Fail(message=message, code=code):
-            return [_chat_event({"error": {"message": message, "code": code, "type": "error"}})]
-        case Unknown():
-            return [b'event: thread.weather\ndata: {"object":"thread.weather","sky":"blue"}\n\n']
-        case Malformed():
-            return [b'data: {"choices": [{"index": 0, "delta": {"content": \n\n']
-
-
-def _chunk(delta: dict[str, Any], reason: str | None = None) -> bytes:
-    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-    return _chat_event({**_HEAD, "choices": [choice]})
-
-
-def _chat_event(payload: Any) -> bytes:
-    return f"data: {_json(payload)}\n\n".encode()
-
-
-def _chat_call(start: Start, steps: Sequence[Step]) -> dict[str, Any]:
-    function = {"name": start.name, "arguments": _arguments(start.key, steps)}
-    return {"id": start.id, "type": "function", "function": function}
-
-
-def _joined(steps: Sequence[Step], kind: type[Say | Think]) -> str:
-    return "".join([step.text for step in steps if isinstance(step, kind)])
-
-
-def _arguments(key: int, steps: Sequence[Step]) -> str:
-    return "".join([step.text for step in steps if isinstance(step, Arguments) and step.key == key])
-
-
-# ---------------------------------------------------------------------------------------------- Responses
 
 
 class ResponsesContract(ProviderContract):
@@ -173,7 +75,11 @@ class ResponsesContract(ProviderContract):
 
     def encode_models(self, ids: Sequence[str]) -> bytes | None:
         """See `ProviderContract.encode_models`."""
-        return _models(ids)
+        return OpenAIChatContract().encode_models(ids)
+
+
+def _json(payload: Any) -> str:
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
 
 
 class _Response:

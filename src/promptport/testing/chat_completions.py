@@ -1,0 +1,135 @@
+"""`ChatCompletionsContract`: the contract for servers that speak Chat Completions, whose wire is written here.
+
+An adapter for one more of them gives a model and ``make_client``; where its server words things otherwise, it overrides
+``head``, ``words`` or ``error``. Written from OpenAI's reference of the chat completion chunk object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from promptport.frames import FinishReason
+from promptport.testing.contract import ProviderContract
+from promptport.testing.steps import (
+    INPUT_TOKENS,
+    OUTPUT_TOKENS,
+    Arguments,
+    Fail,
+    Finish,
+    Malformed,
+    Say,
+    Seal,
+    Start,
+    Step,
+    Think,
+    Unknown,
+)
+from promptport.testing.wires import AnyProtocol
+
+__all__ = ["ChatCompletionsContract"]
+
+_encode = msgspec.json.Encoder().encode
+
+_USAGE = {
+    "prompt_tokens": INPUT_TOKENS,
+    "completion_tokens": OUTPUT_TOKENS,
+    "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
+}
+
+
+class ChatCompletionsContract(ProviderContract):
+    """See the module.
+
+    Attributes:
+        head: the fields that every chunk carries.
+        words: what the server calls each reason of an answer's end; a scenario that ends for another is skipped.
+        opening: the first chunk's delta.
+        unknown: an event that no version of the protocol known today has.
+    """
+
+    mutators: ClassVar[AnyProtocol | None] = "openai-chat"
+    head: ClassVar[Mapping[str, Any]] = {"id": "chatcmpl-1", "created": 1, "model": "test-model"}
+    words: ClassVar[Mapping[FinishReason, str]] = {
+        FinishReason.STOP: "stop",
+        FinishReason.LENGTH: "length",
+        FinishReason.TOOL_CALLS: "tool_calls",
+        FinishReason.CONTENT_FILTER: "content_filter",
+    }
+    opening: ClassVar[Mapping[str, Any]] = {"role": "assistant", "content": ""}
+    unknown: ClassVar[bytes] = b'event: thread.weather\ndata: {"object":"thread.weather","sky":"blue"}\n\n'
+
+    def error(self, fail: Fail) -> dict[str, Any]:
+        """The payload of the event that reports an error."""
+        return {"error": {"message": fail.message, "code": fail.code, "type": "error"}}
+
+    def encode(self, steps: Sequence[Step]) -> list[bytes] | None:
+        """See `ProviderContract.encode`."""
+        if any(isinstance(step, Finish) and step.reason not in self.words for step in steps):
+            return None
+        return [self._delta(self.opening), *[event for step in steps for event in self._events(step)]]
+
+    def encode_complete(self, steps: Sequence[Step]) -> bytes | None:
+        """See `ProviderContract.encode_complete`."""
+        message: dict[str, Any] = {"role": "assistant", "content": _joined(steps, Say) or None}
+        if thought := _joined(steps, Think):
+            message["reasoning_content"] = thought
+        if calls := [_call(step, steps) for step in steps if isinstance(step, Start)]:
+            message["tool_calls"] = calls
+        reason = next(self.words[step.reason] for step in steps if isinstance(step, Finish))
+        choice = {"index": 0, "message": message, "finish_reason": reason}
+        return _encode({**self.head, "object": "chat.completion", "choices": [choice], "usage": _USAGE})
+
+    def encode_models(self, ids: Sequence[str]) -> bytes | None:
+        """See `ProviderContract.encode_models`."""
+        listed = [{"id": name, "object": "model", "created": 1, "owned_by": "kit"} for name in ids]
+        return _encode({"object": "list", "data": listed})
+
+    def _events(self, step: Step) -> list[bytes]:
+        match step:
+            case Say(text=text):
+                return [self._delta({"content": text})]
+            case Think(text=text):
+                return [self._delta({"reasoning_content": text})]
+            case Start(key=key, id=id, name=name):
+                function = {"name": name, "arguments": ""}
+                return [self._call({"index": key, "id": id, "type": "function", "function": function})]
+            case Arguments(key=key, text=text):
+                return [self._call({"index": key, "function": {"arguments": text}})]
+            case Seal():
+                return []
+            case Finish(reason=reason):
+                usage = _event({**self._head, "choices": [], "usage": _USAGE})
+                return [self._delta({}, self.words[reason]), usage, b"data: [DONE]\n\n"]
+            case Fail():
+                return [_event(self.error(step))]
+            case Unknown():
+                return [self.unknown]
+            case Malformed():
+                return [b'data: {"choices": [{"index": 0, "delta": {"content": \n\n']
+
+    def _call(self, increment: dict[str, Any]) -> bytes:
+        return self._delta({"tool_calls": [increment]})
+
+    def _delta(self, delta: Mapping[str, Any], reason: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        return _event({**self._head, "choices": [choice]})
+
+    @property
+    def _head(self) -> dict[str, Any]:
+        return {**self.head, "object": "chat.completion.chunk"}
+
+
+def _event(payload: Any) -> bytes:
+    return b"data: " + _encode(payload) + b"\n\n"
+
+
+def _call(start: Start, steps: Sequence[Step]) -> dict[str, Any]:
+    arguments = "".join([step.text for step in steps if isinstance(step, Arguments) and step.key == start.key])
+    return {"id": start.id, "type": "function", "function": {"name": start.name, "arguments": arguments}}
+
+
+def _joined(steps: Sequence[Step], kind: type[Say | Think]) -> str:
+    return "".join([step.text for step in steps if isinstance(step, kind)])
