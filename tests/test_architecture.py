@@ -29,7 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "errors",
         "frames http_errors messages models tools _tool_schema wire.*",
         "assembly decoder stream structured.* text_tools.* token_buffer _pull",
-        "protocols.* sdk transport",
+        "protocols.* sdk _sdk_http aiohttp_session transport",
         "client",
         "executor registry text_tools_client",
         "dispatch dispatch_frames _loop _running _tool_output mcp _mcp_tools",

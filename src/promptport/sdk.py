@@ -5,7 +5,7 @@ own response type it builds no event objects, and given bytes it does not walk t
 what to do about a failure is an executor's policy, and so are its clocks, but for connecting. It is imported with the
 first request, in a thread, because that takes seconds.
 
-These SDKs share their names: ``APIStatusError``, ``APIConnectionError``, ``DefaultAioHttpClient`` …
+These SDKs share their names: ``APIStatusError``, ``APIConnectionError`` …
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import asyncio
 import importlib
 import threading
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from promptport.aiohttp_session import AiohttpBody, AiohttpSession
 from promptport.errors import (
     ConfigurationError,
     InvalidInputError,
@@ -30,9 +31,10 @@ from promptport.http_errors import status_error
 from promptport.stream import Timeouts
 from promptport.transport import ResponseStream, transport_error
 
-__all__ = ["SdkTransport"]
+if TYPE_CHECKING:
+    import ssl
 
-_KEEP_ALIVE_SECONDS = 30.0
+__all__ = ["SdkTransport"]
 
 
 class SdkTransport:
@@ -47,6 +49,7 @@ class SdkTransport:
         base_url: str,
         timeouts: Timeouts,
         http_client: Any,
+        ssl_context: ssl.SSLContext | None,
         max_connections: int,
         options: Mapping[str, Any],
         secrets: Collection[str],
@@ -57,7 +60,8 @@ class SdkTransport:
         provider: for the errors.
         base_url: for the errors; of it, only host and port are shown.
         timeouts: ``connect`` is kept here; the other clocks are the stream's.
-        http_client: an ``httpx2.AsyncClient`` of the caller's, which stays open; without it the SDK's own over aiohttp.
+        http_client: an ``httpx2.AsyncClient`` of the caller's, which stays open; without it one over aiohttp.
+        ssl_context: whom to trust, where the HTTP client is ours; else whom the SDKs trust.
         max_connections: how many streams may be open at once; more wait.
         options: what the SDK's client takes.
         secrets: what no error message may hold.
@@ -68,11 +72,13 @@ class SdkTransport:
         self._base_url = base_url
         self._timeouts = timeouts
         self._http_client = http_client
+        self._ssl_context = ssl_context
         self._max_connections = max_connections
         self._options = options
         self._secrets = secrets
         self._sdk: Any = None
         self._response_type: Any = None
+        self._body_of: Any = None
         self._making = threading.Lock()
 
     async def client(self) -> Any:
@@ -81,11 +87,13 @@ class SdkTransport:
 
     async def open(
         self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
-    ) -> ResponseStream:
+    ) -> AiohttpBody | ResponseStream:
         """Sends a streaming request; the open response. Raises what the SDK raises, for `failure`."""
         # Compression would hold back small chunks, for a text that is read once.
         asked = {"accept": "text/event-stream", "accept-encoding": "identity", **(headers or {})}
-        return ResponseStream(await self._send(path, body, asked, stream=True))
+        response = await self._send(path, body, asked, stream=True)
+        direct: AiohttpBody | None = self._body_of(response)
+        return direct if direct is not None else ResponseStream(response)
 
     async def post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> bytes:
         """Sends a request that does not stream; the response's body. Raises what the SDK raises, for `failure`."""
@@ -108,6 +116,8 @@ class SdkTransport:
             )
         if isinstance(error, sdk.APIConnectionError):
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+            if isinstance(cause, PromptportError):  # of our session, which the SDK took for one of the network
+                return cause
             known = transport_error(cause, provider=self._provider, model=model, base_url=self._base_url)
             text = f"{self._provider}: the server could not be reached"
             return known or TransportError(text, provider=self._provider, model=model)
@@ -140,12 +150,9 @@ class SdkTransport:
             if self._sdk is None:
                 sdk = importlib.import_module(self._module)
                 httpx2 = importlib.import_module("httpx2")
-                http_client = self._http_client
-                if http_client is None:
-                    limits = httpx2.Limits(max_connections=self._max_connections, keepalive_expiry=_KEEP_ALIVE_SECONDS)
-                    http_client = sdk.DefaultAioHttpClient(limits=limits)
+                ours = importlib.import_module("promptport._sdk_http")
                 defaults = {
-                    "http_client": http_client,
+                    "http_client": self._http_client or self._new_client(httpx2, ours),
                     "max_retries": 0,
                     "timeout": httpx2.Timeout(None, connect=self._timeouts.connect),
                 }
@@ -153,5 +160,14 @@ class SdkTransport:
                     self._sdk = getattr(sdk, self._class)(**{**defaults, **self._options})
                 except (TypeError, ValueError) as error:
                     raise ConfigurationError(f"{self._provider}: {error}") from error
-                self._response_type = httpx2.Response
+                self._response_type, self._body_of = httpx2.Response, ours.body_of
             return self._sdk
+
+    def _new_client(self, httpx2: Any, ours: Any) -> Any:
+        secure = self._ssl_context
+        if secure is None and self._base_url.startswith("https:"):
+            secure = httpx2.create_ssl_context()  # the certificates that the SDKs trust
+        session = AiohttpSession(
+            self._base_url, provider=self._provider, ssl_context=secure, max_connections=self._max_connections
+        )
+        return httpx2.AsyncClient(transport=ours.AiohttpTransport(session), follow_redirects=True)

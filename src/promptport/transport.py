@@ -27,6 +27,7 @@ __all__ = [
     "HTTPTransport",
     "ResponseStream",
     "check_base_url",
+    "environment_proxy",
     "error_details",
     "is_stale_connection",
     "status_error",
@@ -289,6 +290,27 @@ def _host(url: str) -> str:
 def _is_loopback(url: str) -> bool:
     host = (urlsplit(url).hostname or "").lower()
     return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
+
+
+def environment_proxy(url: str, *, provider: str) -> str | None:
+    """The proxy that the environment names for this URL, or ``None``; this machine is never asked through one.
+
+    Raises:
+        ConfigurationError: a proxy that is not HTTP's.
+    """
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - not worth its time at import
+
+    parts = urlsplit(url)
+    if _is_loopback(url) or proxy_bypass(parts.hostname or ""):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if proxy and urlsplit(proxy).scheme not in ("http", "https"):
+        raise ConfigurationError(
+            f"{provider}: the environment names a {urlsplit(proxy).scheme or 'nameless'} proxy, and only http and https"
+            " ones are spoken; pass an http_client that speaks it, or set NO_PROXY"
+        )
+    return proxy or None
 
 
 # -------------------------------------------------------------------------------------------- transport

@@ -1,11 +1,11 @@
-"""Where the server is: the ways to write it, and the proxy on the way."""
+"""Where the server is: the ways to write it."""
 
 from __future__ import annotations
 
 import pytest
 
 from promptport.errors import ConfigurationError
-from promptport_ollama._server import environment_proxy, server
+from promptport_ollama._server import server
 
 
 @pytest.mark.parametrize(
@@ -41,28 +41,3 @@ def test_user_and_password_become_a_header() -> None:
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(ConfigurationError, match="base_url"):
         server(address)
-
-
-def test_no_proxy_where_the_environment_has_none() -> None:
-    assert environment_proxy("http://gpu:11434") is None
-
-
-def test_the_proxy_of_the_scheme_or_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALL_PROXY", "http://all:1")
-    monkeypatch.setenv("https_proxy", "http://user:word@secure:2")
-    assert environment_proxy("http://gpu:11434") == "http://all:1"
-    assert environment_proxy("https://gpu:443") == "http://user:word@secure:2"
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1", "http://inside.lan:1"])
-def test_this_machine_and_exceptions_are_asked_directly(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", "http://proxy:1")
-    monkeypatch.setenv("no_proxy", "inside.lan")
-    assert environment_proxy(url) is None
-
-
-def test_a_proxy_that_is_not_spoken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALL_PROXY", "socks5://user:word@proxy:1")
-    with pytest.raises(ConfigurationError, match="socks5") as raised:
-        environment_proxy("http://gpu:11434")
-    assert "word" not in str(raised.value)

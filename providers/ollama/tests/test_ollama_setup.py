@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-import socket
-import ssl
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +11,6 @@ import pytest
 
 from promptport.errors import (
     ConfigurationError,
-    TransportError,
 )
 from promptport.frames import StreamFrame
 from promptport.messages import Prompt
@@ -89,32 +83,6 @@ async def test_a_proxy_of_the_environment(environment: pytest.MonkeyPatch) -> No
         "http://gpu.invalid:11434/api/chat",
         "http://gpu.invalid:11434/api/tags",
     ]
-
-
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
-async def test_an_ssl_context_of_the_callers(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
-    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(TEXT + DONE))
-        writer.write(TEXT + DONE)
-        await writer.drain()
-        writer.close()
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    async with await asyncio.start_server(answer, "localhost", 0, ssl=context, family=socket.AF_INET) as server:
-        url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
-        async with OllamaClient(base_url=url) as client:
-            with pytest.raises(TransportError, match="certificate"):
-                await frames_of(client)
-        trusting = ssl.create_default_context(cafile=certificate)
-        async with OllamaClient(base_url=url, ssl_context=trusting) as client:
-            assert len(await frames_of(client)) == 3
 
 
 def test_importing_the_provider_imports_nothing_heavy() -> None:

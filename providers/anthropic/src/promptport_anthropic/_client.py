@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from promptport.client import BaseClient, ByteStream, check_api_key
 from promptport.decoder import StreamDecoder
@@ -19,6 +19,9 @@ from promptport.transport import check_base_url
 from promptport_anthropic._decode import MessagesDecoder, decode_complete
 from promptport_anthropic._models import capabilities_of
 from promptport_anthropic._request import messages_body
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["AnthropicClient"]
 
@@ -41,6 +44,7 @@ class AnthropicClient(BaseClient):
         base_url: str | None = None,
         timeouts: Timeouts | None = None,
         http_client: Any = None,
+        ssl_context: ssl.SSLContext | None = None,
         betas: Sequence[str] = (),
         api_version: str | None = None,
         max_connections: int = 2000,
@@ -53,6 +57,7 @@ class AnthropicClient(BaseClient):
             base_url: without ``/v1``; by default ``ANTHROPIC_BASE_URL``, or Anthropic's.
             timeouts: the clocks.
             http_client: an ``httpx2.AsyncClient`` of the caller's, which stays open.
+            ssl_context: whom to trust; else whom the SDK trusts.
             betas: sent as ``anthropic-beta`` with every request, in front of ``extra["betas"]``.
             api_version: the ``anthropic-version`` header, where it shall not be the SDK's. Anthropic takes
                 ``temperature`` (of models before 4.7) only below 2026-10-21.
@@ -87,6 +92,7 @@ class AnthropicClient(BaseClient):
             base_url=self._base_url,
             timeouts=self._timeouts,
             http_client=http_client,
+            ssl_context=ssl_context,
             max_connections=max_connections,
             options=self._options,
             secrets=self._secrets,

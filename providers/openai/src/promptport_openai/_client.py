@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -18,6 +18,9 @@ from promptport.sdk import SdkTransport
 from promptport.stream import Timeouts
 from promptport.tools import ToolDescriptor
 from promptport.transport import check_base_url
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["OpenAIAPI", "OpenAIClient"]
 
@@ -56,6 +59,7 @@ class OpenAIClient(BaseClient):
         base_url: str | None = None,
         timeouts: Timeouts | None = None,
         http_client: Any = None,
+        ssl_context: ssl.SSLContext | None = None,
         max_connections: int = 2000,
         **sdk_options: Any,
     ) -> None:
@@ -65,6 +69,7 @@ class OpenAIClient(BaseClient):
             base_url: without it ``OPENAI_BASE_URL``, or OpenAI's.
             timeouts: the clocks.
             http_client: an ``httpx2.AsyncClient`` of the caller's, which stays open.
+            ssl_context: whom to trust; else whom the SDK trusts.
             max_connections: how many streams may be open at once; more wait.
             sdk_options: what else ``openai.AsyncOpenAI`` takes (``organization``, ``project``, ``default_headers`` …).
 
@@ -88,6 +93,7 @@ class OpenAIClient(BaseClient):
             base_url=self._base_url,
             timeouts=self._timeouts,
             http_client=http_client,
+            ssl_context=ssl_context,
             max_connections=max_connections,
             options={"api_key": checked, "base_url": self._base_url, **sdk_options},
             secrets=[checked],
