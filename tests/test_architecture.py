@@ -41,7 +41,12 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 )
 """What may be imported: what stands above, and what stands on the same line, but never in a circle."""
 
-LATE = {("executor", "text_tools_client"), ("tools", "_tool_schema"), ("cli", "testing.command")}
+LATE = {
+    ("cli", "testing.command"),
+    ("client", "transport"),
+    ("executor", "text_tools_client"),
+    ("tools", "_tool_schema"),
+}
 """Imports inside functions, which are made when they are needed; they go the same ways."""
 
 PURE = (

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 import inspect
-import pickle
 from typing import Any, TypeAlias
 
 import msgspec
@@ -125,6 +124,8 @@ def portable(error: Exception) -> Exception:
 
     One that cannot be rebuilt would break a whole process pool.
     """
+    import pickle  # noqa: PLC0415 - for process pools alone, and slow to import
+
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     except Exception:

@@ -41,7 +41,6 @@ from promptport.messages import (
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
 from promptport.stream import FrameBatches, FrameStream, TextStream, Timeouts
 from promptport.tools import ToolDescriptor
-from promptport.transport import is_stale_connection
 
 __all__ = ["BaseClient", "ByteStream", "LLMClient", "check_api_key", "check_request"]
 
@@ -383,6 +382,8 @@ class BaseClient(ABC):
         try:
             answer = await send(dict(body), model)
         except Exception as error:
+            from promptport.transport import is_stale_connection  # noqa: PLC0415 - slow to import
+
             if not self._answered or not is_stale_connection(error):
                 raise
             answer = await send(dict(body), model)
