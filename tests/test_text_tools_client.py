@@ -213,6 +213,25 @@ async def test_a_required_call_constrains_the_answer() -> None:
     assert list(options[0]["properties"]) == options[0]["required"] == ["name", "arguments"]
 
 
+@pytest.mark.parametrize("size", [1, 3, 12, 25, 33])
+async def test_a_required_call_that_is_cut_is_unfinished_and_no_text(size: int) -> None:
+    text = '{"name": "get_weather", "arguments": {"city": "Paris"}}'[:size]
+    end = End(FinishReason.LENGTH, "length", Usage(3, 4), "m", "r")
+    _, client = wrapped([text, end], capabilities=CONSTRAINED)
+    prompt = PROMPT.with_params(tool_choice=ToolChoice.REQUIRED)
+    message = await client.execute_streaming_with_tools(prompt, MODEL, TOOLS).message()
+    assert (message.text, message.tool_calls) == ("", ())
+    (cut,) = message.unfinished
+    assert cut.name == ("get_weather" if size > 22 else "")
+    assert cut.arguments == ("" if cut.name else text)
+
+
+async def test_prose_in_place_of_a_required_call_is_text() -> None:
+    _, client = wrapped([" I", " cannot."], capabilities=CONSTRAINED)
+    prompt = PROMPT.with_params(tool_choice=ToolChoice.REQUIRED)
+    assert (await client.execute(prompt, MODEL, TOOLS)).text == " I cannot."
+
+
 async def test_a_named_tool_constrains_the_answer_to_it() -> None:
     inner, client = wrapped(['{"name":"get_weather","arguments":{}}'], capabilities=CONSTRAINED)
     message = await client.execute(PROMPT.with_params(tool_choice=NamedTool("get_weather")), MODEL, TOOLS)

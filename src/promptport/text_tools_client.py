@@ -148,7 +148,7 @@ class TextToolsClient:
         if choice is ToolChoice.REQUIRED or isinstance(choice, NamedTool):
             tools = [tool for tool in tools if not isinstance(choice, NamedTool) or tool.name == choice.name]
             params = replace(params, response_schema=call_schema(tools))
-            read = FORMATS["json"]
+            read = FORMATS["required"]
             described = read.writing
         elif not tools:
             read = FORMATS["none"]

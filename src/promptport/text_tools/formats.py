@@ -137,6 +137,13 @@ def _json(names: _Names) -> Grammar:
     return Grammar((opener,), states)
 
 
+def _required(names: _Names) -> Grammar:
+    """An answer that begins with a brace is a call from there on, for the server holds it to a call's schema."""
+    json = _json(names)
+    whole = State(Kind.EXPECT, Marker((SPACE, HERE, "{"), "bare", "open"), otherwise=Step(PROSE), at_end=Step(PROSE))
+    return Grammar(json.openers, {**json.states, "required": whole}, "required")
+
+
 # ----------------------------------------------------------------------------------------------- others
 
 
@@ -277,10 +284,12 @@ FORMATS = {
     for each in (
         *_ALONE,
         TextFormat("auto", StreamedTools.DELTAS, _auto, WRITINGS["json"]),
+        TextFormat("required", StreamedTools.DELTAS, _required, WRITINGS["json"]),
         TextFormat("none", StreamedTools.NONE, lambda _: Grammar((), {}), WRITINGS["json"]),
     )
 }
-"""All formats by name; ``auto`` recognises the marker that it meets, ``none`` knows reasoning tags only."""
+"""All formats by name; ``auto`` recognises the marker that it meets, ``required`` is for an answer that must be a call,
+``none`` knows reasoning tags only."""
 
 
 def format_of(format: str | TextFormat) -> TextFormat:
