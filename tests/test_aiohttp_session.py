@@ -170,6 +170,16 @@ async def test_an_answer_that_came_compressed(provider: ProviderContract, stream
             assert (await client.execute(PROMPT, provider.model)).text == "Hello."
 
 
+async def test_a_gateways_own_key_is_in_no_error(provider: ProviderContract) -> None:
+    option = "headers" if provider.model.provider == "ollama" else "default_headers"
+    refusal = WireResponse.json({"error": {"message": "no access for gateway-secret-1"}}, 403)
+    async with WireServer(refusal) as server:
+        async with client_of(provider, server.url, **{option: {"X-Gateway-Key": "gateway-secret-1"}}) as client:
+            with pytest.raises(pp.PermissionDeniedError, match=r"no access for \[redacted\]"):
+                await text_of(client, provider)
+    assert server.requests[0].headers["x-gateway-key"] == "gateway-secret-1"
+
+
 async def test_a_server_that_has_moved(provider: ProviderContract) -> None:
     async with WireServer(response(provider, hello(provider))) as there:
         moved = WireResponse(status=308, headers={"location": f"{there.url}/new"})

@@ -164,7 +164,7 @@ async def test_tools_are_described_and_run(lab: McpServer) -> None:
     assert sorted(results, key=lambda result: result.id) == [
         ToolResult("1", "add", "42"),
         ToolResult("2", "structured", '{"rows": [1, 2], "name": "ü"}'),
-        ToolResult("3", "fail", "", "ToolFailedError: Error executing tool fail: no such row: 7"),
+        ToolResult("3", "fail", "", "Error executing tool fail: no such row: 7"),
     ]
 
 
@@ -235,7 +235,7 @@ async def test_progress_is_shown_where_it_is_asked_for(lab: McpServer) -> None:
     ]
     assert result == ToolResult("1", "steps", "all steps")
     (failed,) = await results_of(await lab.tools(progress=True), ToolCall("1", "fail", "{}"))
-    assert failed.error == "ToolFailedError: Error executing tool fail: no such row: 7"
+    assert failed.error == "Error executing tool fail: no such row: 7"
 
 
 async def test_a_changed_list_is_noticed_and_taken_up_between_steps(own_lab: McpServer) -> None:

@@ -215,9 +215,10 @@ async def test_an_error_status() -> None:
         assert server.connections == 1
 
 
-async def test_a_key_in_another_header_is_redacted_too() -> None:
+@pytest.mark.parametrize("header", ["X-Api-Key", "Ocp-Apim-Subscription-Key", "cf-access-client-secret", "X-Auth"])
+async def test_a_key_in_another_header_is_redacted_too(header: str) -> None:
     refused = WireResponse(f"bad key {KEY}".encode(), status=401)
-    async with WireServer(refused) as server, transporting(server.url, headers={"X-Api-Key": KEY}) as sender:
+    async with WireServer(refused) as server, transporting(server.url, headers={header: KEY}) as sender:
         with pytest.raises(AuthenticationError) as raised:
             await sender.post("/chat", {}, "m")
         assert KEY not in str(raised.value)

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from promptport.errors import ToolError
 from promptport.messages import AudioPart, DocumentPart, ImagePart, TextPart, UserPart
 
 __all__ = ["Output", "describe", "limited", "output_of", "portable", "progress_of", "tamed"]
@@ -101,13 +102,13 @@ def _note(total: int, limit: int) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in words for the model."""
+    """An exception in words for the model; one of ours says all in its own."""
     try:
         text = str(error)
     except Exception:  # an exception's own __str__ may fail
         text = ""
     name = type(error).__name__
-    return _text(f"{name}: {text}" if text else name)
+    return _text(text if text and isinstance(error, ToolError) else f"{name}: {text}" if text else name)
 
 
 def tamed(error: BaseException) -> Exception:

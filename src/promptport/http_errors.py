@@ -25,7 +25,7 @@ from promptport.errors import (
     ServerError,
 )
 
-__all__ = ["error_details", "status_error"]
+__all__ = ["error_details", "header_secrets", "status_error"]
 
 # ------------------------------------------------------------------------------- what an error body says
 
@@ -264,6 +264,18 @@ def _advice(
     if kind is BadRequestError and (status == 405 or words == "an HTML page"):
         return "check the base_url"
     return _ADVICE.get(kind, "")
+
+
+_SECRET_HEADER = re.compile(r"auth|cookie|credential|key|passw|secret|signature|token", re.IGNORECASE)
+
+
+def header_secrets(headers: Mapping[str, str]) -> list[str]:
+    """What a request's headers hold that nobody may read in an error, for ``secrets`` of `status_error`.
+
+    Which header carries a key is up to each gateway; one whose name sounds like it does.
+    """
+    values = [value for name, value in headers.items() if _SECRET_HEADER.search(name)]
+    return [*values, *[value.partition(" ")[2] for value in values]]
 
 
 def _redacted(text: str, secrets: Collection[str]) -> str:

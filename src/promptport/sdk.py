@@ -27,7 +27,7 @@ from promptport.errors import (
     ProviderError,
     TransportError,
 )
-from promptport.http_errors import status_error
+from promptport.http_errors import header_secrets, status_error
 from promptport.stream import Timeouts
 from promptport.transport import ResponseStream, transport_error
 
@@ -75,7 +75,7 @@ class SdkTransport:
         self._ssl_context = ssl_context
         self._max_connections = max_connections
         self._options = options
-        self._secrets = secrets
+        self._secrets = [*secrets, *header_secrets(options.get("default_headers") or {})]
         self._sdk: Any = None
         self._response_type: Any = None
         self._body_of: Any = None

@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from promptport.errors import ConfigurationError, PromptportError, ProtocolError, TransportError
-from promptport.http_errors import error_details, status_error
+from promptport.http_errors import error_details, header_secrets, status_error
 from promptport.stream import Timeouts
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "check_base_url",
     "environment_proxy",
     "error_details",
+    "header_secrets",
     "is_stale_connection",
     "status_error",
     "transport_error",
@@ -355,7 +356,6 @@ class ResponseStream:
 
 _ERROR_BODY_LIMIT = 1 << 20
 _ERROR_BODY_SECONDS = 10.0
-_SECRET_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key", "proxy-authorization"})
 
 
 class HTTPTransport:
@@ -467,7 +467,7 @@ class HTTPTransport:
             status=response.status_code,
             headers=response.headers,
             body=data,
-            secrets=self._secrets(),
+            secrets=[*header_secrets(self._headers), urlsplit(self.base_url).password or ""],
         )
 
     def _client(self) -> Any:
@@ -489,11 +489,6 @@ class HTTPTransport:
         # Reading the certificates takes longer than the rest; without any, TLS (after a redirect) trusts nobody.
         nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         return httpx.AsyncClient(limits=limits, follow_redirects=True, trust_env=False, verify=nobody)
-
-    def _secrets(self) -> list[str]:
-        values = [value for name, value in self._headers.items() if name.lower() in _SECRET_HEADERS]
-        values += [value.partition(" ")[2] for value in values]
-        return [*values, urlsplit(self.base_url).password or ""]
 
 
 async def _beginning(response: Any) -> bytes:

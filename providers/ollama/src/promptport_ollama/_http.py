@@ -11,7 +11,7 @@ import msgspec
 
 from promptport.aiohttp_session import AiohttpBody, AiohttpSession
 from promptport.stream import Timeouts
-from promptport.transport import status_error
+from promptport.transport import header_secrets, status_error
 
 if TYPE_CHECKING:
     import aiohttp
@@ -91,12 +91,8 @@ class AiohttpTransport:
             status=response.status,
             headers=response.headers,
             body=beginning,
-            secrets=self._secrets(),
+            secrets=header_secrets(self._headers),
         )
-
-    def _secrets(self) -> list[str]:
-        authorization = self._headers.get("authorization", "")
-        return [authorization, authorization.partition(" ")[2]]
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
