@@ -29,9 +29,9 @@ def test_everything_runs_once(tmp_path: Path) -> None:
     assert "failed" not in result.stderr
     figures = msgspec.json.decode(file.read_bytes(), type=Figures)
     works = {f"{api}/{key}" for key, work in {**BURSTS, **PACED}.items() for api in work.apis}
-    assert works | {"import", "inside/1", "inside/16", "inside/text", "overlap"} == set(figures.medians)
+    assert works | {"import", "inside/1", "inside/16", "inside/text", "overlap"} == set(figures.costs)
     for key in works:
-        assert {"floor", "promptport"} <= set(figures.medians[key])
+        assert {"floor", "promptport"} <= set(figures.costs[key])
         assert f"{key} promptport:floor" in figures.ratios
     assert tables(figures) in result.stdout
 
@@ -55,6 +55,13 @@ def test_what_is_not_a_whole_run_is_not_written() -> None:
 
 def measured(ours: float, theirs: float) -> Figures:
     return figures_of({"chat/text": {"promptport": [{"cpu": ours}], "floor": [{"cpu": theirs}]}}, rounds=1)
+
+
+def test_a_time_is_the_least_of_its_rounds_and_a_latency_their_median() -> None:
+    rounds = [{"cpu": cpu, "p99": p99} for cpu, p99 in ((9.0, 1.0), (2.0, 2.0), (3.0, 9.0))]
+    figures = figures_of({"chat/200": {"promptport": rounds, "floor": [{"cpu": 1.0, "p99": 1.0}]}}, rounds=3)
+    assert figures.costs["chat/200"]["promptport"] == {"cpu": 2.0, "p99": 2.0}
+    assert figures.ratios == {"chat/200 promptport:floor": 2.0}
 
 
 def test_a_ratio_that_is_worse_by_more_than_a_fifth_is_told() -> None:

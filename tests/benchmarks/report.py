@@ -1,7 +1,8 @@
-"""Figures out of what was measured: medians, ratios, tables, the chart, the comparison with committed figures.
+"""Figures out of what was measured: costs, ratios, tables, the chart, the comparison with committed figures.
 
-Rule: a ratio is promptport's cost through another's, the median over the rounds of one run; less is better for all of
-them. Absolute figures are shown and never compared.
+Rules: a time is the least of its rounds, because whatever else a machine does only adds to it; a latency or a size is
+their median. A ratio is promptport's figure through another's of the same run; less is better for all of them. Absolute
+figures are shown and never compared.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class Figures(msgspec.Struct):
         date: when.
         machine: on what; with the load of the minute before.
         versions: of Python and of all libraries.
-        rounds: how many rounds each median is of.
-        medians: work → who → figure.
+        rounds: how many there were.
+        costs: work → who → figure.
         spread: work → who → how far the middle half of the rounds' CPU times lies apart, as a part of the median.
         ratios: ``work promptport:other``.
     """
@@ -52,7 +53,7 @@ class Figures(msgspec.Struct):
     machine: str
     versions: dict[str, dict[str, str]]
     rounds: int
-    medians: dict[str, dict[str, dict[str, float]]]
+    costs: dict[str, dict[str, dict[str, float]]]
     spread: dict[str, dict[str, float]]
     ratios: dict[str, float]
 
@@ -68,7 +69,7 @@ def figures_of(measured: Measured, *, rounds: int) -> Figures:
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, load {load:.1f}",
         versions=versions,
         rounds=rounds,
-        medians={key: {name: _medians(of) for name, of in work.items() if of} for key, work in measured.items()},
+        costs={key: {name: _costs(of) for name, of in work.items() if of} for key, work in measured.items()},
         spread={
             key: {name: round(_spread(of), 3) for name, of in work.items() if of and "cpu" in of[0]}
             for key, work in measured.items()
@@ -77,8 +78,16 @@ def figures_of(measured: Measured, *, rounds: int) -> Figures:
     )
 
 
-def _medians(rounds: Rounds) -> dict[str, float]:
-    return {metric: round(median(figures[metric] for figures in rounds), 3) for metric in rounds[0]}
+_TIMES = ("cpu", "wall")
+
+
+def _costs(rounds: Rounds) -> dict[str, float]:
+    return {metric: round(_cost(rounds, metric), 3) for metric in rounds[0]}
+
+
+def _cost(rounds: Rounds, metric: str) -> float:
+    values = [figures[metric] for figures in rounds]
+    return min(values) if metric in _TIMES else median(values)
 
 
 def _spread(rounds: Rounds) -> float:
@@ -112,13 +121,8 @@ def _ratios(measured: Measured) -> Iterator[tuple[str, float]]:
 
 
 def _ratio(ours: Rounds, theirs: Rounds, base: Rounds | None, metric: str) -> float:
-    """The median of the rounds' ratios; where the rounds are not of one number, the ratio of the medians."""
-    if base:
-        ours = [{metric: one[metric] - bare[metric]} for one, bare in zip(ours, base, strict=False)]
-        theirs = [{metric: one[metric] - bare[metric]} for one, bare in zip(theirs, base, strict=False)]
-    if len(ours) == len(theirs):
-        return median(one[metric] / other[metric] for one, other in zip(ours, theirs, strict=True))
-    return median(one[metric] for one in ours) / median(other[metric] for other in theirs)
+    bare = _cost(base, metric) if base else 0.0
+    return (_cost(ours, metric) - bare) / (_cost(theirs, metric) - bare)
 
 
 def compared(figures: Figures, committed: Figures) -> list[str]:
@@ -144,7 +148,7 @@ def _burst_tables(figures: Figures) -> Iterator[str]:
     for key, work in BURSTS.items():
         if key in ("long", "long-call"):
             continue
-        columns = [api for api in APIS if f"{api}/{key}" in figures.medians]
+        columns = [api for api in APIS if f"{api}/{key}" in figures.costs]
         if columns:
             unit = "CPU µs a request" if work.whole else "CPU µs an event"
             yield f"**{work.title}** — {unit}; in brackets how many times as much as promptport\n\n" + _table(
@@ -153,13 +157,13 @@ def _burst_tables(figures: Figures) -> Iterator[str]:
 
 
 def _table(figures: Figures, key: str, apis: list[str]) -> str:
-    names = list(dict.fromkeys(name for api in apis for name in figures.medians[f"{api}/{key}"]))
+    names = list(dict.fromkeys(name for api in apis for name in figures.costs[f"{api}/{key}"]))
     rows = [[_NAMES.get(name, name), *[_cell(figures, f"{api}/{key}", name) for api in apis]] for name in names]
     return _markdown(["", *[_NAMES[api] for api in apis]], rows)
 
 
 def _cell(figures: Figures, key: str, name: str) -> str:
-    work = figures.medians[key]
+    work = figures.costs[key]
     if name not in work:
         return ""
     value = _number(work[name]["cpu"])
@@ -197,7 +201,7 @@ def _paced_tables(figures: Figures) -> Iterator[str]:
     for key, work in PACED.items():
         rows = []
         for api in APIS:
-            for name, of in figures.medians.get(f"{api}/{key}", {}).items():
+            for name, of in figures.costs.get(f"{api}/{key}", {}).items():
                 cells = [_number(of["cpu"]), f"{of['p50']:.2f}", f"{of['p99']:.2f}", f"{of['memory']:.0f}"]
                 rows.append([_NAMES[api], _NAMES.get(name, name), *cells])
         if rows:
@@ -206,7 +210,7 @@ def _paced_tables(figures: Figures) -> Iterator[str]:
 
 
 def _other_tables(figures: Figures) -> Iterator[str]:
-    imports = figures.medians.get("import", {})
+    imports = figures.costs.get("import", {})
     if "python" in imports:
         bare = imports["python"]
         rows = [
@@ -217,19 +221,19 @@ def _other_tables(figures: Figures) -> Iterator[str]:
         yield "**Import** — over bare Python\n\n" + _markdown(["", "CPU ms", "MB"], rows)
     rows = []
     for batch in (1, 16):
-        parts = figures.medians.get(f"inside/{batch}", {})
+        parts = figures.costs.get(f"inside/{batch}", {})
         rows += [[f"{part}, {batch} a read", f"{of['cpu']:.2f}"] for part, of in parts.items()]
     if rows:
         yield (
             "**Inside** — frames that are there already: alone, through the dispatcher, to a front end\n\n"
             + _markdown(["", "CPU µs a frame"], rows)
         )
-    texts = figures.medians.get("inside/text", {})
+    texts = figures.costs.get("inside/text", {})
     if texts:
         rows = [[name, f"{of['cpu']:.2f}"] for name, of in texts.items()]
         head = ["text for the parser of embedded calls, character by character", "CPU µs a character"]
         yield "**Calls in text** — every line begins as a marker does\n\n" + _markdown(head, rows)
-    turns = figures.medians.get("overlap", {})
+    turns = figures.costs.get("overlap", {})
     if turns:
         rows = [[_NAMES.get(name, name), f"{of['wall'] / 1e3:.2f}"] for name, of in turns.items()]
         yield "**A tool of 1 s, called 35 ms into an answer whose text goes on for 1 s**\n\n" + _markdown(
@@ -239,7 +243,7 @@ def _other_tables(figures: Figures) -> Iterator[str]:
 
 def provenance(figures: Figures) -> str:
     """Where the figures come from."""
-    lines = [f"- {figures.date}; {figures.machine}; medians of {figures.rounds} rounds."]
+    lines = [f"- {figures.date}; {figures.machine}; {figures.rounds} rounds."]
     for name, versions in figures.versions.items():
         lines.append(f"- {_NAMES.get(name, name)}: " + ", ".join(f"{of} {version}" for of, version in versions.items()))
     return "\n".join(lines)
@@ -281,11 +285,11 @@ def _svg(figures: Figures) -> str:
     chart.title = "CPU µs an event, 5,000 text deltas, one a chunk (logarithmic)"
     chart.x_labels = [_NAMES.get(name, name) for name in reversed(names)]
     for api in APIS:
-        values = [figures.medians[f"{api}/text"][name]["cpu"] if _has(figures, api, name) else None for name in names]
+        values = [figures.costs[f"{api}/text"][name]["cpu"] if _has(figures, api, name) else None for name in names]
         chart.add(_NAMES[api], list(reversed(values)))
     svg: str = chart.render(is_unicode=True)
     return re.sub(r"<!--.*?-->", "", svg)
 
 
 def _has(figures: Figures, api: str, name: str) -> bool:
-    return name in figures.medians.get(f"{api}/text", {})
+    return name in figures.costs.get(f"{api}/text", {})
