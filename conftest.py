@@ -1,4 +1,4 @@
-"""The python blocks of README.md and docs/*.md are tests.
+"""What the tests of this repository share; and: the python blocks of README.md and docs/*.md are tests.
 
 A page's blocks run in order and share their names, in the repository's folder, with ``await`` as in a notebook.
 """
@@ -9,9 +9,15 @@ import ast
 import asyncio
 import contextlib
 import inspect
+import os
 import signal
 from pathlib import Path
 from typing import Any
+
+# All servers of the tests are on this machine, and HTTP libraries would ask a proxy for them.
+for name in ("http_proxy", "https_proxy", "all_proxy"):
+    os.environ.pop(name, None)
+    os.environ.pop(name.upper(), None)
 
 # Whoever starts the tests in the background of a shell starts them with this signal ignored, and their children too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 _CORE = ("floor", "promptport")
 _SECONDS = 0.2
-"""CPU time that one figure of a burst is of, at least."""
+"""For so much CPU time a burst is repeated, at least; the fastest counts."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Work:
         kind: what the deltas are; see `wires.pieces_of`.
         events: how many deltas an answer has.
         per_chunk: how many of them share an HTTP chunk.
-        requests: how many answers are read for one figure, at least.
+        requests: how many answers are read for one figure.
         period: seconds between two events of a stream; 0 for as fast as they are read.
         streams: how many are open at once.
         apis: those that have such answers.

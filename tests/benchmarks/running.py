@@ -11,6 +11,7 @@ import selectors
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -30,8 +31,15 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPATH": str(ROOT), "NO_PROXY": "*"}
 
 
+def _processors() -> list[int]:
+    """Those that this process may use; empty where it cannot choose among several."""
+    able = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return able if len(able) > 1 else []
+
+
 class _Process:
-    def __init__(self, *command: str) -> None:
+    def __init__(self, *command: str, processors: Sequence[int]) -> None:
+        """``processors``: where it runs; not all are equally fast, and nobody shall have the better one by chance."""
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
             command,
@@ -42,6 +50,8 @@ class _Process:
             stderr=self._log,
             text=True,
         )
+        if processors:
+            os.sched_setaffinity(self._process.pid, processors)
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +86,7 @@ class Server(_Process):
     """`tests.benchmarks.server`."""
 
     def __init__(self) -> None:
-        super().__init__(sys.executable, "-m", "tests.benchmarks.server")
+        super().__init__(sys.executable, "-m", "tests.benchmarks.server", processors=_processors()[1:])
         self._port = int(self.read(30))
 
     def url(
@@ -91,7 +101,8 @@ class Client(_Process):
     """`tests.benchmarks.client`, or another module that answers a line for a line, with one contender."""
 
     def __init__(self, contender: str, *arguments: str, module: str = "client") -> None:
-        super().__init__(python_of(contender), "-m", f"tests.benchmarks.{module}", contender, *arguments)
+        command = [python_of(contender), "-m", f"tests.benchmarks.{module}", contender, *arguments]
+        super().__init__(*command, processors=_processors()[:1])
 
     def ask(self, command: str, within: float = 60.0, **options: Any) -> Result:
         """The answer to one command.
