@@ -7,7 +7,7 @@ frames with it that came before it in the same read: `feed` returns them, and le
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from promptport.errors import IncompleteStreamError, ProtocolError, StreamError
@@ -22,11 +22,11 @@ _Event_co = TypeVar("_Event_co", covariant=True)
 class WireDecoder(Protocol[_Event_co]):
     """Bytes in, wire events out: ``wire.sse`` and ``wire.ndjson``."""
 
-    def feed(self, data: bytes) -> Iterable[_Event_co]:
+    def feed(self, data: bytes) -> Sequence[_Event_co]:
         """The events that these bytes complete. Raises `ProtocolError` past the size limit."""
         ...
 
-    def close(self) -> Iterable[_Event_co]:
+    def close(self) -> Sequence[_Event_co]:
         """The event that the end of the bytes completes, if one does."""
         ...
 
@@ -57,7 +57,10 @@ class StreamDecoder(ABC, Generic[_Event]):
         out: list[StreamFrame] = []
         if self.error is None and not self.ended:
             try:
-                self._events(self._wire.feed(data), out)
+                events = self._wire.feed(data)
+                if events:
+                    self._seen = True
+                    self._events(events, out)
             except StreamError as error:
                 self.error = error
             except (UnicodeDecodeError, RecursionError) as error:  # what msgspec raises besides its own errors
@@ -70,6 +73,7 @@ class StreamDecoder(ABC, Generic[_Event]):
         if self.error is None and not self.ended:
             try:
                 events = self._wire.close()
+                self._seen = self._seen or bool(events)
                 try:
                     self._events(events, out)
                 except (ProtocolError, UnicodeDecodeError, RecursionError):
@@ -87,7 +91,6 @@ class StreamDecoder(ABC, Generic[_Event]):
     def _events(self, events: Iterable[_Event], out: list[StreamFrame]) -> None:
         """Decodes the events of one read; a decoder may do here what nearly every event is, to save the call."""
         for event in events:
-            self._seen = True
             self._event(event, out)
             if self.ended:
                 break

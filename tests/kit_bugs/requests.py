@@ -7,13 +7,13 @@ from promptport_marmot._decode import MarmotDecoder, _End
 from tests.kit_bugs.lab import Bug, declaring, decoding, sending
 
 from promptport import (
+    AuthenticationError,
     Capability,
     LLModel,
     ProtocolError,
     ProviderError,
     TransportError,
 )
-from promptport.transport import HTTPTransport
 
 # ----------------------------------------------------------------------------------------------- requests
 
@@ -137,14 +137,17 @@ class TestHasOneError(Bug):
 
 
 class TalkativeClient(MarmotClient):
-    """Sends its key in a header that nobody knows as one."""
+    """Helps whoever reads its errors too much."""
 
     def __init__(self, *, api_key, **options):
-        super().__init__(api_key="x", **options)
-        headers = {"x-marmot-token": api_key}
-        self._http = HTTPTransport(
-            self._http.base_url, provider=self.provider, headers=headers, timeouts=self._timeouts
-        )
+        super().__init__(api_key=api_key, **options)
+        self._key = api_key
+
+    async def _open(self, body, model):
+        try:
+            return await super()._open(body, model)
+        except AuthenticationError as error:
+            raise AuthenticationError(f"{error}: is {self._key} right?", provider=self.provider) from None
 
 
 class TestQuotesTheKey(Bug):

@@ -135,7 +135,6 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
     def _events(self, events: Iterable[tuple[bytes, bytes]], out: list[StreamFrame]) -> None:
         """As inherited; a chunk that is text and nothing else, as nearly every chunk is, is taken in place."""
         for event in events:
-            self._seen = True
             try:
                 chunk = self._decode(event[1])
             except msgspec.DecodeError:

@@ -161,7 +161,6 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
     def _events(self, events: Iterable[tuple[bytes, bytes]], out: list[StreamFrame]) -> None:
         """As inherited; an increment of text or of arguments, as nearly every event is, is taken in place."""
         for event in events:
-            self._seen = True
             try:
                 parsed = _decode_event(event[1])
             except _MALFORMED as error:

@@ -90,10 +90,10 @@ class ChatDecoder(StreamDecoder[bytes]):
 
     def _events(self, events: Iterable[bytes], out: list[StreamFrame]) -> None:
         """As inherited; a line of text, which nearly every line is, is decoded in place: a call costs as much as it."""
+        decode, thinking = _decode_line, self._thinking
         for event in events:
-            self._seen = True
             try:
-                line = _decode_line(event)
+                line = decode(event)
             except _MALFORMED:
                 self._event(event, out)
             else:
@@ -101,7 +101,7 @@ class ChatDecoder(StreamDecoder[bytes]):
                 if (
                     message is not None
                     and message.content
-                    and not (message.thinking or message.tool_calls or line.done or line.error or self._thinking)
+                    and not (message.thinking or message.tool_calls or line.done or line.error or thinking)
                 ):
                     out.append(Append(message.content))
                     continue
