@@ -34,6 +34,7 @@ from promptport.text_tools.formats import format_of, grammar_of
 from promptport.tools import ToolDescriptor
 
 EXAMPLES = 5000 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 100
+pytestmark = [pytest.mark.timeout(0)] if EXAMPLES > 100 else []
 thorough = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 WEATHER = ToolDescriptor(
@@ -198,7 +199,7 @@ def read_by_character(format: str, text: str, options: dict[str, str]) -> Outcom
     frames = []
     for character in text:
         frames += parser.feed(character)
-        assert parser.held <= BOUND[format]
+        assert parser.held <= BOUND[format, options["reasoning"]]
     frames += parser.finish()
     reason = FinishReason.TOOL_CALLS if parser.sealed else FinishReason.STOP
     assert_valid_stream([*frames, End(reason, unfinished=parser.unfinished)])
@@ -217,12 +218,12 @@ def assert_nothing_lost_without_calls(text: str, outcome: Outcome) -> None:
     assert all(character in rest for frame in frames if isinstance(frame, Append) for character in frame.text)
 
 
-def bound(format: str) -> int:
-    states, _ = grammar_of(format_of(format), tuple(sorted(tool.name for tool in TOOLS)), "on")
+def bound(format: str, reasoning: str) -> int:
+    states, _ = grammar_of(format_of(format), tuple(sorted(tool.name for tool in TOOLS)), reasoning)
     return max(state.longest for state in states.values())
 
 
-BOUND = {name: bound(name) for name in FORMATS}
+BOUND = {(name, reasoning): bound(name, reasoning) for name in FORMATS for reasoning in ("on", "off", "open")}
 
 
 def test_little_waits() -> None:
