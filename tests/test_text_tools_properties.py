@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from promptport.frames import (
@@ -247,6 +247,8 @@ def test_nothing_is_lost(format: str, data: st.DataObject) -> None:
     pieces, expected = [], []
     for index in range(data.draw(st.integers(1, 3))):
         prose, call = data.draw(safe_prose), data.draw(calls())
+        if format == "required" and not index:
+            assume(not prose.strip().startswith("{"))  # there it is no prose, but the call
         writer = format if format != "auto" else data.draw(st.sampled_from([n for n in WRITTEN if n != "harmony"]))
         pieces += [prose, written(writer, [call])]
         expected.append((prose, call, f"call{index + 1:05d}"))
