@@ -129,6 +129,11 @@ async def test_an_ssl_context_of_the_callers(provider: ProviderContract, tmp_pat
             assert await text_of(client, provider) == "Hello."
 
 
+def test_an_ssl_context_beside_an_http_client_is_refused_not_ignored(provider: ProviderContract) -> None:
+    with pytest.raises(pp.ConfigurationError, match="an http_client brings its own ssl_context"):
+        client_of(provider, "https://gpu.invalid", ssl_context=ssl.create_default_context(), http_client=object())
+
+
 # --------------------------------------------------------------------------------------------- the wire
 
 

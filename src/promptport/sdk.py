@@ -65,7 +65,12 @@ class SdkTransport:
         max_connections: how many streams may be open at once; more wait.
         options: what the SDK's client takes.
         secrets: what no error message may hold.
+
+        Raises:
+            ConfigurationError: both an ``http_client`` and an ``ssl_context``.
         """
+        if http_client is not None and ssl_context is not None:
+            raise ConfigurationError(f"{provider}: an http_client brings its own ssl_context")
         self._module = module
         self._class = client_class
         self._provider = provider
