@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from promptport.stream import Timeouts
-from promptport.testing.contract import ProviderContract
-from promptport.testing.wire_server import WireResponse
+from promptport.testing import ProviderContract, WireResponse
 
 __all__ = ["LONG", "kit", "response"]
 

@@ -27,39 +27,37 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "errors",
-        "frames http_errors messages models tools _tool_schema wire.*",
-        "assembly decoder stream structured.* text_tools.* token_buffer _pull",
-        "protocols.* sdk _sdk_http aiohttp_session transport",
-        "client",
-        "executor registry text_tools_client",
-        "dispatch dispatch_frames _loop _running _tool_output mcp _mcp_tools",
-        "session",
-        "nodes blocking sse",
+        "frames models messages tools.*",
+        "decoding.* stream structured.*",
+        "protocols.* llm_client",
+        "http.* text_tools.* registry",
+        "provider executor",
+        "dispatch.* mcp.*",
+        "session front_ends.*",
+        "nodes blocking",
         "testing.*",
-        "cli",
+        "cli.* __main__",
     )
 )
 """What may be imported: what stands above, and what stands on the same line, but never in a circle."""
 
 LATE = {
-    ("cli", "testing.command"),
-    ("client", "transport"),
-    ("executor", "text_tools_client"),
-    ("tools", "_tool_schema"),
+    ("cli.commands", "testing"),
+    ("executor", "text_tools"),
+    ("http.base_client", "http.transport_errors"),
+    ("tools.descriptors", "tools.schema"),
 }
 """Imports inside functions, which are made when they are needed; they go the same ways."""
 
 PURE = (
-    "wire.*",
+    "decoding.*",
     "protocols.*",
     "text_tools.*",
-    "assembly",
-    "decoder",
     "errors",
     "frames",
-    "http_errors",
     "messages",
     "models",
+    "http.status_errors",
 )
 PURE_IN_PROVIDERS = ("decode", "request", "calls", "models")
 IMPURE = {
@@ -197,6 +195,65 @@ def test_the_core_knows_no_provider_and_pytest_only_where_it_is_installed() -> N
 # --------------------------------------------------------------------------------------------- public names
 
 
+def rooms() -> set[str]:
+    """The folders of the core: each has one door."""
+    return {path.parent.name for path in CORE.glob("*/__init__.py")}
+
+
+def past_a_door(path: Path, own: str | None) -> list[str]:
+    """What a file imports out of the inside of a room that is not its own."""
+    found = []
+    for one in imports(tree(path)):
+        parts = one.module.split(".")
+        whole = [*parts, one.name] if f"{'.'.join(parts[1:])}.{one.name}".strip(".") in CORE_MODULES else parts
+        if parts[0] == "promptport" and len(whole) > 2 and whole[1] in rooms() - {own}:
+            found.append(f"{one.module}: {one.name}")
+    return found
+
+
+@pytest.mark.parametrize("path", [*CORE_MODULES.values(), *in_providers()], ids=name_of)
+def test_nobody_imports_past_the_door_of_a_room(path: Path) -> None:
+    own = path.relative_to(CORE).parts[0] if path.is_relative_to(CORE) else None
+    assert past_a_door(path, own) == []
+
+
+TEST_FILES = sorted(path for place in ("tests", "providers/*/tests") for path in ROOT.glob(f"{place}/**/*.py"))
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=name_of)
+def test_tests_look_inside_their_own_room_only(path: Path) -> None:
+    own = path.relative_to(ROOT / "tests").parts[0] if path.is_relative_to(ROOT / "tests") else None
+    assert past_a_door(path, own) == []
+
+
+@pytest.mark.parametrize("room", sorted(rooms()))
+def test_a_door_says_what_enters_and_what_it_imports(room: str) -> None:
+    words = " ".join((ast.get_docstring(tree(CORE / room / "__init__.py")) or "").split())
+    assert "enters" in words, "say what may enter"
+    assert "Imports:" in words, "say what it may import"
+
+
+def test_inside_a_room_no_name_begins_with_an_underscore() -> None:
+    hidden = [
+        name for name in CORE_MODULES if any(part.startswith("_") for part in name.split(".")) and name != "__main__"
+    ]
+    assert hidden == []
+
+
+@pytest.mark.parametrize("module", ["", *sorted(name for name in CORE_MODULES if (CORE / name).is_dir())])
+def test_no_public_name_hides_a_module(module: str) -> None:
+    door = importlib.import_module(f"promptport.{module}".rstrip("."))
+    below = {path.stem for path in Path(str(door.__file__)).parent.glob("*")}
+    assert below & set(door.__all__) == set()
+
+
+def test_the_package_shows_what_is_public_and_nothing_else() -> None:
+    assert dir(promptport) == sorted(promptport.__all__)
+
+
+PROVIDERS_DOORS = {"promptport", "promptport.provider", "promptport.testing"}
+
+
 @pytest.mark.parametrize("path", in_providers(), ids=name_of)
 def test_providers_use_public_names_of_the_core_and_never_each_other(path: Path) -> None:
     own = path.relative_to(ROOT / "providers").parts[2]
@@ -205,11 +262,8 @@ def test_providers_use_public_names_of_the_core_and_never_each_other(path: Path)
         assert not top.startswith("promptport_") or top == own, f"{one.module} is another provider"
         if top != "promptport":
             continue
-        assert one.name, f"import the names of {one.module}"
-        assert not any(part.startswith("_") for part in [*one.module.split("."), one.name]), f"{one} is private"
-        module = importlib.import_module(one.module)
-        public = one.name in getattr(module, "__all__", ()) or hasattr(module, "__path__")
-        assert public, f"{one.name} is not public in {one.module}"
+        assert one.module in PROVIDERS_DOORS, f"{one.module} is no door for providers"
+        assert one.name in importlib.import_module(one.module).__all__, f"{one.name} is not public in {one.module}"
 
 
 def exported(path: Path) -> list[str] | None:
@@ -250,15 +304,15 @@ def test_all_names_what_there_is(module: str) -> None:
 
 
 _BESIDE = {
-    "client": {"BaseClient", "ByteStream", "check_api_key", "check_request"},  # for authors of providers
+    "llm_client": {"check_request"},  # for authors of providers
 }
 
 
 @pytest.mark.parametrize(
     "module",
     [
-        *("client", "dispatch", "errors", "executor", "frames", "messages", "models", "nodes", "registry"),
-        *("session", "stream", "structured", "token_buffer", "tools"),
+        *("dispatch", "errors", "executor", "frames", "llm_client", "messages", "models", "nodes", "registry"),
+        *("session", "stream", "structured", "tools"),
     ],
 )
 def test_the_package_re_exports_what_others_build_on(module: str) -> None:
@@ -272,10 +326,11 @@ def test_the_package_re_exports_and_does_nothing_else() -> None:
         isinstance(node, ast.ImportFrom)
         or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
         or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith("__"))
+        or (isinstance(node, ast.FunctionDef) and node.name == "__dir__")
         for node in body
     )
     imported = [alias.asname or alias.name for node in body if isinstance(node, ast.ImportFrom) for alias in node.names]
-    assert promptport.__all__ == sorted(imported)
+    assert promptport.__all__ == sorted([*imported, "__version__"])
 
 
 # ------------------------------------------------------------------------------------------------- the import

@@ -13,7 +13,7 @@ from tests.benchmarks.plan import BURSTS, PACED
 from tests.benchmarks.report import Figures, compared, figures_of, tables, write_page
 from tests.benchmarks.wires import APIS, pieces_of, wire
 
-from promptport.protocols.chat_completions import ChatCompletionsDecoder
+from promptport.protocols import ChatCompletionsDecoder
 from promptport.stream import message_of
 
 

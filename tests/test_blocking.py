@@ -11,7 +11,7 @@ from promptport.errors import ConfigurationError, IncompleteStreamError, Invalid
 from promptport.frames import Append, End, ToolCall
 from promptport.messages import Prompt
 from promptport.models import LLModel, StreamedTools
-from promptport.testing.scripted import CUT, Pause, ScriptedAnswer, ScriptedExecutor
+from promptport.testing import CUT, Pause, ScriptedAnswer, ScriptedExecutor
 from promptport.tools import tool
 
 MODEL = LLModel("scripted", "m")

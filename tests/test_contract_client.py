@@ -18,8 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.sources import SOON, iterated, never, turns, until_error
 
-from promptport.client import BaseClient, ByteStream
-from promptport.decoder import StreamDecoder
+from promptport.decoding import StreamDecoder
 from promptport.errors import (
     BadRequestError,
     FirstFrameTimeout,
@@ -35,13 +34,12 @@ from promptport.errors import (
     UnsupportedCapabilityError,
 )
 from promptport.frames import Append, End, FinishReason, StreamFrame, ToolCall, Usage
-from promptport.http_errors import status_error
+from promptport.http import BaseClient, ByteStream, status_error
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
-from promptport.protocols.chat_completions import ChatCompletionsDecoder, decode_complete
-from promptport.protocols.chat_request import chat_body
+from promptport.protocols import ChatCompletionsDecoder, chat_body, decode_chat_completion
 from promptport.stream import Timeouts
-from promptport.testing.cuts import cut_body
+from promptport.testing import cut_body
 from promptport.tools import ToolDescriptor
 
 MODEL = LLModel("scripted", "model-1")
@@ -149,7 +147,7 @@ class Client(BaseClient):
         return self.decoder(prompt.call_ids())  # type: ignore[arg-type]
 
     def _complete(self, data: bytes, prompt: Prompt, tools: Sequence[ToolDescriptor]) -> AssistantMessage:
-        return decode_complete(data, prompt.call_ids())
+        return decode_chat_completion(data, prompt.call_ids())
 
     def _failure(self, error: Exception, model: LLModel) -> PromptportError | None:
         if isinstance(error, LibraryError):

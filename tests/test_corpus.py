@@ -22,17 +22,15 @@ import pytest
 import promptport_anthropic
 import promptport_ollama
 import promptport_openai
-from promptport.client import LLMClient
-from promptport.decoder import StreamDecoder
+from promptport.decoding import StreamDecoder
 from promptport.errors import IncompleteStreamError, PromptportError, ProtocolError, ProviderStreamError, StreamError
 from promptport.frames import End, InvalidToolCall, StreamFrame, ToolCall, ToolCallDelta, Usage
+from promptport.llm_client import LLMClient
 from promptport.messages import Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
-from promptport.protocols.chat_completions import ChatCompletionsDecoder
+from promptport.protocols import ChatCompletionsDecoder
 from promptport.stream import message_of
-from promptport.testing.cuts import Cut
-from promptport.testing.validity import assert_valid_stream
-from promptport.testing.wire_server import WireResponse, WireServer
+from promptport.testing import Cut, WireResponse, WireServer, assert_valid_stream
 from promptport_anthropic._decode import MessagesDecoder
 from promptport_ollama._decode import ChatDecoder
 from promptport_openai._responses_decode import ResponsesDecoder

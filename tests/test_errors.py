@@ -19,8 +19,7 @@ import httpx  # before any clock runs: importing it takes longer than the clocks
 import pytest
 
 from promptport import errors
-from promptport.client import BaseClient, ByteStream, check_api_key
-from promptport.decoder import StreamDecoder
+from promptport.decoding import StreamDecoder
 from promptport.dispatch import ToolDispatcher
 from promptport.errors import (
     AuthenticationError,
@@ -52,15 +51,13 @@ from promptport.errors import (
     UnsupportedCapabilityError,
 )
 from promptport.frames import ToolCall
+from promptport.http import BaseClient, ByteStream, HTTPTransport, check_api_key
 from promptport.messages import AssistantMessage, Prompt, TextPart
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
-from promptport.protocols.chat_completions import ChatCompletionsDecoder, decode_complete
-from promptport.protocols.chat_request import chat_body
+from promptport.protocols import ChatCompletionsDecoder, chat_body, decode_chat_completion
 from promptport.stream import Timeouts
-from promptport.testing.scripted import ScriptedClient, ScriptedExecutor
-from promptport.testing.wire_server import WireResponse, WireServer
+from promptport.testing import ScriptedClient, ScriptedExecutor, WireResponse, WireServer
 from promptport.tools import Tool, ToolDescriptor, tool
-from promptport.transport import HTTPTransport
 
 MODEL = LLModel("server", "model-1")
 PROMPT = Prompt.of("Hello")
@@ -185,7 +182,7 @@ class ServerClient(BaseClient):
         return ChatCompletionsDecoder(prompt.call_ids())
 
     def _complete(self, data: bytes, prompt: Prompt, tools: Sequence[ToolDescriptor]) -> AssistantMessage:
-        return decode_complete(data, prompt.call_ids())
+        return decode_chat_completion(data, prompt.call_ids())
 
     def _failure(self, error: Exception, model: LLModel) -> PromptportError | None:
         return self._transport.failure(error, model.id)

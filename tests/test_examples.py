@@ -17,7 +17,7 @@ import pytest
 from tests.examples import EXAMPLES, example
 
 import promptport as pp
-from promptport.sse import EventDecoder
+from promptport.front_ends import EventDecoder
 from promptport.testing import Pause, ScriptedExecutor, Wire, WireResponse, WireServer
 
 MODEL = pp.LLModel("scripted", "model")

@@ -10,7 +10,6 @@ import pytest
 from tests.sources import iterated, turns
 
 from promptport import executor as executors
-from promptport.client import check_api_key, check_request
 from promptport.errors import (
     ConfigurationError,
     IncompleteStreamError,
@@ -21,6 +20,8 @@ from promptport.errors import (
 )
 from promptport.executor import MultiProviderExecutor, PromptExecutor, SingleClientExecutor, connect
 from promptport.frames import Append, End, FinishReason, InvalidToolCall, ToolCall, ToolCallDelta
+from promptport.http import check_api_key
+from promptport.llm_client import check_request
 from promptport.messages import (
     AssistantMessage,
     AudioPart,
@@ -34,8 +35,7 @@ from promptport.messages import (
     ToolResultMessage,
 )
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
-from promptport.testing.scripted import ScriptedClient
-from promptport.testing.validity import assert_valid_stream
+from promptport.testing import ScriptedClient, assert_valid_stream
 from promptport.tools import ToolDescriptor
 
 MODEL = LLModel("one", "model-1")

@@ -43,7 +43,7 @@ from promptport.messages import (
     UserPart,
 )
 from promptport.stream import message_of
-from promptport.testing.validity import assert_valid_stream
+from promptport.testing import assert_valid_stream
 
 TEXT = st.text(max_size=12)
 NAME = st.text(min_size=1, max_size=6)

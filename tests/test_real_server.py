@@ -16,8 +16,8 @@ import pytest
 import promptport as pp
 import promptport_anthropic
 import promptport_openai
-from promptport.client import LLMClient
-from promptport.testing.validity import assert_valid_stream
+from promptport.llm_client import LLMClient
+from promptport.testing import assert_valid_stream
 from promptport_local import LocalServer
 
 SCHEMA = {

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 import pytest
 from pydantic import BaseModel
 
-from promptport.dispatch_frames import ToolResult
+from promptport.dispatch import ToolResult
 from promptport.errors import ConfigurationError, IncompleteStreamError, InvalidInputError
 from promptport.frames import Append, Reasoning, ToolCall, ToolCallDelta
 from promptport.messages import (
@@ -23,7 +23,7 @@ from promptport.nodes import node_llm_request_streaming_with_tools
 from promptport.session import CutPolicy, LLMSession
 from promptport.stream import FrameStream
 from promptport.structured import JsonDefinition, MarkdownDefinition, MarkdownHeader, Partial
-from promptport.testing.scripted import CUT, ScriptedAnswer, ScriptedExecutor
+from promptport.testing import CUT, ScriptedAnswer, ScriptedExecutor
 from promptport.tools import ToolDescriptor
 
 MODEL = LLModel("scripted", "m")

@@ -9,14 +9,8 @@ import warnings
 import pytest
 from tests.sources import END, Source, iterated, never, turns, until_error
 
-from promptport.errors import (
-    IncompleteStreamError,
-    ProtocolError,
-)
-from promptport.frames import (
-    Append,
-    End,
-)
+from promptport.errors import IncompleteStreamError, ProtocolError
+from promptport.frames import Append, End
 from promptport.messages import AssistantMessage
 from promptport.stream import FrameStream, TextStream, Timeouts
 

@@ -18,7 +18,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 import promptport as pp
-from promptport.sse import encode_events
+from promptport.front_ends import encode_events
 from promptport.testing import Pause, ScriptedExecutor
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import promptport as pp
 from promptport.testing import Pause, ScriptedClient
-from promptport.text_tools_client import TextToolsClient
+from promptport.text_tools import TextToolsClient
 
 PROMPT = pp.Prompt.of("How many red bicycles are in stock? While you wait for the answer, tell me about bicycles.")
 

@@ -1,8 +1,5 @@
 """promptport: stream answers and tool calls from any LLM provider."""
 
-from promptport.client import (
-    LLMClient,
-)
 from promptport.dispatch import (
     ApprovalNeeded,
     Approve,
@@ -50,13 +47,7 @@ from promptport.errors import (
     UnknownToolError,
     UnsupportedCapabilityError,
 )
-from promptport.executor import (
-    MultiProviderExecutor,
-    PromptExecutor,
-    SingleClientExecutor,
-    ToolsPolicy,
-    connect,
-)
+from promptport.executor import MultiProviderExecutor, PromptExecutor, SingleClientExecutor, ToolsPolicy, connect
 from promptport.frames import (
     Append,
     Citation,
@@ -75,6 +66,8 @@ from promptport.frames import (
     encode_frame,
     parse_arguments,
 )
+from promptport.front_ends import TokenBuffer
+from promptport.llm_client import LLMClient
 from promptport.messages import (
     AssistantMessage,
     AssistantPart,
@@ -93,32 +86,11 @@ from promptport.messages import (
     UserMessage,
     UserPart,
 )
-from promptport.models import (
-    Capability,
-    LLModel,
-    ModelCapabilities,
-    StreamedTools,
-)
-from promptport.nodes import (
-    StreamingNode,
-    node_llm_request_streaming_with_tools,
-)
-from promptport.registry import (
-    ProviderInfo,
-    client,
-    providers,
-)
-from promptport.session import (
-    CutPolicy,
-    LLMSession,
-)
-from promptport.stream import (
-    FrameBatches,
-    FrameStream,
-    TextStream,
-    Timeouts,
-    message_of,
-)
+from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
+from promptport.nodes import StreamingNode, node_llm_request_streaming_with_tools
+from promptport.registry import ProviderInfo, client, providers
+from promptport.session import CutPolicy, LLMSession
+from promptport.stream import FrameBatches, FrameStream, TextStream, Timeouts, message_of
 from promptport.structured import (
     JsonDefinition,
     MarkdownBullet,
@@ -130,19 +102,10 @@ from promptport.structured import (
     Partial,
     StructuredDataDefinition,
 )
-from promptport.text_tools_client import (
-    TextToolsClient,
-)
-from promptport.token_buffer import (
-    TokenBuffer,
-)
-from promptport.tools import (
-    Tool,
-    ToolDescriptor,
-    ToolKind,
-    ToolStart,
-    tool,
-)
+from promptport.text_tools import TextToolsClient
+from promptport.tools import Tool, ToolDescriptor, ToolKind, ToolStart, tool
+
+__version__ = "0.1.0"
 
 __all__ = [
     "Append",
@@ -247,6 +210,7 @@ __all__ = [
     "Usage",
     "UserMessage",
     "UserPart",
+    "__version__",
     "client",
     "connect",
     "decode_dispatch_frame",
@@ -259,3 +223,8 @@ __all__ = [
     "providers",
     "tool",
 ]
+
+
+def __dir__() -> list[str]:
+    """What is public, and nothing else."""
+    return __all__

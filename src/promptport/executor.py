@@ -9,8 +9,8 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
-from promptport.client import LLMClient, check_request
 from promptport.errors import ConfigurationError, InvalidInputError
+from promptport.llm_client import LLMClient, check_request
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
 from promptport.registry import client
@@ -114,7 +114,7 @@ class SingleClientExecutor:
 
     def _in_text(self) -> LLMClient:
         if self._text_client is None:
-            from promptport.text_tools_client import TextToolsClient  # noqa: PLC0415 - only where it is asked for
+            from promptport.text_tools import TextToolsClient  # noqa: PLC0415 - only where it is asked for
 
             self._text_client = TextToolsClient(self._client)
         return self._text_client

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar, overload
 from promptport.messages import AssistantMessage
 from promptport.session import LLMSession
 from promptport.stream import FrameStream
-from promptport.structured.definition import StructuredDataDefinition
+from promptport.structured import StructuredDataDefinition
 
 __all__ = ["StreamingNode", "node_llm_request_streaming_with_tools"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from promptport.client import LLMClient
 from promptport.errors import ConfigurationError
+from promptport.llm_client import LLMClient
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

@@ -17,7 +17,7 @@ from promptport.executor import PromptExecutor
 from promptport.messages import AssistantMessage, Message, Prompt, TextPart, ToolResultMessage, UserPart
 from promptport.models import LLModel
 from promptport.stream import FrameStream, TextStream
-from promptport.structured.definition import StructuredDataDefinition
+from promptport.structured import StructuredDataDefinition
 from promptport.tools import ToolDescriptor
 
 __all__ = ["CutPolicy", "LLMSession"]

@@ -1,7 +1,7 @@
 """A process that streams from the benchmarks' server with one contender, and says what that cost it.
 
 Rule: nothing of the server and nothing of other contenders runs in here; the garbage collector is on, for everybody,
-and everybody has the malloc that promptport sees to (see `promptport.client`), which some get by what they import.
+and everybody has the malloc that promptport sees to (`promptport.http.base_client`), which some get by an import.
 
 One command a line comes in as JSON, and one line goes out for each:
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import promptport as pp
-from promptport.sse import encode_events
+from promptport.front_ends import encode_events
 from promptport.stream import FrameBatches
 from promptport.text_tools import TextToolsParser
 

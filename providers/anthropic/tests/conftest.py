@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from promptport.decoder import StreamDecoder
+from promptport.decoding import StreamDecoder
 from promptport.frames import StreamFrame
-from promptport.testing.cuts import cut_body
+from promptport.testing import cut_body
 
 
 class Wire:

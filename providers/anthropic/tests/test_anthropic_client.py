@@ -38,7 +38,7 @@ from promptport.messages import Prompt, ToolChoice
 from promptport.models import Capability, LLModel
 from promptport.registry import client as named_client
 from promptport.stream import Timeouts
-from promptport.testing.wire_server import RecordedRequest, WireResponse, WireServer
+from promptport.testing import RecordedRequest, WireResponse, WireServer
 from promptport.tools import ToolDescriptor
 from promptport_anthropic import client as make
 from promptport_anthropic._client import AnthropicClient

@@ -27,8 +27,7 @@ from promptport.frames import (
 )
 from promptport.messages import AssistantMessage, TextPart
 from promptport.stream import message_of
-from promptport.testing.cuts import cut_body
-from promptport.testing.validity import assert_valid_stream
+from promptport.testing import assert_valid_stream, cut_body
 from promptport_anthropic._decode import MessagesDecoder, decode_complete
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from promptport import ToolDescriptor
-from promptport.text_tools.prompting import call_schema
+from promptport.text_tools import call_schema
 from promptport_local._models import bundled_weights
 
 xllamacpp = importlib.import_module("xllamacpp")

@@ -37,7 +37,7 @@ from promptport import (
     UnsupportedCapabilityError,
     message_of,
 )
-from promptport.protocols.chat_completions import ChatCompletionsDecoder, decode_complete
+from promptport.protocols import ChatCompletionsDecoder, decode_chat_completion
 from promptport.testing import WireResponse, WireServer
 from promptport_local import DEFAULT_MODEL, LocalClient
 from promptport_local._server import LocalServer
@@ -113,7 +113,7 @@ def test_recordings_give_the_same_frames_for_every_cut(name: str) -> None:
 def test_streamed_equals_complete_in_the_recordings() -> None:
     decoder = ChatCompletionsDecoder()
     streamed = message_of(decoder.feed((WIRES / "text.sse").read_bytes()))
-    complete = decode_complete((WIRES / "text.json").read_bytes())
+    complete = decode_chat_completion((WIRES / "text.json").read_bytes())
     assert streamed.text == complete.text == "The capital of France is Paris."
     assert streamed.finish_reason is complete.finish_reason is FinishReason.STOP
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 import promptport as pp
-from promptport.testing.validity import assert_valid_stream
+from promptport.testing import assert_valid_stream
 from promptport_local import DEFAULT_MODEL, client
 
 MODEL = DEFAULT_MODEL

@@ -15,8 +15,8 @@ import pytest
 from providers.local.tests.gguf_files import write_gguf
 
 from promptport import AuthenticationError, ConfigurationError, OverloadedError, Timeouts
+from promptport.http import HTTPTransport
 from promptport.testing import WireResponse, WireServer
-from promptport.transport import HTTPTransport
 from promptport_local import LocalServer, _server
 from promptport_local._server import headers_for
 

@@ -23,8 +23,7 @@ from promptport.frames import (
     Usage,
 )
 from promptport.stream import message_of
-from promptport.testing import Cut, cut_body
-from promptport.testing.validity import assert_valid_stream
+from promptport.testing import Cut, assert_valid_stream, cut_body
 from promptport_ollama._decode import ChatDecoder, decode_complete
 
 

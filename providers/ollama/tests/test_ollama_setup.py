@@ -9,9 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from promptport.errors import (
-    ConfigurationError,
-)
+from promptport.errors import ConfigurationError
 from promptport.frames import StreamFrame
 from promptport.messages import Prompt
 from promptport.models import LLModel

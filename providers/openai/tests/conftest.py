@@ -9,15 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from promptport.errors import StreamError
-from promptport.frames import (
-    Append,
-    End,
-    InvalidToolCall,
-    ReasoningAppend,
-    StreamFrame,
-    ToolCall,
-    ToolCallDelta,
-)
+from promptport.frames import Append, End, InvalidToolCall, ReasoningAppend, StreamFrame, ToolCall, ToolCallDelta
 from promptport.messages import AssistantMessage
 from promptport.stream import message_of
 from promptport_openai._responses_decode import ResponsesDecoder

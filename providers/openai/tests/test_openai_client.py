@@ -23,7 +23,7 @@ from promptport.frames import Append, End
 from promptport.messages import Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
 from promptport.registry import client as named_client
-from promptport.testing.wire_server import WireResponse, WireServer
+from promptport.testing import WireResponse, WireServer
 from promptport_openai import chat_client, responses_client
 from promptport_openai._apis import chat_completions
 from promptport_openai._client import OpenAIClient

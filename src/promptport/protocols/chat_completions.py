@@ -17,8 +17,7 @@ from typing import Any
 
 import msgspec
 
-from promptport.assembly import CallAssembler
-from promptport.decoder import StreamDecoder
+from promptport.decoding import CallAssembler, SSEDecoder, StreamDecoder, error_details
 from promptport.errors import IncompleteStreamError, ProtocolError, ProviderStreamError
 from promptport.frames import (
     Append,
@@ -31,12 +30,13 @@ from promptport.frames import (
     StreamFrame,
     Usage,
 )
-from promptport.http_errors import error_details
 from promptport.messages import AssistantMessage
 from promptport.stream import message_of
-from promptport.wire.sse import SSEDecoder
 
-__all__ = ["ChatCompletionsDecoder", "decode_complete"]
+__all__ = [
+    "ChatCompletionsDecoder",
+    "decode_chat_completion",
+]
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -384,7 +384,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._end_of_bytes(out)
 
 
-def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessage:
+def decode_chat_completion(data: bytes, taken: Collection[str] = ()) -> AssistantMessage:
     """The message in the body of a response that was not streamed: the same as its stream would give.
 
     Raises:

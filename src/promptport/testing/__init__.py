@@ -1,5 +1,7 @@
 """The testing kit: what a provider, and what is built on promptport, is tested with.
 
+What enters helps to test, and is imported by no program. Imports: everything but `promptport.cli`.
+
 Rule: nothing is imported until it is asked for, so that its parts need only what they use (pytest, say).
 """
 
@@ -10,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from promptport.testing.chat_completions import ChatCompletionsContract
+    from promptport.testing.command import report_tables, run_conformance
     from promptport.testing.contract import ProviderContract
     from promptport.testing.cuts import Cut, cut_body
     from promptport.testing.mutators import MUTATORS, Meaning, Mutator, assert_survived
+    from promptport.testing.recorded_bodies import AnyProtocol, Wire, WireEvent, WireProtocol
     from promptport.testing.scripted import (
         CUT,
         Pause,
@@ -42,7 +46,6 @@ if TYPE_CHECKING:
     )
     from promptport.testing.validity import assert_valid_stream
     from promptport.testing.wire_server import Answer, RecordedRequest, WireResponse, WireServer
-    from promptport.testing.wires import AnyProtocol, Wire, WireEvent, WireProtocol
 
 __all__ = [
     "CUT",
@@ -85,9 +88,12 @@ __all__ = [
     "cut_body",
     "expected",
     "outcome",
+    "report_tables",
+    "run_conformance",
 ]
 
 _HOMES = {
+    "command": ["report_tables", "run_conformance"],
     "chat_completions": ["ChatCompletionsContract"],
     "contract": ["ProviderContract"],
     "cuts": ["Cut", "cut_body"],
@@ -114,7 +120,7 @@ _HOMES = {
     ],
     "validity": ["assert_valid_stream"],
     "wire_server": ["Answer", "RecordedRequest", "WireResponse", "WireServer"],
-    "wires": ["AnyProtocol", "Wire", "WireEvent", "WireProtocol"],
+    "recorded_bodies": ["AnyProtocol", "Wire", "WireEvent", "WireProtocol"],
 }
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from promptport.frames import FinishReason
 from promptport.testing.contract import ProviderContract
+from promptport.testing.recorded_bodies import AnyProtocol
 from promptport.testing.steps import (
     INPUT_TOKENS,
     OUTPUT_TOKENS,
@@ -27,7 +28,6 @@ from promptport.testing.steps import (
     Think,
     Unknown,
 )
-from promptport.testing.wires import AnyProtocol
 
 __all__ = ["ChatCompletionsContract"]
 

@@ -26,18 +26,18 @@ from typing import Any, ClassVar
 
 import pytest
 
-from promptport.client import LLMClient
+from promptport.llm_client import LLMClient
 from promptport.models import LLModel
 from promptport.stream import Timeouts
-from promptport.testing._bench import Bench
-from promptport.testing._checks_answers import AnswerChecks
-from promptport.testing._checks_closing import ClosingChecks
-from promptport.testing._checks_errors import ErrorChecks
-from promptport.testing._checks_requests import RequestChecks
-from promptport.testing._checks_wire import WireChecks
+from promptport.testing.bench import Bench
+from promptport.testing.checks_answers import AnswerChecks
+from promptport.testing.checks_closing import ClosingChecks
+from promptport.testing.checks_errors import ErrorChecks
+from promptport.testing.checks_requests import RequestChecks
+from promptport.testing.checks_wire import WireChecks
 from promptport.testing.plugin import PLAYED
+from promptport.testing.recorded_bodies import AnyProtocol
 from promptport.testing.steps import Step
-from promptport.testing.wires import AnyProtocol
 
 __all__ = ["ProviderContract"]
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 
 from promptport.errors import ProviderStreamError, StreamError
 from promptport.frames import Append, End, ReasoningAppend, StreamFrame, ToolCall
-from promptport.testing import _mutators_any as general
-from promptport.testing import _mutators_calls as calls
+from promptport.testing import mutators_any as general
+from promptport.testing import mutators_calls as calls
+from promptport.testing.recorded_bodies import AnyProtocol, Wire
 from promptport.testing.validity import assert_valid_stream
-from promptport.testing.wires import AnyProtocol, Wire
 
 __all__ = ["MUTATORS", "Meaning", "Mutator", "assert_survived"]
 

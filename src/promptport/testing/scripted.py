@@ -17,7 +17,6 @@ from typing import Any, Final, Self, TypeAlias
 
 import msgspec
 
-from promptport.client import check_request
 from promptport.errors import InvalidInputError
 from promptport.executor import SingleClientExecutor, ToolsPolicy
 from promptport.frames import (
@@ -32,6 +31,7 @@ from promptport.frames import (
     ToolCallDelta,
     Usage,
 )
+from promptport.llm_client import check_request
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
 from promptport.stream import FrameBatches, FrameStream, TextStream, Timeouts

@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Literal, TypeAlias
 
-from promptport.assembly import CallAssembler
+from promptport.decoding import CallAssembler
 from promptport.frames import Append, Reasoning, ReasoningAppend, StreamFrame, UnfinishedCall
 from promptport.text_tools.formats import TextFormat, format_of, grammar_of
 from promptport.text_tools.grammar import Kind, Marker, Sink, State, Step

@@ -7,15 +7,24 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from promptport.client import BaseClient, ByteStream, check_api_key
-from promptport.decoder import StreamDecoder
-from promptport.errors import ConfigurationError, PromptportError, TransportError
-from promptport.messages import AssistantMessage, Prompt
-from promptport.models import Capability, LLModel, ModelCapabilities
-from promptport.sdk import SdkTransport
-from promptport.stream import Timeouts
-from promptport.tools import ToolDescriptor
-from promptport.transport import check_base_url
+from promptport.provider import (
+    AssistantMessage,
+    BaseClient,
+    ByteStream,
+    Capability,
+    ConfigurationError,
+    LLModel,
+    ModelCapabilities,
+    Prompt,
+    PromptportError,
+    SdkTransport,
+    StreamDecoder,
+    Timeouts,
+    ToolDescriptor,
+    TransportError,
+    check_api_key,
+    check_base_url,
+)
 from promptport_anthropic._decode import MessagesDecoder, decode_complete
 from promptport_anthropic._models import capabilities_of
 from promptport_anthropic._request import messages_body

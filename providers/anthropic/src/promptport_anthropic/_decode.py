@@ -18,27 +18,29 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from promptport.assembly import CallAssembler
-from promptport.decoder import StreamDecoder
-from promptport.errors import IncompleteStreamError, ProtocolError, ProviderStreamError
-from promptport.frames import (
+from promptport.provider import (
     Append,
+    AssistantMessage,
+    CallAssembler,
     Citation,
     End,
     FinishReason,
+    IncompleteStreamError,
     InvalidToolCall,
+    ProtocolError,
     ProviderItem,
+    ProviderStreamError,
     Reasoning,
     ReasoningAppend,
+    SSEDecoder,
+    StreamDecoder,
     StreamFrame,
     ToolCall,
     UnfinishedCall,
     Usage,
+    error_details,
+    message_of,
 )
-from promptport.http_errors import error_details
-from promptport.messages import AssistantMessage
-from promptport.stream import message_of
-from promptport.wire.sse import SSEDecoder
 
 __all__ = ["MessagesDecoder", "decode_complete"]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
-from promptport.models import Capability, ModelCapabilities, StreamedTools
+from promptport.provider import Capability, ModelCapabilities, StreamedTools
 
 __all__ = ["Family", "capabilities_of", "family_of"]
 

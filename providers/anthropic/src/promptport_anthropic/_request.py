@@ -12,24 +12,29 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
-from promptport.errors import InvalidInputError, UnsupportedCapabilityError
-from promptport.frames import Citation, InvalidToolCall, ProviderItem, Reasoning, ToolCall
-from promptport.messages import (
+from promptport.provider import (
     AssistantMessage,
+    Citation,
     DocumentPart,
     ImagePart,
+    InvalidInputError,
+    InvalidToolCall,
+    LLModel,
     LLMParams,
     NamedTool,
     Prompt,
+    ProviderItem,
+    Reasoning,
     ReasoningEffort,
     SystemMessage,
     TextPart,
+    ToolCall,
     ToolChoice,
+    ToolDescriptor,
     ToolResultMessage,
+    UnsupportedCapabilityError,
     UserPart,
 )
-from promptport.models import LLModel
-from promptport.tools import ToolDescriptor
 from promptport_anthropic._models import family_of
 
 __all__ = ["messages_body"]

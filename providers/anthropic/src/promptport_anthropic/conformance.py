@@ -10,26 +10,23 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from promptport.client import LLMClient
-from promptport.frames import FinishReason
-from promptport.models import LLModel
-from promptport.stream import Timeouts
-from promptport.testing.contract import ProviderContract
-from promptport.testing.steps import (
+from promptport.provider import FinishReason, LLMClient, LLModel, Timeouts
+from promptport.testing import (
     INPUT_TOKENS,
     OUTPUT_TOKENS,
     Arguments,
     Fail,
     Finish,
     Malformed,
+    ProviderContract,
     Say,
     Seal,
     Start,
     Step,
     Think,
     Unknown,
+    WireProtocol,
 )
-from promptport.testing.wires import WireProtocol
 from promptport_anthropic import client
 
 __all__ = ["MessagesContract"]

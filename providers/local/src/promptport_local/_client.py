@@ -29,11 +29,17 @@ from promptport import (
     ToolChoice,
     ToolDescriptor,
 )
-from promptport.client import BaseClient, ByteStream, check_request
-from promptport.protocols.chat_completions import ChatCompletionsDecoder, decode_complete
-from promptport.protocols.chat_request import chat_body
-from promptport.text_tools_client import TextToolsClient
-from promptport.transport import HTTPTransport, check_base_url
+from promptport.provider import (
+    BaseClient,
+    ByteStream,
+    ChatCompletionsDecoder,
+    HTTPTransport,
+    TextToolsClient,
+    chat_body,
+    check_base_url,
+    check_request,
+    decode_chat_completion,
+)
 from promptport_local._models import (
     DEFAULT_MODEL,
     PROVIDER,
@@ -113,7 +119,7 @@ class _PlainClient(BaseClient):
         return ChatCompletionsDecoder(prompt.call_ids())
 
     def _complete(self, data: bytes, prompt: Prompt, tools: Sequence[ToolDescriptor]) -> AssistantMessage:
-        return decode_complete(data, prompt.call_ids())
+        return decode_chat_completion(data, prompt.call_ids())
 
     async def _open(self, body: dict[str, Any], model: LLModel) -> ByteStream:
         return await (await self._way(model)).open("/v1/chat/completions", body, model.id)

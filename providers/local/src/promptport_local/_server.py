@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from promptport import ConfigurationError, OverloadedError, Timeouts
-from promptport.transport import HTTPTransport
+from promptport.provider import HTTPTransport
 from promptport_local._models import PROVIDER, Weights, bundled_weights, size_of, weights_at
 
 __all__ = ["DEFAULT_CONTEXT_LENGTH", "LocalServer", "headers_for", "usable_context"]

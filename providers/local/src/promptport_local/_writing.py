@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from promptport import InvalidToolCall, Prompt, StreamedTools, ToolCall, ToolChoice, ToolResultMessage
-from promptport.text_tools import FORMATS, TextFormat, Writing
+from promptport.provider import FORMATS, TextFormat, Writing
 
 __all__ = ["SMALL", "decided"]
 

@@ -11,12 +11,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from promptport.client import LLMClient
-from promptport.frames import FinishReason
-from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
-from promptport.stream import Timeouts
-from promptport.testing.chat_completions import ChatCompletionsContract
-from promptport.testing.steps import Fail
+from promptport.provider import Capability, FinishReason, LLMClient, LLModel, ModelCapabilities, StreamedTools, Timeouts
+from promptport.testing import ChatCompletionsContract, Fail
 from promptport_local import client
 
 __all__ = ["LlamaServerContract"]

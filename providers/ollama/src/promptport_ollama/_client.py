@@ -19,21 +19,27 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from promptport.client import BaseClient, ByteStream, check_api_key
-from promptport.decoder import StreamDecoder
-from promptport.errors import (
+from promptport.provider import (
+    AssistantMessage,
     BadRequestError,
+    BaseClient,
+    ByteStream,
     ConfigurationError,
+    HTTPTransport,
     InvalidInputError,
+    LLModel,
+    ModelCapabilities,
+    Prompt,
     PromptportError,
     ProtocolError,
+    StreamDecoder,
+    Timeouts,
+    ToolChoice,
+    ToolDescriptor,
     UnsupportedCapabilityError,
+    check_api_key,
+    transport_error,
 )
-from promptport.messages import AssistantMessage, Prompt, ToolChoice
-from promptport.models import LLModel, ModelCapabilities
-from promptport.stream import Timeouts
-from promptport.tools import ToolDescriptor
-from promptport.transport import HTTPTransport, transport_error
 from promptport_ollama._decode import ChatDecoder, decode_complete
 from promptport_ollama._http import AiohttpTransport
 from promptport_ollama._models import UNKNOWN, described

@@ -13,14 +13,25 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from promptport.assembly import CallAssembler
-from promptport.decoder import StreamDecoder
-from promptport.errors import IncompleteStreamError, ProtocolError, ProviderStreamError, StreamError
-from promptport.frames import Append, End, FinishReason, Reasoning, ReasoningAppend, StreamFrame, Usage
-from promptport.http_errors import error_details
-from promptport.messages import AssistantMessage
-from promptport.stream import message_of
-from promptport.wire.ndjson import NDJSONDecoder
+from promptport.provider import (
+    Append,
+    AssistantMessage,
+    CallAssembler,
+    End,
+    FinishReason,
+    IncompleteStreamError,
+    NDJSONDecoder,
+    ProtocolError,
+    ProviderStreamError,
+    Reasoning,
+    ReasoningAppend,
+    StreamDecoder,
+    StreamError,
+    StreamFrame,
+    Usage,
+    error_details,
+    message_of,
+)
 
 __all__ = ["ChatDecoder", "decode_complete"]
 

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from promptport.aiohttp_session import AiohttpBody, AiohttpSession
-from promptport.stream import Timeouts
-from promptport.transport import header_secrets, status_error
+from promptport.provider import AiohttpBody, AiohttpSession, Timeouts, header_secrets, status_error
 
 if TYPE_CHECKING:
     import aiohttp
@@ -23,7 +21,7 @@ _ERROR_BODY_SECONDS = 10.0
 
 
 class AiohttpTransport:
-    """One server; `promptport.transport.HTTPTransport` is the same over httpx."""
+    """One server; `promptport.http.HTTPTransport` is the same over httpx."""
 
     def __init__(
         self,

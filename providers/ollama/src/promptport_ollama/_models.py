@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from promptport.models import Capability, ModelCapabilities, StreamedTools
+from promptport.provider import Capability, ModelCapabilities, StreamedTools
 
 __all__ = ["UNKNOWN", "described"]
 

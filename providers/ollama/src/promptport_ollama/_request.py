@@ -15,21 +15,23 @@ from typing import Any
 
 import msgspec
 
-from promptport.errors import InvalidInputError, UnsupportedCapabilityError
-from promptport.frames import InvalidToolCall, ToolCall
-from promptport.messages import (
+from promptport.provider import (
     AssistantMessage,
     ImagePart,
+    InvalidInputError,
+    InvalidToolCall,
+    LLModel,
     LLMParams,
     Message,
     Prompt,
     ReasoningEffort,
     SystemMessage,
+    ToolCall,
     ToolChoice,
+    ToolDescriptor,
+    UnsupportedCapabilityError,
     UserMessage,
 )
-from promptport.models import LLModel
-from promptport.tools import ToolDescriptor
 
 __all__ = ["chat_body"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from base64 import b64encode
 from urllib.parse import unquote, urlsplit
 
-from promptport.transport import check_base_url
+from promptport.provider import check_base_url
 
 __all__ = ["server"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from promptport.client import LLMClient
+from promptport.provider import LLMClient
 
 __all__ = ["chat_client", "responses_client"]
 

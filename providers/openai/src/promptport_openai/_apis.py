@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from promptport.messages import Prompt
-from promptport.models import LLModel
-from promptport.protocols import chat_completions as chat
-from promptport.protocols.chat_request import ChatDialect, chat_body
-from promptport.tools import ToolDescriptor
+from promptport.provider import (
+    ChatCompletionsDecoder,
+    ChatDialect,
+    LLModel,
+    Prompt,
+    ToolDescriptor,
+    chat_body,
+    decode_chat_completion,
+)
 from promptport_openai._client import OpenAIAPI
 from promptport_openai._models import chat_capabilities, responses_capabilities
 from promptport_openai._responses_decode import ResponsesDecoder, decode_complete
@@ -32,8 +36,8 @@ def chat_completions(own: bool) -> OpenAIAPI:
         provider="openai-chat",
         path="/chat/completions",
         body=body,
-        decoder=chat.ChatCompletionsDecoder,
-        complete=chat.decode_complete,
+        decoder=ChatCompletionsDecoder,
+        complete=decode_chat_completion,
         capabilities=chat_capabilities,
     )
 

@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from promptport.client import BaseClient, ByteStream, check_api_key
-from promptport.decoder import StreamDecoder
-from promptport.errors import PromptportError
-from promptport.messages import AssistantMessage, Prompt
-from promptport.models import LLModel, ModelCapabilities
-from promptport.sdk import SdkTransport
-from promptport.stream import Timeouts
-from promptport.tools import ToolDescriptor
-from promptport.transport import check_base_url
+from promptport.provider import (
+    AssistantMessage,
+    BaseClient,
+    ByteStream,
+    LLModel,
+    ModelCapabilities,
+    Prompt,
+    PromptportError,
+    SdkTransport,
+    StreamDecoder,
+    Timeouts,
+    ToolDescriptor,
+    check_api_key,
+    check_base_url,
+)
 
 if TYPE_CHECKING:
     import ssl

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from promptport.models import Capability, ModelCapabilities, StreamedTools
+from promptport.provider import Capability, ModelCapabilities, StreamedTools
 
 __all__ = ["chat_capabilities", "responses_capabilities"]
 

@@ -15,9 +15,15 @@ from typing import Any
 
 import msgspec
 
-from promptport.assembly import CallAssembler
-from promptport.errors import ProtocolError
-from promptport.frames import InvalidToolCall, StreamFrame, ToolCallDelta, UnfinishedCall, parse_arguments
+from promptport.provider import (
+    CallAssembler,
+    InvalidToolCall,
+    ProtocolError,
+    StreamFrame,
+    ToolCallDelta,
+    UnfinishedCall,
+    parse_arguments,
+)
 
 __all__ = ["CALL_TYPES", "OpenCall", "ResponseCalls"]
 

@@ -30,23 +30,25 @@ from typing import Any
 
 import msgspec
 
-from promptport.decoder import StreamDecoder
-from promptport.errors import IncompleteStreamError, ProtocolError, ProviderStreamError
-from promptport.frames import (
+from promptport.provider import (
     Append,
+    AssistantMessage,
     Citation,
     End,
     FinishReason,
+    IncompleteStreamError,
+    ProtocolError,
     ProviderItem,
+    ProviderStreamError,
     Reasoning,
     ReasoningAppend,
+    SSEDecoder,
+    StreamDecoder,
     StreamFrame,
     Usage,
+    error_details,
+    message_of,
 )
-from promptport.http_errors import error_details
-from promptport.messages import AssistantMessage
-from promptport.stream import message_of
-from promptport.wire.sse import SSEDecoder
 from promptport_openai._responses_calls import CALL_TYPES, ResponseCalls
 
 __all__ = ["ResponsesDecoder", "decode_complete"]

@@ -18,27 +18,34 @@ from typing import Any
 
 import msgspec
 
-from promptport.errors import InvalidInputError, UnsupportedCapabilityError
-from promptport.frames import InvalidToolCall, ProviderItem, Reasoning, ToolCall
-from promptport.messages import (
+from promptport.provider import (
     AssistantMessage,
+    Capability,
     DocumentPart,
     ImagePart,
+    InvalidInputError,
+    InvalidToolCall,
+    LLModel,
     LLMParams,
     Message,
     NamedTool,
     Prompt,
+    ProviderItem,
+    Reasoning,
     ReasoningEffort,
     SystemMessage,
     TextPart,
+    ToolCall,
     ToolChoice,
+    ToolDescriptor,
     ToolResultMessage,
+    UnsupportedCapabilityError,
     UserMessage,
     UserPart,
+    data_url,
+    is_strict_schema,
+    schema_name,
 )
-from promptport.models import Capability, LLModel
-from promptport.protocols.chat_request import data_url, is_strict_schema, schema_name
-from promptport.tools import ToolDescriptor
 from promptport_openai._models import responses_capabilities
 
 __all__ = ["responses_body"]

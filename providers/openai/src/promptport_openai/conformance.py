@@ -9,27 +9,24 @@ import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from promptport.client import LLMClient
-from promptport.frames import FinishReason
-from promptport.models import LLModel
-from promptport.stream import Timeouts
-from promptport.testing.chat_completions import ChatCompletionsContract
-from promptport.testing.contract import ProviderContract
-from promptport.testing.steps import (
+from promptport.provider import FinishReason, LLMClient, LLModel, Timeouts
+from promptport.testing import (
     INPUT_TOKENS,
     OUTPUT_TOKENS,
     Arguments,
+    ChatCompletionsContract,
     Fail,
     Finish,
     Malformed,
+    ProviderContract,
     Say,
     Seal,
     Start,
     Step,
     Think,
     Unknown,
+    WireProtocol,
 )
-from promptport.testing.wires import WireProtocol
 from promptport_openai import chat_client, responses_client
 
 __all__ = ["OpenAIChatContract", "ResponsesContract"]

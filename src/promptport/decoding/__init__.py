@@ -1,0 +1,24 @@
+"""Bytes → events → frames, and what an error object says. Pure.
+
+What enters knows bytes or how a call is put together, and no provider. It never awaits: an object with ``feed`` and
+``close``. Imports: `promptport.errors`, `promptport.frames`, msgspec.
+"""
+
+from promptport.decoding.assembly import CallAssembler, seal_call
+from promptport.decoding.error_objects import error_details, json_or_none, shortened, words_and_codes
+from promptport.decoding.ndjson import NDJSONDecoder
+from promptport.decoding.sse import SSEDecoder
+from promptport.decoding.stream_decoder import StreamDecoder, WireDecoder
+
+__all__ = [
+    "CallAssembler",
+    "NDJSONDecoder",
+    "SSEDecoder",
+    "StreamDecoder",
+    "WireDecoder",
+    "error_details",
+    "json_or_none",
+    "seal_call",
+    "shortened",
+    "words_and_codes",
+]

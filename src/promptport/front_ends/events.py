@@ -1,0 +1,159 @@
+r"""Frames as server-sent events for front ends, and back.
+
+Every event is ``id: N``, ``data: {json}`` and a blank line. ``type`` in the JSON is ``content`` for text
+(``{"type": "content", "content": "Hello"}``) and the frame's own name for every other (``tool_call``, ``tool_result``,
+``reasoning_append``, ``end`` …). The last event is ``{"type": "done"}``. Before it stands ``end``, ``approval_needed``,
+or ``{"type": "error", "code": …, "message": …}``. A browser that has seen it closes its ``EventSource``, which would
+connect again otherwise. Comment lines (``: beat``) keep the connection open through proxies.
+
+Rule: an error tells its class and nothing of its text, which may quote what users and providers wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from typing import Any
+
+import msgspec
+
+from promptport.decoding import SSEDecoder, StreamDecoder
+from promptport.dispatch import ApprovalNeeded, DispatchFrame
+from promptport.errors import (
+    AuthenticationError,
+    ContextLengthError,
+    IncompleteStreamError,
+    OverloadedError,
+    PermissionDeniedError,
+    PromptportError,
+    ProtocolError,
+    ProviderError,
+    ProviderStreamError,
+    RateLimitError,
+    StepLimitError,
+    StreamError,
+    TransportError,
+    UnsupportedCapabilityError,
+)
+from promptport.frames import Append, End
+from promptport.front_ends.pull import Pull
+
+__all__ = ["EventDecoder", "encode_events"]
+
+_encode = msgspec.json.Encoder().encode
+_decode_frame = msgspec.json.Decoder(DispatchFrame).decode
+_decode_any = msgspec.json.Decoder().decode
+
+_ERRORS: tuple[tuple[type[BaseException], str, str], ...] = (
+    (RateLimitError, "rate_limit", "The model is asked too often; try again later."),
+    (OverloadedError, "overloaded", "The model is overloaded; try again later."),
+    (ContextLengthError, "context_length", "The conversation is too long for the model."),
+    (AuthenticationError, "configuration", "The server is not set up to ask this model."),
+    (PermissionDeniedError, "configuration", "The server is not set up to ask this model."),
+    (TransportError, "unreachable", "The model could not be reached."),
+    (UnsupportedCapabilityError, "unsupported", "The model cannot do what was asked."),
+    (StepLimitError, "step_limit", "The model wanted more steps than it is allowed."),
+    (StreamError, "interrupted", "The answer was interrupted."),
+    (ProviderError, "provider", "The model refused to answer."),
+    (PromptportError, "invalid", "The request could not be answered."),
+)
+"""For each class its word and what may be shown; the first that fits counts."""
+
+
+async def encode_events(
+    frames: AsyncIterable[DispatchFrame],
+    *,
+    heartbeat: float | None = 15.0,
+    first_id: int = 1,
+    on_error: Callable[[Exception], None] | None = None,
+) -> AsyncGenerator[bytes, None]:
+    """The body of a ``text/event-stream`` response.
+
+    Closing it (a client that leaves) closes ``frames`` where that is a stream of ours.
+
+    Args:
+        frames: a `FrameStream`, a dispatcher's stream, or any async iterable of their frames.
+        heartbeat: a comment goes out when nothing else did for so many seconds; ``None`` for none.
+        first_id: the first event's id; the others count up from it.
+        on_error: is told of an error before the front end sees its class, for the server's own log.
+    """
+    pull = Pull(aiter(frames))
+    number = first_id
+    try:
+        while True:
+            try:
+                frame = await pull.get(heartbeat)
+            except StopAsyncIteration:
+                break
+            except Exception as error:
+                if on_error is not None:
+                    on_error(error)
+                yield _event(number, _encode(_error(error)))
+                number += 1
+                break
+            if frame is None:
+                yield b": beat\n\n"
+                continue
+            yield _event(number, _data(frame))
+            number += 1
+        yield _event(number, b'{"type":"done"}')
+    finally:
+        await pull.aclose()
+
+
+def _data(frame: DispatchFrame) -> bytes:
+    if type(frame) is Append:
+        return b'{"type":"content","content":' + _encode(frame.text) + b"}"
+    return _encode(frame)
+
+
+def _event(number: int, data: bytes) -> bytes:
+    return b"id: %d\ndata: %s\n\n" % (number, data)
+
+
+def _error(error: Exception) -> dict[str, str]:
+    for kind, code, message in _ERRORS:
+        if isinstance(error, kind):
+            return {"type": "error", "code": code, "message": message}
+    return {"type": "error", "code": "internal", "message": "Something went wrong."}
+
+
+class EventDecoder(StreamDecoder[tuple[bytes, bytes]]):
+    """The frames in the events of `encode_events`: ``feed`` bytes, ``close`` at their end; see `StreamDecoder`.
+
+    ``error`` is a `ProviderStreamError` with the event's ``code`` where the other side reported one.
+
+    Attributes:
+        last_id: the id of the last event, for a server that can go on from there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(SSEDecoder())
+        self.last_id = 0
+        self._finished = False
+
+    def _event(self, event: tuple[bytes, bytes], out: list[Any]) -> None:
+        try:
+            body = _decode_any(event[1])
+        except msgspec.DecodeError as error:
+            raise ProtocolError(f"an event is not JSON: {error}") from None
+        kind = body.get("type") if isinstance(body, dict) else None
+        self.last_id += 1
+        if kind == "content" and isinstance(body.get("content"), str):
+            out.append(Append(body["content"]))
+        elif kind == "done":
+            self.ended = True
+            if not self._finished:
+                raise IncompleteStreamError("the events are done without an end")
+        elif kind == "error":
+            raise ProviderStreamError(str(body.get("message", "")), code=str(body.get("code", "")))
+        else:
+            try:
+                frame = _decode_frame(event[1])
+            except msgspec.ValidationError:
+                self._skip(str(kind))
+                return
+            self._finished = self._finished or isinstance(frame, End | ApprovalNeeded)
+            out.append(frame)
+
+    def _end_of_bytes(self, out: list[Any]) -> None:
+        raise IncompleteStreamError("the events ended without their last, {'type': 'done'}")

@@ -1,0 +1,82 @@
+"""Addresses of servers: what a base URL must be, and the proxy on the way to it."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import SplitResult, urlsplit
+
+from promptport.errors import ConfigurationError
+
+__all__ = ["check_base_url", "environment_proxy", "host_of", "is_loopback"]
+
+
+def check_base_url(base_url: str, *, provider: str) -> str:
+    """The URL without a slash at its end, fit for having a path appended.
+
+    Raises:
+        ConfigurationError: no ``http://`` or ``https://``, no host, a blank, a query, a fragment, a bad port.
+    """
+    problem = _url_problem(base_url)
+    if problem:
+        raise ConfigurationError(f"{provider}: the base_url {problem}; write it like 'https://api.example.com/v1'")
+    return base_url.rstrip("/")
+
+
+def _url_problem(base_url: object) -> str:
+    if not isinstance(base_url, str) or not base_url:
+        return "is empty"
+    if not base_url.isprintable() or " " in base_url:
+        return "holds a blank or a control character"
+    parts = _split(base_url)
+    if parts is None:
+        return "has a host or port that cannot be read"
+    if parts.scheme not in ("http", "https"):
+        return "does not begin with http:// or https://"
+    if not parts.hostname:
+        return "names no host"
+    return "holds a query or a fragment" if parts.query or parts.fragment else ""
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is no number
+    except ValueError:
+        return None
+    return parts
+
+
+def host_of(url: str) -> str:
+    """Host and port, and nothing that could be a credential."""
+    parts = _split(url)
+    if parts is None or not parts.hostname:
+        return "the server"
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return name if parts.port is None else f"{name}:{parts.port}"
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL names this machine."""
+    host = (urlsplit(url).hostname or "").lower()
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
+
+
+def environment_proxy(url: str, *, provider: str) -> str | None:
+    """The proxy that the environment names for this URL, or ``None``; this machine is never asked through one.
+
+    Raises:
+        ConfigurationError: a proxy that is not HTTP's.
+    """
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - not worth its time at import
+
+    parts = urlsplit(url)
+    if is_loopback(url) or proxy_bypass(parts.hostname or ""):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if proxy and urlsplit(proxy).scheme not in ("http", "https"):
+        raise ConfigurationError(
+            f"{provider}: the environment names a {urlsplit(proxy).scheme or 'nameless'} proxy, and only http and https"
+            " ones are spoken; pass an http_client that speaks it, or set NO_PROXY"
+        )
+    return proxy or None

@@ -1,0 +1,274 @@
+"""`BaseClient`: what every client over HTTP shares: checks, streams, clocks, closing.
+
+Rules: no exception of an SDK or HTTP library gets out; the response is closed whenever its stream is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Protocol, Self, TypeVar
+
+from promptport.decoding import StreamDecoder
+from promptport.errors import (
+    ConfigurationError,
+    IncompleteStreamError,
+    InvalidInputError,
+    PromptportError,
+    TotalTimeout,
+    TransportError,
+)
+from promptport.llm_client import check_request
+from promptport.messages import AssistantMessage, Prompt
+from promptport.models import LLModel, ModelCapabilities
+from promptport.stream import FrameBatches, FrameStream, TextStream, Timeouts
+from promptport.tools import ToolDescriptor
+
+__all__ = ["BaseClient", "ByteStream", "check_api_key"]
+
+# For each read asyncio asks for 256 KiB and gives most of it back. glibc maps and unmaps a block of that size each
+# time, a third of what an event costs that comes alone, until a larger block was freed once.
+bytes(1 << 20)
+
+
+_Answer = TypeVar("_Answer")
+
+
+class ByteStream(Protocol):
+    """A successful HTTP response whose body has not been read."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The body as it comes, decompressed."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes the response, and its connection where the body was not read to the end."""
+        ...
+
+
+def check_api_key(key: str | None, *, provider: str, variable: str) -> str:
+    """The key, usable in a header.
+
+    Raises:
+        ConfigurationError: no key, or one that holds blanks or control characters.
+    """
+    if not key:
+        raise ConfigurationError(f"{provider}: no API key; pass api_key=… or set {variable}")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigurationError(
+            f"{provider}: the API key holds a blank, a line end or another character that no key has;"
+            f" was it copied whole and alone? (api_key=…, {variable})"
+        )
+    return key
+
+
+_DRAIN_SECONDS = 0.05
+
+
+_DRAIN_BYTES = 65536
+
+
+class BaseClient(ABC):
+    """What every client over HTTP shares: checks, streams, clocks, closing. Inheriting from it is a convenience.
+
+    A subclass gives ``provider`` and the abstract methods; `_decoder` and `_complete` are pure.
+    """
+
+    provider: str
+
+    def __init__(self, *, timeouts: Timeouts | None = None) -> None:
+        self._timeouts = timeouts if timeouts is not None else Timeouts()
+        self._streams: weakref.WeakSet[FrameStream] = weakref.WeakSet()
+        self._closed = False
+        self._answered = False
+
+    # ---------------------------------------------------------------------------- what a subclass gives
+
+    @abstractmethod
+    def capabilities(self, model: LLModel) -> ModelCapabilities:
+        """What this model can do here; ``model.capabilities`` goes before any table."""
+
+    @abstractmethod
+    async def models(self) -> list[LLModel]:
+        """The models that the server lists."""
+
+    @abstractmethod
+    def _body(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, stream: bool) -> dict[str, Any]:
+        """The request's JSON body. Raises `InvalidInputError`, `UnsupportedCapabilityError`."""
+
+    @abstractmethod
+    async def _open(self, body: dict[str, Any], model: LLModel) -> ByteStream:
+        """Sends a streaming request; returns when the head of a successful response is there."""
+
+    @abstractmethod
+    async def _post(self, body: dict[str, Any], model: LLModel) -> bytes:
+        """Sends a request that does not stream; the body of a successful response."""
+
+    @abstractmethod
+    def _decoder(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> StreamDecoder[Any]:
+        """A decoder for the answer to this request."""
+
+    @abstractmethod
+    def _complete(self, data: bytes, prompt: Prompt, tools: Sequence[ToolDescriptor]) -> AssistantMessage:
+        """The message in the body of a response that does not stream. Raises `StreamError`."""
+
+    @abstractmethod
+    def _failure(self, error: Exception, model: LLModel) -> PromptportError | None:
+        """Our error for one of the SDK or HTTP library; ``None`` where it is none of theirs.
+
+        It is asked for errors of `_open` and `_post`, and of reading a body: there a broken connection is a
+        `TransportError`, which becomes an `IncompleteStreamError`.
+        """
+
+    @abstractmethod
+    async def _aclose(self) -> None:
+        """Closes the connections."""
+
+    # ------------------------------------------------------------------------------------------- verbs
+
+    async def discover(self, model: LLModel) -> ModelCapabilities:
+        """What the server says that this model can do; here what the table says."""
+        return self.capabilities(model)
+
+    def execute_streaming_with_tools(
+        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+    ) -> FrameStream:
+        """See `LLMClient`."""
+        self._check(prompt, model, tools, streaming=True)
+        body = self._body(prompt, model, tools, stream=True)
+        decoder = self._decoder(prompt, model, tools)
+        stream = FrameStream(
+            self._read(body, model, decoder),
+            timeouts=self._timeouts,
+            skipped=decoder.skipped,
+            named=(self.provider, model.id),
+        )
+        self._streams.add(stream)
+        return stream
+
+    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+        """See `LLMClient`."""
+        return self.execute_streaming_with_tools(prompt, model).text()
+
+    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+        """See `LLMClient`; of the clocks, ``total`` holds, or ``first_frame`` where there is no total."""
+        self._check(prompt, model, tools, streaming=False)
+        body = self._body(prompt, model, tools, stream=False)
+        seconds = self._timeouts.total or self._timeouts.first_frame
+        try:
+            async with asyncio.timeout(seconds) as clock:
+                data = await self._sent(self._post, body, model)
+        except TimeoutError as error:
+            if not clock.expired():
+                raise self._translated(error, model) from error
+            text = f"the answer was not complete within {seconds:g} s (timeouts.total, timeouts.first_frame)"
+            raise TotalTimeout(text, provider=self.provider, model=model.id) from None
+        except PromptportError:
+            raise
+        except Exception as error:
+            raise self._translated(error, model) from error
+        return self._complete(data, prompt, tools)
+
+    async def aclose(self) -> None:
+        """Closes the streams that are still open, and the connections. Closing twice does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            for stream in list(self._streams):
+                await stream.aclose()
+        finally:
+            await self._aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    # ----------------------------------------------------------------------------------------- shared
+
+    def _check(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, streaming: bool) -> None:
+        if self._closed:
+            raise InvalidInputError(f"the {self.provider} client is closed")
+        check_request(prompt, model, tools, self.capabilities(model), streaming=streaming)
+
+    def _translated(self, error: Exception, model: LLModel) -> PromptportError:
+        """Our error for theirs; raises ``error`` as it is where it is none of theirs."""
+        failure = self._failure(error, model)
+        if failure is None:
+            raise error
+        return failure
+
+    async def _sent(
+        self, send: Callable[[dict[str, Any], LLModel], Awaitable[_Answer]], body: dict[str, Any], model: LLModel
+    ) -> _Answer:
+        """Sends, and once more where the connection was one kept from an earlier answer that the server had closed.
+
+        This is no policy of retrying: such a server never saw the request. A pool cannot always tell in time, and
+        aiohttp, unlike browsers and httpx, does not try another connection for a POST.
+        """
+        try:
+            answer = await send(dict(body), model)
+        except Exception as error:
+            from promptport.http.transport_errors import is_stale_connection  # noqa: PLC0415 - slow to import
+
+            if not self._answered or not is_stale_connection(error):
+                raise
+            answer = await send(dict(body), model)
+        self._answered = True
+        return answer
+
+    async def _read(self, body: dict[str, Any], model: LLModel, decoder: StreamDecoder[Any]) -> FrameBatches:
+        """One request: opens it, and decodes each read until the answer's end."""
+        try:
+            response = await self._sent(self._open, body, model)
+        except PromptportError:
+            raise
+        except Exception as error:
+            raise self._translated(error, model) from error
+        try:
+            feed = decoder.feed
+            chunks = aiter(response)
+            try:
+                async for chunk in chunks:
+                    yield feed(chunk)
+                    if decoder.error is not None:
+                        raise decoder.error
+                    if decoder.ended:
+                        break
+            except PromptportError:
+                raise
+            except Exception as error:
+                raise self._broken(error, model) from error
+            if decoder.ended:
+                await _drain(chunks)
+                return
+            yield decoder.close()
+            if decoder.error is not None:
+                raise decoder.error
+        finally:
+            with contextlib.suppress(Exception):  # what became of the answer is known already
+                await response.aclose()
+
+    def _broken(self, error: Exception, model: LLModel) -> PromptportError:
+        failure = self._translated(error, model)
+        if isinstance(failure, TransportError):
+            return IncompleteStreamError("the connection broke before the provider's terminal")
+        return failure
+
+
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    """Reads what follows the answer's end, so that the connection can be used again; gives up soon."""
+    size = 0
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > _DRAIN_BYTES:
+                    return
+    except Exception:
+        return

@@ -1,0 +1,182 @@
+"""`LLMClient`, one for each provider API, and the check of a request.
+
+Rule: nothing is sent before the request is checked against what the model can do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from promptport.errors import InvalidInputError, UnsupportedCapabilityError
+from promptport.frames import InvalidToolCall, ToolCall
+from promptport.messages import (
+    AssistantMessage,
+    AudioPart,
+    DocumentPart,
+    ImagePart,
+    Message,
+    NamedTool,
+    Prompt,
+    SystemMessage,
+    ToolChoice,
+    ToolResultMessage,
+    UserMessage,
+    UserPart,
+)
+from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
+from promptport.stream import FrameStream, TextStream
+from promptport.tools import ToolDescriptor
+
+__all__ = ["LLMClient", "check_request"]
+
+
+class LLMClient(Protocol):
+    """One provider API: a request out, frames in. Nobody has to inherit from anything."""
+
+    @property
+    def provider(self) -> str:
+        """The name that ``model.provider`` has for this client."""
+        ...
+
+    def execute_streaming_with_tools(
+        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+    ) -> FrameStream:
+        """The answer as frames. The request is sent when the stream is first iterated.
+
+        Raises:
+            InvalidInputError, UnsupportedCapabilityError: at once, before anything is sent.
+        """
+        ...
+
+    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+        """The text of ``execute_streaming_with_tools(prompt, model)``: its `Append` frames."""
+        ...
+
+    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+        """The whole answer, from a request that does not stream."""
+        ...
+
+    def capabilities(self, model: LLModel) -> ModelCapabilities:
+        """What this model can do here; without network."""
+        ...
+
+    async def discover(self, model: LLModel) -> ModelCapabilities:
+        """What the server says that this model can do; as `capabilities` where it cannot say."""
+        ...
+
+    async def models(self) -> list[LLModel]:
+        """The models that the server lists."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes the connections, and the streams that are still open."""
+        ...
+
+
+_PARAMETERS: tuple[tuple[str, Capability], ...] = (
+    ("temperature", Capability.TEMPERATURE),
+    ("stop", Capability.STOP),
+    ("seed", Capability.SEED),
+    ("response_schema", Capability.JSON_SCHEMA),
+    ("reasoning_effort", Capability.REASONING_EFFORT),
+    ("reasoning_budget", Capability.REASONING_BUDGET),
+    ("user", Capability.USER),
+)
+
+
+_PARTS: Mapping[type, Capability] = {
+    ImagePart: Capability.IMAGES,
+    DocumentPart: Capability.DOCUMENTS,
+    AudioPart: Capability.AUDIO,
+}
+
+
+def check_request(
+    prompt: Prompt,
+    model: LLModel,
+    tools: Sequence[ToolDescriptor],
+    capabilities: ModelCapabilities,
+    *,
+    streaming: bool = True,
+) -> None:
+    """Checks that this model can be asked this.
+
+    Raises:
+        InvalidInputError: the prompt, its parameters or the tools do not hold together.
+        UnsupportedCapabilityError: they do, and the model lacks something.
+    """
+    _check_prompt(prompt, tools)
+    missing = [capability.value for capability in _needed(prompt, tools) if capability not in capabilities]
+    if missing:
+        raise UnsupportedCapabilityError(
+            provider=model.provider, model=model.id, missing=missing, instead=_instead(missing)
+        )
+    if tools and streaming and capabilities.streamed_tools is StreamedTools.NONE:
+        raise UnsupportedCapabilityError(
+            provider=model.provider,
+            model=model.id,
+            missing=["streamed tool calls"],
+            instead="use execute(), or an executor with when_tools_cannot_stream='complete' or 'text'",
+        )
+
+
+def _instead(missing: Sequence[str]) -> str:
+    if Capability.TOOLS.value in missing:
+        return "wrap the client in TextToolsClient, or choose a model that has tools"
+    return f"leave {'it' if len(missing) == 1 else 'them'} out, or choose another model (see capabilities(model))"
+
+
+def _needed(prompt: Prompt, tools: Sequence[ToolDescriptor]) -> list[Capability]:
+    params = prompt.params
+    needed = {capability: True for name, capability in _PARAMETERS if getattr(params, name) not in (None, ())}
+    if tools:
+        needed[Capability.TOOLS] = True
+        if params.tool_choice is ToolChoice.REQUIRED or isinstance(params.tool_choice, NamedTool):
+            needed[Capability.TOOL_CHOICE] = True
+        if params.parallel_tool_calls is not None:
+            needed[Capability.PARALLEL_TOOL_CALLS] = True
+    for message in prompt.messages:
+        if isinstance(message, SystemMessage):
+            needed[Capability.SYSTEM] = True
+            if message.cache:
+                needed[Capability.CACHE_CONTROL] = True
+        elif isinstance(message, UserMessage):
+            needed.update(dict.fromkeys(_needed_by_parts(message.parts), True))
+        elif isinstance(message, ToolResultMessage) and not isinstance(message.output, str):
+            for capability in _needed_by_parts(message.output):
+                result = capability is Capability.IMAGES
+                needed[Capability.TOOL_RESULT_IMAGES if result else capability] = True
+    return list(needed)
+
+
+def _needed_by_parts(parts: Sequence[UserPart]) -> list[Capability]:
+    needed = [_PARTS[type(part)] for part in parts if type(part) in _PARTS]
+    if any(getattr(part, "cache", False) for part in parts):
+        needed.append(Capability.CACHE_CONTROL)
+    return needed
+
+
+def _check_prompt(prompt: Prompt, tools: Sequence[ToolDescriptor]) -> None:
+    messages = prompt.messages
+    if not any(isinstance(message, UserMessage) for message in messages):
+        raise InvalidInputError("the prompt has no user message; add one with .user(...)")
+    _check_results(messages)
+    names = [tool.name for tool in tools]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise InvalidInputError(f"two tools are named {', '.join(map(repr, twice))}; names must differ")
+    choice = prompt.params.tool_choice
+    if isinstance(choice, NamedTool) and choice.name not in names:
+        raise InvalidInputError(f"tool_choice names {choice.name!r}, which is not among the tools")
+    if choice is ToolChoice.REQUIRED and not tools:
+        raise InvalidInputError("tool_choice requires a call, and no tools are given")
+
+
+def _check_results(messages: Sequence[Message]) -> None:
+    called: set[str] = set()
+    for message in messages:
+        if isinstance(message, AssistantMessage):
+            called.update(part.id for part in message.parts if isinstance(part, ToolCall | InvalidToolCall))
+        elif isinstance(message, ToolResultMessage) and message.call_id not in called:
+            raise InvalidInputError(f"a tool result answers {message.call_id!r}, and no call before it has this id")

@@ -1,0 +1,15 @@
+"""Tools: what a model is told of one, and what runs it.
+
+What enters knows a tool's schema or its function, and not that a loop runs it. Imports: `promptport.errors`,
+`promptport.frames`; pydantic and docstring-parser only when the first ``@tool`` is made.
+"""
+
+from promptport.tools.descriptors import Tool, ToolDescriptor, ToolKind, ToolStart, tool
+
+__all__ = [
+    "Tool",
+    "ToolDescriptor",
+    "ToolKind",
+    "ToolStart",
+    "tool",
+]

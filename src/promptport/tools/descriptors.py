@@ -1,0 +1,270 @@
+"""Tools: `ToolDescriptor` is enough to ask a model; a `Tool` can also run; ``@tool`` makes one of a typed function.
+
+Rule: what a model is told of a tool is checked when the tool is made, and what a model sends is checked before the
+tool runs. pydantic and docstring-parser are imported by the first ``@tool``, not by this module.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, cast, overload
+
+import msgspec
+from msgspec.structs import force_setattr, replace
+
+from promptport.errors import InvalidInputError, InvalidToolArgumentsError
+from promptport.frames import parse_arguments
+
+__all__ = ["Tool", "ToolDescriptor", "ToolKind", "ToolStart", "tool"]
+
+ToolStart: TypeAlias = Literal["eager", "on_finish"]
+"""When a sealed call starts: at once, or when the model's answer is complete."""
+
+ToolKind: TypeAlias = Literal["sync", "async", "stream"]
+"""How a tool's function is called: plainly, awaited, or iterated (an async generator)."""
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    # Covariant and without a bound, so that mypy finds a list of several tools to be a list of tools.
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    Function_co = TypeVarWithDefault("Function_co", covariant=True, default=Any)
+else:
+    Function_co = TypeVar("Function_co", covariant=True)
+
+
+class ToolDescriptor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A tool as a model is told of it.
+
+    Attributes:
+        name: 1 to 64 letters, digits, ``_`` or ``-``: what all providers take.
+        description: what it does, for the model.
+        parameters: the JSON schema of its arguments, an object's; an empty schema means no arguments.
+        strict: ask the provider to hold the arguments to the schema, where it can; ``None`` leaves it to the provider.
+
+    Raises:
+        InvalidInputError: the name, or the schema, is not one that a provider takes.
+    """
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = {}
+    strict: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise InvalidInputError(f"a tool's name is 1 to 64 letters, digits, '_' or '-', not {self.name!r}")
+        if not self.parameters:
+            force_setattr(self, "parameters", {"type": "object", "properties": {}})
+        if self.parameters.get("type") != "object":
+            raise InvalidInputError(
+                f'tool {self.name!r}: the schema of the parameters must say "type": "object", with one property '
+                f"for each argument, not {self.parameters.get('type')!r}"
+            )
+        try:
+            msgspec.json.encode(self.parameters)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise InvalidInputError(f"tool {self.name!r}: the schema of the parameters is not JSON: {error}") from None
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.description))  # a schema is a dict, which has no hash
+
+
+class Tool(ToolDescriptor, Generic[Function_co], frozen=True, kw_only=True):
+    """A tool that can also run; ``@tool`` makes one. Calling it calls its function.
+
+    Without ``@tool``, for a tool whose schema comes from elsewhere::
+
+        Tool(name="search", description="…", parameters=schema, function=search)
+
+    Attributes:
+        function: what runs, called with the arguments as keywords: a function, an ``async`` function, or an async
+            generator function: each value that it yields is progress, and the last is also the output.
+        timeout: seconds from the start to the result; ``None`` leaves it to the dispatcher, ``math.inf`` is no limit.
+        start: when a dispatcher starts a sealed call: ``"eager"`` at once, ``"on_finish"`` after the answer's end.
+        needs_approval: whether a person is asked before it runs; or a function of the (validated) arguments that
+            says so.
+        validator: gives the values for an argument text, or raises `InvalidToolArgumentsError`; ``None`` only parses.
+        unbound: it was made of a method in a class's body: take it from an instance to run it.
+
+    Raises:
+        InvalidInputError: as in `ToolDescriptor`; a timeout of 0 or less; a generator that is not async.
+    """
+
+    function: Function_co
+    timeout: float | None = None
+    start: ToolStart = "eager"
+    needs_approval: bool | Callable[[dict[str, Any]], bool] = False
+    validator: Callable[[str], dict[str, Any]] | None = None
+    unbound: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.timeout is not None and not self.timeout > 0:
+            raise InvalidInputError(f"tool {self.name!r}: timeout must be more than 0 seconds, not {self.timeout}")
+        if self.start not in ("eager", "on_finish"):
+            raise InvalidInputError(f"tool {self.name!r}: start is 'eager' or 'on_finish', not {self.start!r}")
+        if not callable(self.function):
+            raise InvalidInputError(f"tool {self.name!r}: function must be callable, not {self.function!r}")
+        if inspect.isgeneratorfunction(_called(self.function)):
+            raise InvalidInputError(f"tool {self.name!r}: a generator that shows progress is written 'async def'")
+
+    __hash__ = ToolDescriptor.__hash__
+
+    @property
+    def __wrapped__(self) -> Function_co:
+        return self.function
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    @property
+    def kind(self) -> ToolKind:
+        """How the function is called."""
+        called = _called(self.function)
+        if inspect.isasyncgenfunction(called):
+            return "stream"
+        return "async" if inspect.iscoroutinefunction(called) else "sync"
+
+    if TYPE_CHECKING:
+
+        @property
+        def __call__(self) -> Function_co:
+            """Calls the function, as if it were not decorated."""
+            ...
+
+    else:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            """Calls the function, as if it were not decorated."""
+            return self.function(*args, **kwargs)
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Tool[Function_co]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> Tool[Callable[..., Any]]: ...
+    def __get__(self, instance: object | None, owner: type) -> Tool[Any]:
+        """A method's tool, bound to its instance; any other tool is itself."""
+        if instance is None or not self.unbound:
+            return self
+        function = MethodType(cast("Callable[..., Any]", self.function), instance)
+        return replace(cast("Tool[Any]", self), function=function, unbound=False)
+
+    def validate(self, arguments: str) -> dict[str, Any]:
+        """The values to call the function with: ``tool(**tool.validate(call.arguments))``.
+
+        Args:
+            arguments: the JSON text of one object.
+
+        Raises:
+            InvalidToolArgumentsError: they do not fit; the message says what to change, in words for the model.
+        """
+        if self.validator is not None:
+            return self.validator(arguments)
+        try:
+            return parse_arguments(arguments)
+        except ValueError as error:
+            raise InvalidToolArgumentsError(str(error), tool=self.name) from None
+
+
+def _called(function: Any) -> Any:
+    """What tells a function's kind: an object's ``__call__``, for an object."""
+    if inspect.isroutine(function) or isinstance(function, functools.partial):
+        return function
+    return getattr(type(function), "__call__", function)  # noqa: B004
+
+
+@overload
+def tool(
+    function: Function,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout: float | None = None,
+    start: ToolStart = "eager",
+    needs_approval: bool | Callable[[dict[str, Any]], bool] = False,
+    strict: bool | None = None,
+) -> Tool[Function]: ...
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout: float | None = None,
+    start: ToolStart = "eager",
+    needs_approval: bool | Callable[[dict[str, Any]], bool] = False,
+    strict: bool | None = None,
+) -> Callable[[Function], Tool[Function]]: ...
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout: float | None = None,
+    start: ToolStart = "eager",
+    needs_approval: bool | Callable[[dict[str, Any]], bool] = False,
+    strict: bool | None = None,
+) -> Any:
+    """Makes a `Tool` of a typed function; with or without parentheses.
+
+    ::
+
+        @tool
+        async def get_weather(city: str, days: Annotated[int, Field(ge=1, le=14)] = 3) -> str:
+            '''Weather forecast of a city, for some ``days`` from today.'''
+
+    Each parameter needs an annotation that pydantic understands; the arguments are validated, and converted to it.
+    The descriptions come from the docstring (Google, NumPy or Sphinx style) or from ``Annotated[…, Field(…)]``.
+    A parameter with a default may be left out by the model. Arguments that no parameter has are refused.
+
+    Functions, bound methods, methods (in a class's body: take the tool from an instance), ``functools.partial`` (what
+    it binds is not shown to the model) and objects with ``__call__`` are taken.
+
+    Args:
+        function: what runs; see `Tool`.
+        name: the tool's name; the function's by default.
+        description: what it does, for the model; from the docstring by default.
+        timeout: see `Tool`.
+        start: see `Tool`.
+        needs_approval: see `Tool`.
+        strict: see `ToolDescriptor`.
+
+    Raises:
+        InvalidInputError: a parameter that cannot be described to a model; the message names it, and what to write.
+    """
+    if function is None:
+        return functools.partial(
+            tool,
+            name=name,
+            description=description,
+            timeout=timeout,
+            start=start,
+            needs_approval=needs_approval,
+            strict=strict,
+        )
+    from promptport.tools import schema as schemas  # noqa: PLC0415 - pydantic is imported when first needed
+
+    function = schemas.plain_function(function)
+    name = name if name is not None else schemas.name_of(function)
+    described = schemas.describe(function, name)
+    return Tool(
+        name=name,
+        description=described.description if description is None else inspect.cleandoc(description),
+        parameters=described.parameters,
+        strict=strict,
+        function=function,
+        timeout=timeout,
+        start=start,
+        needs_approval=needs_approval,
+        validator=described.validate,
+        unbound=described.unbound,
+    )

@@ -1,0 +1,295 @@
+"""HTTP status → error, and what error objects say."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from promptport.decoding import error_details
+from promptport.errors import (
+    AuthenticationError,
+    BadRequestError,
+    ContextLengthError,
+    ModelNotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    ProviderError,
+    RateLimitError,
+    ServerError,
+)
+from promptport.http.status_errors import status_error
+
+
+def error(status: int, body: Any = b"", headers: dict[str, str] | None = None, *secrets: str) -> ProviderError:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return status_error(provider="p", model="m", status=status, headers=headers or {}, body=data, secrets=secrets)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, BadRequestError),
+        (401, AuthenticationError),
+        (402, RateLimitError),
+        (403, PermissionDeniedError),
+        (404, ModelNotFoundError),
+        (405, BadRequestError),
+        (408, OverloadedError),
+        (409, BadRequestError),
+        (413, BadRequestError),
+        (418, BadRequestError),
+        (422, BadRequestError),
+        (429, RateLimitError),
+        (498, OverloadedError),
+        (500, ServerError),
+        (501, ServerError),
+        (502, ServerError),
+        (503, OverloadedError),
+        (504, ServerError),
+        (520, ServerError),
+        (529, OverloadedError),
+        (304, ProviderError),
+    ],
+)
+def test_the_status_decides(status: int, kind: type[ProviderError]) -> None:
+    found = error(status)
+    assert type(found) is kind
+    assert (found.provider, found.model, found.status) == ("p", "m", status)
+    assert (found.code, found.request_id, found.retry_after, found.partial) == (None, None, None, None)
+    assert str(found).startswith(f"p/m: HTTP {status}")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"error": {"code": "context_length_exceeded", "type": "invalid_request_error", "message": "no"}}),
+        (
+            400,
+            {"type": "error", "error": {"type": "invalid_request_error", "message": "prompt is too long: 9 > 8"}},
+        ),
+        (400, {"error": {"code": 400, "type": "exceed_context_size_error", "message": "the request exceeds it"}}),
+        (400, {"object": "error", "message": "This model's maximum context length is 4096 tokens.", "code": 400}),
+        (413, {"type": "error", "error": {"type": "request_too_large", "message": "Request exceeds the maximum size"}}),
+        (400, {"error": {"code": 400, "message": "The input token count (9) exceeds the maximum number of tokens"}}),
+        (400, {"message": "Input is too long for requested model."}),
+        (422, {"detail": "This model's maximum prompt length is 131072"}),
+        (400, {"error": "input length and `max_tokens` exceed context limit"}),
+        (400, {"error": {"message": "Provider returned error", "metadata": {"raw": '{"error":"prompt is too long"}'}}}),
+    ],
+)
+def test_a_prompt_that_does_not_fit(status: int, body: object) -> None:
+    found = error(status, body)
+    assert type(found) is ContextLengthError
+    assert "shorten the prompt" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, {"error": {"message": "API key not valid. Please pass one."}}, AuthenticationError),
+        (400, {"code": "invalid-argument", "error": "Incorrect API key provided."}, AuthenticationError),
+        (400, {"error": {"details": [{"reason": "API_KEY_INVALID"}], "message": "no"}}, AuthenticationError),
+        (400, {"type": "invalid_model", "code": "1500", "message": "Invalid model: x"}, ModelNotFoundError),
+        (403, {"error": {"code": "insufficient_quota", "message": "none left"}}, RateLimitError),
+        (413, {"error": {"code": "rate_limit_exceeded", "message": "Request too large for model"}}, RateLimitError),
+        (500, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, OverloadedError),
+        (400, {"error": {"code": "invalid_request_error", "message": "context_management: bad"}}, BadRequestError),
+        (429, {"error": {"message": "maximum context length"}}, RateLimitError),
+    ],
+)
+def test_the_providers_code_says_more_than_the_status(status: int, body: object, kind: type[ProviderError]) -> None:
+    assert type(error(status, body)) is kind
+
+
+@pytest.mark.parametrize(
+    ("body", "words", "code"),
+    [
+        ({"error": {"message": "no", "type": "t", "code": "c"}}, "no", "c"),
+        ({"error": {"message": "no", "type": "t", "code": None}}, "no", "t"),
+        ({"error": {"message": "no", "type": "t", "code": 400}}, "no", "t"),
+        ({"error": {"message": "no", "code": 400}}, "no", "400"),
+        ({"error": {"message": "no", "code": 400, "status": "INVALID_ARGUMENT"}}, "no", "INVALID_ARGUMENT"),
+        ({"error": "no"}, "no", None),
+        ({"error": "no", "error_type": "overloaded"}, "no", "overloaded"),
+        ({"error": ["no", "never"]}, "no; never", None),
+        ({"type": "error", "error": {"type": "api_error", "message": "no"}}, "no", "api_error"),
+        ({"detail": "no"}, "no", None),
+        ({"detail": [{"loc": ["body", "n"], "msg": "too big", "input": "a prompt"}]}, "body.n: too big", None),
+        ({"message": "no", "type": "invalid_model", "code": "1500"}, "no", "invalid_model"),
+        ({"message": "no", "__type": "ThrottlingException"}, "no", "ThrottlingException"),
+        ({"errors": [{"message": "no"}]}, "no", None),
+        ([{"error": {"message": "no", "status": "S"}}], "no", "S"),
+        ({"error": {"message": "it failed", "metadata": {"raw": "why"}}}, "it failed: why", None),
+        ({"error": {"message": "it failed", "metadata": {"raw": "[]"}}}, "it failed", None),
+        ("text", "text", None),
+        ({"error": {"message": "two\nlines\x1b[31m", "code": True}}, "two lines [31m", None),
+        ({}, "", None),
+        ([], "", None),
+        (None, "", None),
+        (7, "", None),
+        ({"error": None}, "", None),
+    ],
+)
+def test_what_an_error_object_says(body: object, words: str, code: str | None) -> None:
+    assert error_details(body) == (words, code)
+
+
+NAMES = ["error", "message", "code", "type", "detail", "details", "metadata", "raw"]
+_json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner),
+    max_leaves=12,
+)
+
+
+@given(_json_values)
+@example({"code": "\ud7fc"})  # a code of which nothing can be printed is none
+def test_every_object_says_something_or_nothing(body: object) -> None:
+    words, code = error_details(body)
+    assert isinstance(words, str)
+    assert code is None or code.strip()
+
+
+@given(st.binary(max_size=40), st.integers(300, 599))
+def test_every_body_gives_an_error(body: bytes, status: int) -> None:
+    found = error(status, body)
+    assert str(found).isprintable()
+
+
+def test_deep_and_long_bodies() -> None:
+    assert error(400, b"[" * 100_000).status == 400
+    assert error(400, b'{"error":' * 5000 + b'"x"' + b"}" * 5000).status == 400
+    found = str(error(400, {"error": {"message": "word " * 10_000}}))
+    assert len(found) < 600
+    assert found.endswith(" …")
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>\r\n<body>502</body>", b"  <!DOCTYPE html><p>sk-secret", b"\xef\xbb\xbf<html>"]
+)
+def test_a_web_page_is_not_repeated(body: bytes) -> None:
+    assert str(error(502, body)) == "p/m: HTTP 502: an HTML page; try again later"
+    assert str(error(400, body)) == "p/m: HTTP 400: an HTML page; check the base_url"
+
+
+def test_bodies_that_are_not_json() -> None:
+    assert str(error(500, b"upstream timed out")) == "p/m: HTTP 500: upstream timed out; try again later"
+    assert str(error(400, "détail".encode("latin-1"))) == "p/m: HTTP 400: d\ufffdtail"
+    assert str(error(400, b"")) == "p/m: HTTP 400"
+
+
+def test_keys_are_taken_out() -> None:
+    body = {"error": {"message": "Incorrect API key provided: sk-abcdef.", "code": "bad sk-abcdef"}}
+    found = error(401, body, {}, "sk-abcdef", "sk-abc", "")
+    assert str(found) == "p/m: HTTP 401 (bad [redacted]): Incorrect API key provided: [redacted]; check the API key"
+    assert found.code == "bad [redacted]"
+
+
+def test_a_key_at_the_cut_is_taken_out() -> None:
+    for length in range(480, 510):
+        found = error(400, {"error": {"message": "x" * length + " sk-abcdefgh"}}, {}, "sk-abcdefgh")
+        assert "sk-" not in str(found)
+
+
+def test_a_key_that_is_hardly_one_does_not_spoil_the_words() -> None:
+    assert "maximum" in str(error(400, {"error": "maximum"}, {}, "x"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "request_id"),
+    [
+        ({"X-Request-Id": "a"}, "a"),
+        ({"request-id": "b"}, "b"),
+        ({"x-amzn-RequestId": "c"}, "c"),
+        ({"mistral-correlation-id": "d"}, "d"),
+        ({"x-request-id": "", "cf-ray": "e"}, "e"),
+        ({}, "body"),
+    ],
+)
+def test_the_request_id(headers: dict[str, str], request_id: str) -> None:
+    assert error(400, {"request_id": "body", "error": "no"}, headers).request_id == request_id
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "20"}, 20.0),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT", "Date": "Wed, 21 Oct 2015 07:28:00 GMT"}, 30.0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": ""}, None),
+        ({}, None),
+    ],
+)
+def test_when_to_try_again(headers: dict[str, str], seconds: float | None) -> None:
+    assert error(429, b"", headers).retry_after == seconds
+
+
+def test_when_to_try_again_by_our_own_clock() -> None:
+    after = error(503, b"", {"retry-after": formatdate(time.time() + 100, usegmt=True)}).retry_after
+    assert after is not None
+    assert 90 < after < 101
+
+
+def test_the_advice() -> None:
+    assert str(error(429, b"", {"retry-after": "20"})).endswith("; try again in 20 s")
+    assert str(error(429)).endswith("; wait, then try again")
+    assert str(error(402)).endswith("; check the plan and its billing")
+    assert str(error(405)).endswith("; check the base_url")
+
+
+def test_the_model_may_have_no_name() -> None:
+    found = status_error(provider="p", model="", status=401, headers={}, body=b"")
+    assert str(found) == "p: HTTP 401; check the API key"
+
+
+# ------------------------------------------------------------------------------------------ recorded bodies
+
+CORPUS = Path(os.environ.get("PROMPTPORT_CORPUS", Path(__file__).parents[3] / "shared" / "wire"))
+
+# Where a provider's code is more exact than its status.
+BY_CODE = {
+    "google/stream-generate-content/http-400-rig-response-identity-auth-rejection-keeps-tra.error.json": 401,
+    "mistral/chat-completions/http-400-rig-response-identity-edge-blocking-error-carr.error.json": 404,
+    "xai/responses/http-400-rig-response-identity-auth-rejection-classifie.error.json": 401,
+}
+KINDS = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: ModelNotFoundError,
+    429: RateLimitError,
+    500: ServerError,
+    502: ServerError,
+    529: OverloadedError,
+}
+
+
+def test_recorded_errors() -> None:
+    if not (CORPUS / "manifest.json").is_file():
+        pytest.skip(f"the recorded wires are not at {CORPUS}; set PROMPTPORT_CORPUS")
+    seen = 0
+    for entry in json.loads((CORPUS / "manifest.json").read_bytes()):
+        if entry["protocol"] != "http-error" or entry["status"] < 400:
+            continue
+        seen += 1
+        body = (CORPUS / entry["path"]).read_bytes()
+        found = error(entry["status"], body)
+        assert type(found) is KINDS[BY_CODE.get(entry["path"], entry["status"])], entry["path"]
+        words, _ = error_details(json.loads(body) if entry["path"].endswith(".json") else "an HTML page")
+        assert words
+        assert words.rstrip(".") in str(found)
+    assert seen >= 35
