@@ -24,6 +24,7 @@ from promptport.dispatch import ToolDispatcher
 from promptport.errors import (
     AuthenticationError,
     BadRequestError,
+    BudgetExceededError,
     ConfigurationError,
     ContextLengthError,
     FirstFrameTimeout,
@@ -54,6 +55,7 @@ from promptport.frames import ToolCall
 from promptport.http import BaseClient, ByteStream, HTTPTransport, check_api_key
 from promptport.messages import AssistantMessage, Prompt, TextPart
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
+from promptport.policies import Budget, BudgetedExecutor
 from promptport.protocols import ChatCompletionsDecoder, chat_body, decode_chat_completion
 from promptport.stream import Timeouts
 from promptport.testing import ScriptedClient, ScriptedExecutor, WireResponse, WireServer
@@ -78,7 +80,7 @@ CONTRACT = """
     │   └── ProtocolError
     └── ToolError                     UnknownToolError · InvalidToolArgumentsError · ToolTimeoutError · ToolFailedError
 """
-MORE = {"InvalidInputError", "StepLimitError"}
+MORE = {"BudgetExceededError", "InvalidInputError", "StepLimitError"}
 
 
 def tree(kind: type[BaseException] = PromptportError) -> list[type[BaseException]]:
@@ -121,6 +123,7 @@ def test_the_module_exports_its_errors_and_draws_them_all() -> None:
 _MADE: dict[type[BaseException], dict[str, Any]] = {
     UnsupportedCapabilityError: {"provider": "p", "model": "m", "missing": ["tools"], "instead": "leave it out"},
     StepLimitError: {"max_steps": 3},
+    BudgetExceededError: {"limits": {"requests": 1}, "used": {"requests": 1}},
     **{
         kind: {"provider": "p", "model": "m", "status": 400, "code": "c", "request_id": "r", "retry_after": 1.5}
         for kind in tree(ProviderError)
@@ -293,6 +296,12 @@ async def too_many_steps() -> None:
         await stream.message()
 
 
+async def over_budget() -> None:
+    executor = BudgetedExecutor(ScriptedExecutor(["Hello"], repeat=True), Budget(requests=1))
+    await executor.execute(PROMPT, MODEL)
+    await executor.execute(PROMPT, MODEL)
+
+
 PROVOKED: list[tuple[type[PromptportError], Callable[[], Awaitable[None]]]] = [
     (ConfigurationError, unusable_key),
     (InvalidInputError, no_user_message),
@@ -324,6 +333,7 @@ PROVOKED: list[tuple[type[PromptportError], Callable[[], Awaitable[None]]]] = [
     (ToolTimeoutError, outcome(ToolCall("1", "hang", "{}"), hang)),
     (ToolFailedError, outcome(ToolCall("1", "fail", "{}"), fail)),
     (StepLimitError, too_many_steps),
+    (BudgetExceededError, over_budget),
 ]
 
 

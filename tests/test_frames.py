@@ -21,6 +21,7 @@ from promptport.frames import (
     ProviderItem,
     Reasoning,
     ReasoningAppend,
+    Restarted,
     StreamFrame,
     ToolCall,
     ToolCallDelta,
@@ -76,6 +77,7 @@ ONE_OF_EACH: list[StreamFrame] = [
     InvalidToolCall("1", "f", "[]", "not an object"),
     Citation("https://example.com"),
     ProviderItem("web_search", {"query": "q"}),
+    Restarted("scripted/small", "IncompleteStreamError"),
     End(FinishReason.STOP),
 ]
 
@@ -97,6 +99,8 @@ def described(frame: StreamFrame) -> str:
             return str(url)
         case ProviderItem(type=kind):
             return kind
+        case Restarted(model=model):
+            return model
         case End(finish_reason=reason):
             return reason.value
         case _:
@@ -147,6 +151,7 @@ def test_type_tells_frames_apart_in_json() -> None:
         "invalid_tool_call",
         "citation",
         "provider_item",
+        "restarted",
         "end",
     ]
     assert encode_frame(ProviderItem("web_search", {"type": "x"})) == (

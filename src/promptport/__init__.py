@@ -21,6 +21,7 @@ from promptport.dispatch import (
 from promptport.errors import (
     AuthenticationError,
     BadRequestError,
+    BudgetExceededError,
     ConfigurationError,
     ContextLengthError,
     FirstFrameTimeout,
@@ -57,6 +58,7 @@ from promptport.frames import (
     ProviderItem,
     Reasoning,
     ReasoningAppend,
+    Restarted,
     StreamFrame,
     ToolCall,
     ToolCallDelta,
@@ -68,6 +70,7 @@ from promptport.frames import (
 )
 from promptport.front_ends import TokenBuffer
 from promptport.llm_client import LLMClient
+from promptport.mapping import MappedPrompt, PromptMap, map_prompts
 from promptport.messages import (
     AssistantMessage,
     AssistantPart,
@@ -116,6 +119,7 @@ __all__ = [
     "AudioPart",
     "AuthenticationError",
     "BadRequestError",
+    "BudgetExceededError",
     "Capability",
     "Citation",
     "ConfigurationError",
@@ -140,6 +144,7 @@ __all__ = [
     "LLMParams",
     "LLMSession",
     "LLModel",
+    "MappedPrompt",
     "MarkdownBullet",
     "MarkdownCode",
     "MarkdownDefinition",
@@ -157,6 +162,7 @@ __all__ = [
     "PermissionDeniedError",
     "Prompt",
     "PromptExecutor",
+    "PromptMap",
     "PromptportError",
     "ProtocolError",
     "ProviderError",
@@ -167,6 +173,7 @@ __all__ = [
     "Reasoning",
     "ReasoningAppend",
     "ReasoningEffort",
+    "Restarted",
     "ServerError",
     "SingleClientExecutor",
     "StepChange",
@@ -217,6 +224,7 @@ __all__ = [
     "decode_frame",
     "encode_dispatch_frame",
     "encode_frame",
+    "map_prompts",
     "message_of",
     "node_llm_request_streaming_with_tools",
     "parse_arguments",

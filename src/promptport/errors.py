@@ -20,7 +20,8 @@ Keys, tokens and prompts stand in no message and no ``repr``.
     │   └── ProtocolError             bytes that the protocol does not allow
     ├── ToolError                     tool
     │   └── UnknownToolError · InvalidToolArgumentsError · ToolTimeoutError · ToolFailedError
-    └── StepLimitError                the tool loop passed ``max_steps``
+    ├── StepLimitError                the tool loop passed ``max_steps``
+    └── BudgetExceededError           a budget is used up; nothing was sent
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AuthenticationError",
     "BadRequestError",
+    "BudgetExceededError",
     "ConfigurationError",
     "ContextLengthError",
     "FirstFrameTimeout",
@@ -255,5 +257,21 @@ class StepLimitError(PromptportError):
 
     def __init__(self, message: str, *, max_steps: int) -> None:
         self.max_steps = max_steps
+        self.partial: AssistantMessage | None = None
+        super().__init__(message)
+
+
+class BudgetExceededError(PromptportError):
+    """A budget is used up; nothing was sent.
+
+    Attributes:
+        limits: the budget's limits by name, such as ``{"requests": 10}``.
+        used: what was used of each, by the same names.
+        partial: where a tool loop was stopped, the last message of the model; else ``None``.
+    """
+
+    def __init__(self, message: str, *, limits: dict[str, float], used: dict[str, float]) -> None:
+        self.limits = limits
+        self.used = used
         self.partial: AssistantMessage | None = None
         super().__init__(message)

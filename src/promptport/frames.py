@@ -22,6 +22,7 @@ __all__ = [
     "ProviderItem",
     "Reasoning",
     "ReasoningAppend",
+    "Restarted",
     "StreamFrame",
     "ToolCall",
     "ToolCallDelta",
@@ -174,6 +175,20 @@ class ProviderItem(msgspec.Struct, frozen=True, gc=False, tag="provider_item", r
     data: dict[str, Any]
 
 
+class Restarted(msgspec.Struct, frozen=True, gc=False, tag="restarted"):
+    """The answer begins anew, from another request: forget its frames so far.
+
+    It comes only where a policy was told so (``on_partial="restart"``), and never after a `ToolCall` of this answer.
+
+    Attributes:
+        model: the model that is asked now, as ``provider/id``.
+        error: the class of the error that ended the first attempt, such as ``IncompleteStreamError``.
+    """
+
+    model: str
+    error: str
+
+
 class UnfinishedCall(msgspec.Struct, frozen=True, gc=False):
     """A call that was cut short; for showing and logging, never for running.
 
@@ -209,7 +224,16 @@ class End(msgspec.Struct, frozen=True, gc=False, tag="end", omit_defaults=True):
 
 
 StreamFrame: TypeAlias = (
-    Append | ReasoningAppend | Reasoning | ToolCallDelta | ToolCall | InvalidToolCall | Citation | ProviderItem | End
+    Append
+    | ReasoningAppend
+    | Reasoning
+    | ToolCallDelta
+    | ToolCall
+    | InvalidToolCall
+    | Citation
+    | ProviderItem
+    | Restarted
+    | End
 )
 """What a `FrameStream` yields; ``match`` on it type-checks to exhaustion."""
 

@@ -28,7 +28,7 @@ from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTo
 from promptport.stream import FrameStream, TextStream
 from promptport.tools import ToolDescriptor
 
-__all__ = ["LLMClient", "check_request"]
+__all__ = ["LLMClient", "check_request", "missing_capabilities"]
 
 
 class LLMClient(Protocol):
@@ -107,7 +107,7 @@ def check_request(
         UnsupportedCapabilityError: they do, and the model lacks something.
     """
     _check_prompt(prompt, tools)
-    missing = [capability.value for capability in _needed(prompt, tools) if capability not in capabilities]
+    missing = missing_capabilities(prompt, tools, capabilities)
     if missing:
         raise UnsupportedCapabilityError(
             provider=model.provider, model=model.id, missing=missing, instead=_instead(missing)
@@ -119,6 +119,11 @@ def check_request(
             missing=["streamed tool calls"],
             instead="use execute(), or an executor with when_tools_cannot_stream='complete' or 'text'",
         )
+
+
+def missing_capabilities(prompt: Prompt, tools: Sequence[ToolDescriptor], capabilities: ModelCapabilities) -> list[str]:
+    """What a request needs and the model lacks, in the words of `Capability`; empty where it can be asked."""
+    return [capability.value for capability in _needed(prompt, tools) if capability not in capabilities]
 
 
 def _instead(missing: Sequence[str]) -> str:

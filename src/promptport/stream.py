@@ -41,6 +41,7 @@ from promptport.frames import (
     ProviderItem,
     Reasoning,
     ReasoningAppend,
+    Restarted,
     StreamFrame,
     ToolCall,
     ToolCallDelta,
@@ -112,6 +113,11 @@ class _MessageBuilder:
                 self.reasoning.append(frame.text)
             elif type(frame) is End:
                 self.end = frame
+            elif type(frame) is Restarted:
+                self.parts.clear()
+                self.text.clear()
+                self.reasoning.clear()
+                self.calls.clear()
             else:
                 self._part(cast("Reasoning | ToolCall | InvalidToolCall | Citation | ProviderItem", frame))
 

@@ -5,6 +5,7 @@ What enters knows bytes or how a call is put together, and no provider. It never
 """
 
 from promptport.decoding.assembly import CallAssembler, seal_call
+from promptport.decoding.error_codes import class_of_code
 from promptport.decoding.error_objects import error_details, json_or_none, shortened, words_and_codes
 from promptport.decoding.ndjson import NDJSONDecoder
 from promptport.decoding.sse import SSEDecoder
@@ -16,6 +17,7 @@ __all__ = [
     "SSEDecoder",
     "StreamDecoder",
     "WireDecoder",
+    "class_of_code",
     "error_details",
     "json_or_none",
     "seal_call",

@@ -18,6 +18,7 @@ from promptport.frames import (
     ProviderItem,
     Reasoning,
     ReasoningAppend,
+    Restarted,
     ToolCall,
     ToolCallDelta,
     Usage,
@@ -116,6 +117,7 @@ DispatchFrame: TypeAlias = (
     | InvalidToolCall
     | Citation
     | ProviderItem
+    | Restarted
     | ToolStarted
     | ToolProgress
     | ToolResult

@@ -11,6 +11,7 @@ from promptport.frames import (
     InvalidToolCall,
     Reasoning,
     ReasoningAppend,
+    Restarted,
     StreamFrame,
     ToolCall,
     ToolCallDelta,
@@ -25,7 +26,7 @@ def assert_valid_stream(frames: Iterable[StreamFrame]) -> None:
     Raises:
         AssertionError: with the rule that is broken, and where.
     """
-    frames = list(frames)
+    frames = _since_the_last_restart(list(frames))
     assert frames, "rule 1: a stream has at least its End"
     assert isinstance(frames[-1], End), f"rule 1: the last frame is {type(frames[-1]).__name__}, not End"
     ends = [index for index, frame in enumerate(frames) if isinstance(frame, End)]
@@ -45,6 +46,17 @@ def assert_valid_stream(frames: Iterable[StreamFrame]) -> None:
         )
     if sealed:
         assert end.finish_reason is FinishReason.TOOL_CALLS, f"calls came, and the stream ends in {end.finish_reason}"
+
+
+def _since_the_last_restart(frames: list[StreamFrame]) -> list[StreamFrame]:
+    """The answer that counts: `Restarted` says that what came before it is to be forgotten, and no call was in it."""
+    begins = 0
+    for index, frame in enumerate(frames):
+        if isinstance(frame, Restarted):
+            called = any(isinstance(before, ToolCall | InvalidToolCall) for before in frames[begins:index])
+            assert not called, f"frame {index}: the answer begins anew after a call of it was sealed"
+            begins = index + 1
+    return frames[begins:]
 
 
 def _check_calls(frames: list[StreamFrame]) -> tuple[set[str], dict[str, str]]:

@@ -1,0 +1,228 @@
+"""`CachedExecutor`: a whole answer that was given once is given again, without asking.
+
+Rule: only an answer that reached its `End` is kept. Answers with tool calls, refusals and cut answers are not, unless
+the program asks for calls; errors never are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import tempfile
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from promptport.errors import InvalidInputError
+from promptport.frames import Append, End, FinishReason, StreamFrame
+from promptport.messages import AssistantMessage, Prompt
+from promptport.models import LLModel
+from promptport.policies.relay import Asker, Relay, Wrapper
+from promptport.stream import FrameStream
+from promptport.tools import ToolDescriptor
+
+__all__ = ["CacheStore", "CachedExecutor", "FolderCache", "MemoryCache"]
+
+_messages: msgspec.json.Decoder[AssistantMessage] = msgspec.json.Decoder(AssistantMessage)
+
+
+class CacheStore(Protocol):
+    """Where answers are kept: any object with these two methods."""
+
+    async def get(self, key: str) -> bytes | None:
+        """What was kept under this key, or `None`."""
+        ...
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Keep this."""
+        ...
+
+
+class MemoryCache:
+    """Answers in memory; where there are too many, those unused for longest go."""
+
+    def __init__(self, max_entries: int = 1000) -> None:
+        """Make an empty cache.
+
+        Args:
+            max_entries: How many answers are kept. Default: 1000.
+
+        Raises:
+            InvalidInputError: `max_entries` is below 1.
+        """
+        if max_entries < 1:
+            raise InvalidInputError(f"MemoryCache: max_entries must be at least 1, not {max_entries!r}.")
+        self._max_entries = max_entries
+        self._entries: OrderedDict[str, bytes] = OrderedDict()
+
+    async def get(self, key: str) -> bytes | None:
+        """What was kept under this key, or `None`."""
+        if key in self._entries:
+            self._entries.move_to_end(key)
+        return self._entries.get(key)
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Keep this."""
+        self._entries[key] = value
+        self._entries.move_to_end(key)
+        while len(self._entries) > self._max_entries:
+            self._entries.popitem(last=False)
+
+
+class FolderCache:
+    """Answers as JSON files in a folder, readable by their owner only; several processes may share it."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """Use a folder.
+
+        Args:
+            folder: Where the files are; made when the first answer is kept.
+        """
+        self._folder = Path(folder)
+
+    async def get(self, key: str) -> bytes | None:
+        """What was kept under this key, or `None`."""
+        return await asyncio.to_thread(self._read, key)
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Keep this; another process sees the whole file or none."""
+        await asyncio.to_thread(self._write, key, value)
+
+    def _read(self, key: str) -> bytes | None:
+        with suppress(FileNotFoundError):
+            return (self._folder / f"{key}.json").read_bytes()
+        return None
+
+    def _write(self, key: str, value: bytes) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, path = tempfile.mkstemp(dir=self._folder, suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            file.write(value)
+        Path(path).replace(self._folder / f"{key}.json")
+
+
+class CachedExecutor(Wrapper):
+    """A client, or an executor, that answers an equal request from a cache.
+
+    Two requests are equal if their messages, parameters, tools and model are. A cached answer has the frames of the
+    whole answer, text in one piece, and the usage that it had when it was given.
+
+    Attributes:
+        hits: How many answers came out of the cache.
+        misses: How many requests were sent.
+
+    Examples:
+        ```python
+        from promptport.policies import CachedExecutor
+        from promptport.testing import ScriptedExecutor
+
+        executor = CachedExecutor(ScriptedExecutor(["Hello"]))
+        ```
+    """
+
+    def __init__(
+        self,
+        executor: Asker,
+        store: CacheStore | None = None,
+        *,
+        cache_calls: bool = False,
+        pace: float | None = None,
+    ) -> None:
+        """Wrap an executor.
+
+        Args:
+            executor: Who is asked; closed with this one.
+            store: Where answers are kept. Default: a `MemoryCache()`.
+            cache_calls: Keep answers with tool calls, too. Default: `False`.
+            pace: Seconds between two words of a cached text, as if a model wrote it; `None` gives it whole.
+                Default: `None`.
+
+        Raises:
+            InvalidInputError: `pace` is not over 0.
+        """
+        if pace is not None and not pace > 0:
+            raise InvalidInputError(f"CachedExecutor: pace must be over 0 s, not {pace!r}; None gives the text whole.")
+        super().__init__(executor)
+        self._store: CacheStore = store if store is not None else MemoryCache()
+        self._cache_calls = cache_calls
+        self._pace = pace
+        self.hits = 0
+        self.misses = 0
+
+    def execute_streaming_with_tools(
+        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+    ) -> FrameStream:
+        """Stream the response, from the cache if it is there."""
+        key = _key(prompt, model, tools)
+        first = self.inner.execute_streaming_with_tools(prompt, model, tools)
+        return self._stream(lambda relay: self._kept(relay, key), first, model)
+
+    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+        """Return the whole response, from the cache if it is there."""
+        key = _key(prompt, model, tools)
+        found = await self._found(key)
+        if found is None:
+            found = await self.inner.execute(prompt, model, tools)
+            await self._keep(key, found)
+        return found
+
+    async def _found(self, key: str) -> AssistantMessage | None:
+        kept = await self._store.get(key)
+        if kept is not None:
+            with suppress(msgspec.DecodeError):  # of another version, or damaged: asked anew
+                message = _messages.decode(kept)
+                self.hits += 1
+                return message
+        self.misses += 1
+        return None
+
+    async def _keep(self, key: str, message: AssistantMessage) -> None:
+        called = bool(message.tool_calls or message.invalid_tool_calls)
+        whole = message.finish_reason in (FinishReason.STOP, FinishReason.TOOL_CALLS)
+        if whole and (self._cache_calls or not called):
+            await self._store.put(key, msgspec.json.encode(message))
+
+    async def _kept(self, relay: Relay, key: str) -> AsyncGenerator[Sequence[StreamFrame], None]:
+        found = await self._found(key)
+        stream = relay.stream
+        assert stream is not None
+        if found is not None:
+            relay.stream = None
+            async for batch in self._replayed(found):
+                yield batch
+            return
+        async with stream:
+            while batch := await stream.next_batch():
+                if type(batch[-1]) is End:
+                    yield batch
+                    await self._keep(key, stream.partial)
+                else:
+                    yield batch
+
+    async def _replayed(self, message: AssistantMessage) -> AsyncGenerator[Sequence[StreamFrame], None]:
+        if self._pace is None:
+            yield message.frames()
+            return
+        for frame in message.frames():
+            pieces = re.findall(r"\s*\S+\s*$|\s*\S+|\s+$", frame.text) if isinstance(frame, Append) else ()
+            shown: list[StreamFrame] = [Append(piece) for piece in pieces]
+            for each in shown or [frame]:
+                yield [each]
+                await asyncio.sleep(self._pace)
+
+
+def _key(prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> str:
+    """A hash of all that makes an answer what it is; not of the prompt's id, nor of the functions behind tools."""
+    asked: list[Any] = [
+        prompt.messages,
+        prompt.params,
+        str(model),
+        [[tool.name, tool.description, tool.parameters, tool.strict] for tool in tools],
+    ]
+    return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()

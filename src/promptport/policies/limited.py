@@ -1,0 +1,208 @@
+"""`LimitedClient`: no more requests at once, and no more requests and tokens a minute, than a provider allows.
+
+Rules: who asks first is served first; waiting can be cancelled, and has a bound; tokens are counted when an answer
+says how many it took, so an answer may pass the limit, and the next request waits for it.
+
+The windows are those of the package ``limits`` (extra ``limits``), in memory or on Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from promptport.errors import ConfigurationError, InvalidInputError, RateLimitError
+from promptport.frames import End, StreamFrame, Usage
+from promptport.messages import AssistantMessage, Prompt
+from promptport.models import LLModel
+from promptport.policies.relay import Asker, Relay, Wrapper
+from promptport.stream import FrameStream
+from promptport.tools import ToolDescriptor
+
+__all__ = ["LimitedClient", "Limits"]
+
+_LOCAL = "local_limit"
+
+
+class Limits:
+    """Limits that several clients may share. It belongs to one event loop.
+
+    Examples:
+        ```python
+        import promptport as pp
+        from promptport.policies import LimitedClient, Limits
+
+        limits = Limits(concurrency=8)
+        client = LimitedClient(pp.client("openai", api_key="…"), limits)
+        ```
+    """
+
+    def __init__(
+        self,
+        *,
+        concurrency: int | None = None,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        max_wait: float | None = 60.0,
+        name: str = "promptport",
+        storage: str = "async+memory://",
+    ) -> None:
+        """Make limits of which nothing is used.
+
+        Args:
+            concurrency: How many requests of this process may be under way at once.
+            requests_per_minute: How many requests may begin within any 60 s.
+            tokens_per_minute: How many input and output tokens may be used in each window of 60 s.
+            max_wait: Seconds that a request waits at most; `None` for no bound. Default: 60.0.
+            name: Whose limits these are, where a storage is shared. Default: `"promptport"`.
+            storage: Where the windows are, as an address of the package `limits`, such as
+                `"async+redis://localhost:6379"`. Default: in memory.
+
+        Raises:
+            InvalidInputError: No limit, or one that is out of its range.
+            ConfigurationError: The package `limits`, or what its storage needs, is not installed.
+        """
+        numbers = {
+            "concurrency": concurrency,
+            "requests_per_minute": requests_per_minute,
+            "tokens_per_minute": tokens_per_minute,
+        }
+        if not any(number is not None for number in numbers.values()):
+            raise InvalidInputError(
+                "Limits: no limit is given. Pass concurrency, requests_per_minute or tokens_per_minute."
+            )
+        for option, number in numbers.items():
+            if number is not None and number < 1:
+                raise InvalidInputError(f"Limits: {option} must be at least 1, not {number!r}.")
+        if max_wait is not None and not max_wait >= 0:
+            raise InvalidInputError(f"Limits: max_wait must be 0 s or more, not {max_wait!r}; None is no bound.")
+        self._slots = asyncio.Semaphore(concurrency) if concurrency is not None else None
+        self._turn = asyncio.Lock()  # whoever waits for a window holds it, so that nobody passes
+        self._max_wait = max_wait
+        self._name = name
+        self._windows = _Windows(storage, requests_per_minute, tokens_per_minute)
+
+    @asynccontextmanager
+    async def place(self, model: LLModel) -> AsyncIterator[None]:
+        """A request's place: waits for one, and gives it back.
+
+        Raises:
+            RateLimitError: None became free within `max_wait`; nothing was sent. Its code is `local_limit`.
+        """
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(self._max_wait) as clock:
+                if self._slots is not None:
+                    await self._slots.acquire()
+                try:
+                    if self._windows.used:
+                        async with self._turn:
+                            await self._windows.enter(self._name)
+                except BaseException:
+                    if self._slots is not None:
+                        self._slots.release()
+                    raise
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            text = f"{model}: no place became free within {time.monotonic() - began:.3g} s (Limits.max_wait)."
+            raise RateLimitError(
+                f"{text} No request was sent. Raise the limits or max_wait, or send less at once.",
+                provider=model.provider,
+                model=model.id,
+                code=_LOCAL,
+            ) from None
+        try:
+            yield
+        finally:
+            if self._slots is not None:
+                self._slots.release()
+
+    async def count(self, usage: Usage) -> None:
+        """Count what an answer used."""
+        await self._windows.count(self._name, (usage.input_tokens or 0) + (usage.output_tokens or 0))
+
+
+class _Windows:
+    """The windows of the package ``limits``, imported when they are made."""
+
+    def __init__(self, storage: str, requests: int | None, tokens: int | None) -> None:
+        self.used = requests is not None or tokens is not None
+        if not self.used:
+            return
+        try:
+            from limits import RateLimitItemPerMinute  # noqa: PLC0415 - only for those who use windows
+            from limits.aio.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter  # noqa: PLC0415
+            from limits.errors import ConfigurationError as Unusable  # noqa: PLC0415
+            from limits.storage import storage_from_string  # noqa: PLC0415
+        except ImportError as error:
+            raise ConfigurationError(
+                'Limits: windows need the package limits. Run: pip install "promptport[limits]".'
+            ) from error
+        options: dict[str, Any] = {"implementation": "redispy"} if "redis" in storage else {}
+        try:
+            store: Any = storage_from_string(storage, **options)
+        except (Unusable, ImportError, ValueError) as error:
+            raise ConfigurationError(
+                "Limits: the storage cannot be used. Pass an address such as 'async+redis://localhost:6379', and"
+                ' install its package: pip install "promptport[redis]".'
+            ) from error
+        self._moving, self._fixed = MovingWindowRateLimiter(store), FixedWindowRateLimiter(store)
+        self._requests = RateLimitItemPerMinute(requests, namespace="requests") if requests is not None else None
+        self._tokens = RateLimitItemPerMinute(tokens, namespace="tokens") if tokens is not None else None
+
+    async def enter(self, name: str) -> None:
+        """Returns when one more request may begin, and has counted it."""
+        while self._tokens is not None and not await self._fixed.test(self._tokens, name):
+            await self._until((await self._fixed.get_window_stats(self._tokens, name)).reset_time)
+        while self._requests is not None and not await self._moving.hit(self._requests, name):
+            await self._until((await self._moving.get_window_stats(self._requests, name)).reset_time)
+
+    async def count(self, name: str, tokens: int) -> None:
+        if self.used and self._tokens is not None and tokens:
+            await self._fixed.hit(self._tokens, name, cost=tokens)
+
+    @staticmethod
+    async def _until(when: float) -> None:
+        await asyncio.sleep(min(max(0.01, when - time.time()), 60.0))
+
+
+class LimitedClient(Wrapper):
+    """A client, or an executor, whose requests wait until the limits have a place for them."""
+
+    def __init__(self, client: Asker, limits: Limits) -> None:
+        """Wrap a client.
+
+        Args:
+            client: Who is asked; closed with this one.
+            limits: What it keeps to; may be shared.
+        """
+        super().__init__(client)
+        self.limits = limits
+
+    def execute_streaming_with_tools(
+        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+    ) -> FrameStream:
+        """Stream the response; the request waits for its place when the stream is iterated."""
+        first = self.inner.execute_streaming_with_tools(prompt, model, tools)
+        return self._stream(lambda relay: self._placed(relay, model), first, model)
+
+    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+        """Return the whole response. Raises `RateLimitError` where no place became free."""
+        async with self.limits.place(model):
+            message = await self.inner.execute(prompt, model, tools)
+        await self.limits.count(message.usage)
+        return message
+
+    async def _placed(self, relay: Relay, model: LLModel) -> AsyncGenerator[Sequence[StreamFrame], None]:
+        stream = relay.stream
+        assert stream is not None
+        async with self.limits.place(model), stream:
+            while batch := await stream.next_batch():
+                last = batch[-1]
+                if type(last) is End:
+                    await self.limits.count(last.usage)
+                yield batch
