@@ -27,8 +27,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "errors",
-        "frames models messages tools.*",
-        "decoding.* stream structured.*",
+        "json_values frames models messages tools.*",
+        "message_building stream_state decoding.* stream structured.*",
         "protocols.* llm_client",
         "http.* text_tools.* registry",
         "provider executor",
@@ -55,6 +55,7 @@ PURE = (
     "protocols.*",
     "text_tools.*",
     "errors",
+    "json_values",
     "frames",
     "messages",
     "models",

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from promptport.errors import InvalidInputError
+from promptport.json_values import read_value
 
 __all__ = [
     "Append",
@@ -253,10 +253,7 @@ def decode_frame(data: bytes | str) -> StreamFrame:
     Raises:
         InvalidInputError: not JSON, or not a frame.
     """
-    try:
-        return _frame_decoder.decode(data)
-    except msgspec.DecodeError as error:
-        raise InvalidInputError(f"not a frame: {error}") from error
+    return read_value(_frame_decoder.decode, data, "a frame")
 
 
 def parse_arguments(text: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from promptport.frames import (
     UnfinishedCall,
     Usage,
 )
+from promptport.json_values import read_value
 
 __all__ = [
     "AssistantMessage",
@@ -524,10 +525,7 @@ class Prompt(_Quiet, frozen=True, omit_defaults=True):
         Raises:
             InvalidInputError: not JSON, or not a prompt.
         """
-        try:
-            return _prompt_decoder.decode(data)
-        except msgspec.DecodeError as error:
-            raise InvalidInputError(f"not a prompt: {error}") from error
+        return read_value(_prompt_decoder.decode, data, "a prompt")
 
 
 _encoder = msgspec.json.Encoder()

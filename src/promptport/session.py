@@ -14,6 +14,7 @@ import msgspec
 from promptport.dispatch import ToolResult
 from promptport.errors import ConfigurationError, InvalidInputError
 from promptport.executor import PromptExecutor
+from promptport.json_values import read_value
 from promptport.messages import AssistantMessage, Message, Prompt, TextPart, ToolResultMessage, UserPart
 from promptport.models import LLModel
 from promptport.stream import FrameStream, TextStream
@@ -169,15 +170,15 @@ class LLMSession:
         Raises:
             InvalidInputError: no such JSON, or a tool of the session is not among ``tools``.
         """
-        try:
-            saved = msgspec.json.decode(data, type=_Saved)
-        except msgspec.DecodeError as error:
-            raise InvalidInputError(f"not a session: {error}") from error
+        saved = read_value(_decode_saved, data, "a session")
         missing = sorted(set(saved.tools) - {tool.name for tool in tools})
         if missing:
             raise InvalidInputError(f"the session had tools that are not given: {', '.join(missing)}")
         when_cut: Any = saved.when_cut
         return cls(executor, saved.model, saved.prompt, tools, when_cut=when_cut)
+
+
+_decode_saved = msgspec.json.Decoder(_Saved).decode
 
 
 async def _parsed(definition: StructuredDataDefinition[_Item], stream: TextStream) -> AsyncIterator[_Item]:

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from promptport.errors import InvalidInputError
 from promptport.frames import (
     Append,
     Citation,
@@ -23,6 +22,7 @@ from promptport.frames import (
     ToolCallDelta,
     Usage,
 )
+from promptport.json_values import read_value
 from promptport.messages import AssistantMessage, Prompt, ToolResultMessage, UserPart
 from promptport.models import LLModel
 
@@ -164,10 +164,7 @@ class PausedRun(msgspec.Struct, frozen=True, omit_defaults=True):
         Raises:
             InvalidInputError: not JSON, or not a paused run.
         """
-        try:
-            return _paused_decoder.decode(data)
-        except msgspec.DecodeError as error:
-            raise InvalidInputError(f"not a paused run: {error}") from error
+        return read_value(_paused_decoder.decode, data, "a paused run")
 
 
 _encoder = msgspec.json.Encoder()
@@ -186,7 +183,4 @@ def decode_dispatch_frame(data: bytes | str) -> DispatchFrame:
     Raises:
         InvalidInputError: not JSON, or not a frame.
     """
-    try:
-        return _frame_decoder.decode(data)
-    except msgspec.DecodeError as error:
-        raise InvalidInputError(f"not a frame: {error}") from error
+    return read_value(_frame_decoder.decode, data, "a frame")

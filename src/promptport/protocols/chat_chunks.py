@@ -1,0 +1,297 @@
+"""The chunks of Chat Completions: what is decoded of each, and what the clones make of it. Pure.
+
+Rule: as in `promptport.protocols.chat_completions`, whose two ways begin here: a typed decode of the few fields that
+matter, and an untyped one for a chunk that the first refuses.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from promptport.decoding import error_details
+from promptport.errors import ProtocolError, ProviderStreamError
+from promptport.frames import Citation, Usage
+
+__all__ = [
+    "Choice",
+    "Chunk",
+    "Delta",
+    "Entry",
+    "FirstChunk",
+    "Function",
+    "add_detail",
+    "bare_error",
+    "citation_of",
+    "decode_any",
+    "decode_chunk",
+    "decode_first_chunk",
+    "dicts_in",
+    "lenient_chunk",
+    "read_json",
+    "real_id",
+    "report_if_error",
+    "reported",
+    "source_of",
+    "usage_of",
+]
+
+
+class Function(msgspec.Struct, gc=False):
+    """What an entry of ``tool_calls`` calls."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class Entry(msgspec.Struct, gc=False):
+    """One entry of ``tool_calls``; ``extra_content`` is Google's, and wanted back."""
+
+    index: int | None = None
+    id: str | None = None
+    function: Function | None = None
+    extra_content: dict[str, Any] | None = None
+
+
+class Delta(msgspec.Struct, gc=False):
+    """One increment of a choice."""
+
+    content: str | None = None
+    tool_calls: list[Entry] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    reasoning_details: list[dict[str, Any]] | None = None
+    refusal: str | None = None
+    annotations: list[dict[str, Any]] | None = None
+    executed_tools: list[dict[str, Any]] | None = None
+    function_call: Function | None = None
+
+
+class Choice(msgspec.Struct, gc=False):
+    """One of ``choices``."""
+
+    index: int | None = None
+    delta: Delta | None = None
+    finish_reason: str | None = None
+    error: Any = None
+
+
+class Chunk(msgspec.Struct, gc=False):
+    """One event, as far as it matters."""
+
+    choices: list[Choice] | None = None
+    usage: dict[str, Any] | None = None
+    error: Any = None
+    x_groq: dict[str, Any] | None = None
+    citations: list[Any] | None = None
+    search_results: list[Any] | None = None
+
+
+class FirstChunk(Chunk, gc=False):
+    """What every chunk repeats is read from the first ones only."""
+
+    id: str | None = None
+    model: str | None = None
+
+
+decode_chunk = msgspec.json.Decoder(Chunk).decode
+decode_first_chunk = msgspec.json.Decoder(FirstChunk).decode
+decode_any = msgspec.json.Decoder().decode
+
+
+# --------------------------------------------------------------------------------------- the lenient way
+
+
+def read_json(data: bytes, what: str) -> Any:
+    """The decoded JSON. Raises `ProtocolError` where it is none."""
+    try:
+        return decode_any(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"{what} is not JSON: {error}") from None
+
+
+def lenient_chunk(data: bytes, name: bytes) -> FirstChunk | None:
+    """A chunk that the typed decode refused, as far as its meaning is plain; ``None`` where it is none of ours."""
+    text = data.strip()
+    if name == b"error" and text[:1] not in (b"{", b"["):
+        raise reported(text.decode("utf-8", "replace").strip('"'))
+    if not text or (name not in (b"", b"message", b"error") and text[:1] != b"{"):
+        return None  # what keeps a connection alive has many forms
+    body = read_json(data, "an event")
+    if not isinstance(body, dict):
+        if dicts_in(body) and error_details(body)[0]:  # Google puts its errors into lists
+            raise reported(body)
+        raise ProtocolError("an event is not a JSON object")
+    choices, usage, groq = body.get("choices"), body.get("usage"), body.get("x_groq")
+    return FirstChunk(
+        choices=[_choice(choice) for choice in choices if isinstance(choice, dict)]
+        if isinstance(choices, list)
+        else None,
+        usage=usage if isinstance(usage, dict) else None,
+        error=body.get("error"),
+        x_groq=groq if isinstance(groq, dict) else None,
+        citations=_list(body.get("citations")),
+        search_results=_list(body.get("search_results")),
+        id=_text(body.get("id")),
+        model=_text(body.get("model")),
+    )
+
+
+def _choice(body: dict[str, Any]) -> Choice:
+    delta = body.get("delta")
+    return Choice(
+        _number(body.get("index")),
+        _delta(delta) if isinstance(delta, dict) else None,
+        _text(body.get("finish_reason")),
+        body.get("error"),
+    )
+
+
+def _delta(body: dict[str, Any]) -> Delta:
+    content, thinking = _content(body.get("content"))
+    function = body.get("function_call")
+    return Delta(
+        content=content,
+        tool_calls=[_entry(entry) for entry in dicts_in(body.get("tool_calls")) or ()],
+        reasoning_content=_text(body.get("reasoning_content")) or thinking or None,
+        reasoning=_text(body.get("reasoning")),
+        reasoning_details=dicts_in(body.get("reasoning_details")),
+        refusal=_text(body.get("refusal")),
+        annotations=dicts_in(body.get("annotations")),
+        executed_tools=dicts_in(body.get("executed_tools")),
+        function_call=_function(function) if isinstance(function, dict) else None,
+    )
+
+
+def _content(content: Any) -> tuple[str, str]:
+    """Text and thinking out of content that is a list of parts (Mistral)."""
+    if isinstance(content, str):
+        return content, ""
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict):
+            if part.get("type") == "thinking":
+                thoughts.append("".join(_content(part.get("thinking"))))
+            elif isinstance(part.get("text"), str):
+                texts.append(part["text"])
+    return "".join(texts), "".join(thoughts)
+
+
+def _entry(body: dict[str, Any]) -> Entry:
+    function, extra = body.get("function"), body.get("extra_content")
+    return Entry(
+        _number(body.get("index")),
+        _text(body.get("id")),
+        _function(function) if isinstance(function, dict) else None,
+        extra if isinstance(extra, dict) else None,
+    )
+
+
+def _function(body: dict[str, Any]) -> Function:
+    arguments = body.get("arguments")
+    if arguments is not None and not isinstance(arguments, str):
+        arguments = msgspec.json.encode(arguments).decode()
+    return Function(_text(body.get("name")), arguments)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else str(value) if isinstance(value, int) else None
+
+
+def _number(value: Any) -> int | None:
+    if isinstance(value, str):
+        return int(value) if value.strip().isdecimal() and len(value) < 10 else None
+    return int(value) if isinstance(value, int | float) else None
+
+
+def _list(value: Any) -> list[Any] | None:
+    return value if isinstance(value, list) else None
+
+
+def dicts_in(value: Any) -> list[dict[str, Any]] | None:
+    """The objects in a list; ``None`` where it is no list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else None
+
+
+# ------------------------------------------------------------------------------------------ small things
+
+
+def reported(error: Any) -> ProviderStreamError:
+    """The error for an error object of the provider's."""
+    message, code = error_details({"error": error} if isinstance(error, str) else error)
+    return ProviderStreamError(f"the provider reported an error: {message or code or 'it gave no reason'}", code=code)
+
+
+def bare_error(stray: bytes) -> bytes:
+    """Lines that were no event: proxies write an error as it is, and llama.cpp used to, as a field of its own."""
+    return stray.strip().removeprefix(b"error:").lstrip()
+
+
+def report_if_error(stray: bytes) -> None:
+    """Raises `ProviderStreamError` where the lines that were no event are a JSON error."""
+    try:
+        body = decode_any(stray)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    if error_details(body)[0]:
+        raise reported(body)
+
+
+_DETAIL_TEXTS = {"reasoning.text": "text", "reasoning.summary": "summary"}
+
+
+def add_detail(details: list[dict[str, Any]], detail: dict[str, Any]) -> None:
+    """Adds an entry of OpenRouter's ``reasoning_details``, or what it adds to the last one's text."""
+    key = _DETAIL_TEXTS.get(str(detail.get("type")))
+    last = details[-1] if details else {}
+    if key and all(last.get(field) == detail.get(field) for field in ("type", "index", "id")):
+        known = {field: value for field, value in detail.items() if value is not None}
+        details[-1] = {**last, **known, key: f"{last.get(key) or ''}{detail.get(key) or ''}"}
+    else:
+        details.append(detail)
+
+
+def real_id(text: str | None) -> str | None:
+    """An id that is one: some servers fill the field with nothing, or with the word ``null``."""
+    return text if text and text != "null" and not text.isspace() else None
+
+
+def citation_of(annotation: dict[str, Any]) -> Citation:
+    """The frame for an annotation of OpenAI's form."""
+    inner = annotation.get("url_citation")
+    source = inner if isinstance(inner, dict) else annotation
+    return Citation(_text(source.get("url")), _text(source.get("title")), _text(source.get("content")), annotation)
+
+
+def source_of(entry: Any) -> Citation:
+    """The frame for an entry of Perplexity's and xAI's lists."""
+    if isinstance(entry, dict):
+        return Citation(_text(entry.get("url")), _text(entry.get("title")), _text(entry.get("snippet")), entry)
+    return Citation(str(entry))
+
+
+def usage_of(body: Any) -> Usage:
+    """The counts, under the names that OpenAI and its clones give them."""
+    if not isinstance(body, dict):
+        return Usage()
+    inputs, outputs = body.get("prompt_tokens_details"), body.get("completion_tokens_details")
+    inputs = inputs if isinstance(inputs, dict) else {}
+    outputs = outputs if isinstance(outputs, dict) else {}
+    return Usage(
+        _count(body.get("prompt_tokens")),
+        _count(body.get("completion_tokens")),
+        _count(inputs.get("cached_tokens"), body.get("prompt_cache_hit_tokens"), body.get("cache_read_input_tokens")),
+        _count(inputs.get("cache_write_tokens"), body.get("cache_creation_input_tokens")),
+        _count(outputs.get("reasoning_tokens"), body.get("reasoning_tokens")),
+    )
+
+
+def _count(*values: Any) -> int | None:
+    for value in values:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return None
