@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-class FinishReason(enum.Enum):
+class FinishReason(enum.StrEnum):
     """Why the model stopped. The provider's own word is in ``End.raw_finish_reason``."""
 
     STOP = "stop"

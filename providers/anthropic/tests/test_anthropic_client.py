@@ -497,10 +497,9 @@ def test_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         make(base_url="localhost:8080")
 
 
-async def test_options_that_the_sdk_does_not_take() -> None:
-    async with AnthropicClient(api_key=KEY, colour="blue") as client:
-        with pytest.raises(ConfigurationError, match="colour"):
-            await client.execute_streaming_with_tools(PROMPT, MODEL).message()
+def test_options_that_the_sdk_does_not_take() -> None:
+    with pytest.raises(ConfigurationError, match="colour"):
+        AnthropicClient(api_key=KEY, colour="blue")
 
 
 def test_capabilities() -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
+from promptport.arguments import as_model, as_prompt, as_tools
 from promptport.decoding import StreamDecoder
 from promptport.errors import (
     ConfigurationError,
@@ -53,8 +55,13 @@ def check_api_key(key: str | None, *, provider: str, variable: str) -> str:
     """The key, usable in a header.
 
     Raises:
+        InvalidInputError: The key is not a string.
         ConfigurationError: no key, or one that holds blanks or control characters.
     """
+    if not isinstance(key, str | None):
+        raise InvalidInputError(
+            f"{provider}: api_key must be a string, not {type(key).__name__}. Pass api_key='…' or set {variable}."
+        )
     if not key:
         raise ConfigurationError(f"{provider}: no API key; pass api_key=… or set {variable}")
     if not key.isascii() or not key.isprintable() or " " in key:
@@ -63,6 +70,14 @@ def check_api_key(key: str | None, *, provider: str, variable: str) -> str:
             f" was it copied whole and alone? (api_key=…, {variable})"
         )
     return key
+
+
+def _for_named_model(verb: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(verb)
+    def asked(self: BaseClient, model: LLModel | str) -> Any:
+        return verb(self, model if isinstance(model, LLModel) else as_model(model, provider=self.provider))
+
+    return asked
 
 
 _DRAIN_SECONDS = 0.05
@@ -79,7 +94,18 @@ class BaseClient(ABC):
 
     provider: str
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let the two verbs that a subclass writes take a string for the model, as all others do."""
+        super().__init_subclass__(**options)
+        for name in ("capabilities", "discover"):
+            if name in cls.__dict__:
+                setattr(cls, name, _for_named_model(cls.__dict__[name]))
+
     def __init__(self, *, timeouts: Timeouts | None = None) -> None:
+        if not isinstance(timeouts, Timeouts | None):
+            raise InvalidInputError(
+                f"timeouts: takes Timeouts, not {type(timeouts).__name__}. Write timeouts=Timeouts(total=60)."
+            )
         self._timeouts = timeouts if timeouts is not None else Timeouts()
         self._streams: weakref.WeakSet[FrameStream] = weakref.WeakSet()
         self._closed = False
@@ -134,9 +160,10 @@ class BaseClient(ABC):
         return self.capabilities(model)
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """See `LLMClient`."""
+        prompt, model, tools = as_prompt(prompt), as_model(model, provider=self.provider), as_tools(tools)
         self._check(prompt, model, tools, streaming=True)
         body = self._body(prompt, model, tools, stream=True)
         decoder = self._decoder(prompt, model, tools)
@@ -149,12 +176,15 @@ class BaseClient(ABC):
         self._streams.add(stream)
         return stream
 
-    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
         """See `LLMClient`."""
         return self.execute_streaming_with_tools(prompt, model).text()
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """See `LLMClient`; of the clocks, ``total`` holds, or ``first_frame`` where there is no total."""
+        prompt, model, tools = as_prompt(prompt), as_model(model, provider=self.provider), as_tools(tools)
         self._check(prompt, model, tools, streaming=False)
         body = self._body(prompt, model, tools, stream=False)
         seconds = self._timeouts.total or self._timeouts.first_frame

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import msgspec
 
+from promptport.arguments import as_model, as_prompt
 from promptport.errors import InvalidInputError, PromptportError
 from promptport.frames import StreamFrame
 from promptport.messages import AssistantMessage, Prompt
@@ -128,9 +129,10 @@ class RetryingClient(Wrapper):
         self.config = config
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """Stream the response; the request is repeated after a passing error that comes before the first frame."""
+        prompt, model = as_prompt(prompt), as_model(model)
 
         def ask() -> FrameStream:
             return self.inner.execute_streaming_with_tools(prompt, model, tools)
@@ -138,8 +140,11 @@ class RetryingClient(Wrapper):
         first = ask()
         return self._stream(lambda relay: self._attempts(relay, ask), first, model)
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """Return the whole response; the request is repeated after a passing error."""
+        prompt, model = as_prompt(prompt), as_model(model)
         started, attempt = monotonic(), 1
         while True:
             try:
