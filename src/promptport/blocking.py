@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from promptport import executor as asynchronous
-from promptport.arguments import as_model
 from promptport.dispatch import DispatchFrame, ToolDispatcher
 from promptport.errors import InvalidInputError
 from promptport.executor import PromptExecutor, ToolsPolicy
@@ -98,26 +97,24 @@ class BlockingExecutor:
             raise
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
     ) -> BlockingFrameStream:
         """See `PromptExecutor`."""
         stream = self._call(self._executor.execute_streaming_with_tools, prompt, model, tools)
         return BlockingFrameStream(self._call, stream, _frames)
 
-    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> BlockingStream[str]:
+    def execute_streaming(self, prompt: Prompt, model: LLModel) -> BlockingStream[str]:
         """See `PromptExecutor`."""
         stream = self._call(self._executor.execute_streaming_with_tools, prompt, model)
         return BlockingStream(self._call, stream, _texts)
 
-    def execute(
-        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
-    ) -> AssistantMessage:
+    def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
         """See `PromptExecutor`."""
         message: AssistantMessage = self._call(self._executor.execute, prompt, model, tools)
         return message
 
     def dispatch(
-        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[Tool[Any]], **options: Any
+        self, prompt: Prompt, model: LLModel, tools: Sequence[Tool[Any]], **options: Any
     ) -> BlockingStream[DispatchFrame]:
         """The tool loop: ``ToolDispatcher(executor, tools, **options).stream(prompt, model)``."""
 
@@ -126,9 +123,9 @@ class BlockingExecutor:
 
         return BlockingStream(self._call, self._call(start), _one)
 
-    def capabilities(self, model: LLModel | str) -> ModelCapabilities:
+    def capabilities(self, model: LLModel) -> ModelCapabilities:
         """See `PromptExecutor`."""
-        return self._executor.capabilities(as_model(model))
+        return self._executor.capabilities(model)
 
     def close(self) -> None:
         """Closes the clients and ends the thread; closing twice does nothing."""

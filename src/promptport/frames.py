@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-class FinishReason(enum.StrEnum):
+class FinishReason(enum.Enum):
     """Why the model stopped. The provider's own word is in ``End.raw_finish_reason``."""
 
     STOP = "stop"

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 import msgspec
 from msgspec.structs import replace
 
-from promptport.errors import ConfigurationError, InvalidInputError
+from promptport.errors import ConfigurationError
 
 __all__ = ["Capability", "LLModel", "ModelCapabilities", "StreamedTools"]
 
 
-class StreamedTools(enum.StrEnum):
+class StreamedTools(enum.Enum):
     """How tool calls come in a stream."""
 
     NONE = "none"
@@ -27,7 +27,7 @@ class StreamedTools(enum.StrEnum):
     """A call's arguments arrive in increments."""
 
 
-class Capability(enum.StrEnum):
+class Capability(enum.Enum):
     """What a model, through its provider's API, can do besides text; one flat list."""
 
     TOOLS = "tools"
@@ -105,11 +105,6 @@ class LLModel(msgspec.Struct, frozen=True, omit_defaults=True):
     capabilities: ModelCapabilities | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("provider", self.provider), ("id", self.id)):
-            if not isinstance(value, str):
-                raise InvalidInputError(
-                    f"LLModel: {name} must be a string, not {type(value).__name__}. Write LLModel('openai', 'gpt-5')."
-                )
         if not self.provider or not self.id:
             raise ConfigurationError(f"a model needs a provider and an id, such as 'openai/gpt-5', not {str(self)!r}")
 
@@ -121,14 +116,8 @@ class LLModel(msgspec.Struct, frozen=True, omit_defaults=True):
         """The model that ``provider/id`` names; the id may hold further slashes.
 
         Raises:
-            InvalidInputError: The value is not a string.
-            ConfigurationError: The string has no provider, or no id.
+            ConfigurationError: no provider, or no id.
         """
-        if not isinstance(text, str):
-            raise InvalidInputError(
-                f"LLModel.parse(): text must be a string, not {type(text).__name__}. "
-                "Write LLModel.parse('openai/gpt-5')."
-            )
         provider, slash, model_id = text.strip().partition("/")
         if not slash or not provider or not model_id:
             raise ConfigurationError(f"write the model as 'provider/id', such as 'openai/gpt-5', not {text!r}")

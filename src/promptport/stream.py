@@ -18,13 +18,16 @@ import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from time import monotonic
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from promptport.errors import IncompleteStreamError, InvalidInputError, PromptportError
 from promptport.frames import Append, End, StreamFrame
 from promptport.message_building import message_of
 from promptport.messages import AssistantMessage
 from promptport.stream_state import FrameBatches, StreamState, Timeouts
+
+if TYPE_CHECKING:
+    from promptport.telemetry import Observation
 
 __all__ = ["FrameBatches", "FrameStream", "TextStream", "Timeouts", "message_of"]
 
@@ -35,6 +38,9 @@ async def _run(state: StreamState) -> AsyncGenerator[Any, None]:  # noqa: PLR091
     """The one generator behind a stream: frames, or their text. One body, because each layer costs every frame."""
     source, log = state.source, state.log
     state.started = monotonic()
+    observation = state.observation
+    if observation is not None:
+        observation.sent()
     try:
         state.loop = asyncio.get_running_loop()
         state.read()
@@ -44,6 +50,8 @@ async def _run(state: StreamState) -> AsyncGenerator[Any, None]:  # noqa: PLR091
             state.task = None
             state.begun = True
             if batch:
+                if observation is not None:
+                    observation.read(batch)
                 if state.ended or type(batch[-1]) is End:
                     state.end(batch)
                 if len(log) > _COMPACT:
@@ -85,6 +93,8 @@ async def _run(state: StreamState) -> AsyncGenerator[Any, None]:  # noqa: PLR091
             await source.aclose()
         finally:
             state.finish()
+            if observation is not None:
+                observation.finished(state.message(), state.failure)
             for callback in state.on_done:
                 callback(state.message(), state.complete)
 
@@ -169,14 +179,16 @@ class FrameStream(_Stream[StreamFrame]):
         timeouts: Timeouts | None = None,
         skipped: Mapping[str, int] | None = None,
         named: tuple[str, str] = ("", ""),
+        observation: Observation | None = None,
     ) -> None:
         """Args:
         source: see `FrameBatches`; the stream owns and closes it.
         timeouts: the clocks; ``None`` for none.
         skipped: where the source counts the unknown events that it passes over.
         named: provider and model, for the clocks' errors.
+        observation: what observers are told of this request; ``None`` where nobody wants to know.
         """
-        super().__init__(StreamState(source, timeouts, named))
+        super().__init__(StreamState(source, timeouts, named, observation))
         self._skipped: Mapping[str, int] = skipped if skipped is not None else {}
 
     @classmethod

@@ -11,7 +11,7 @@ import operator
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from time import monotonic
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -28,6 +28,9 @@ from promptport.errors import (
 from promptport.frames import End, StreamFrame
 from promptport.message_building import MessageBuilder
 from promptport.messages import AssistantMessage
+
+if TYPE_CHECKING:
+    from promptport.telemetry import Observation
 
 __all__ = ["FrameBatches", "StreamState", "Timeouts"]
 
@@ -67,11 +70,13 @@ class StreamState:
         "clock",
         "closed",
         "ended",
+        "failure",
         "finished",
         "handles",
         "log",
         "loop",
         "named",
+        "observation",
         "on_done",
         "reason",
         "rest",
@@ -85,7 +90,15 @@ class StreamState:
         "waiting_since",
     )
 
-    def __init__(self, source: FrameBatches, timeouts: Timeouts | None, named: tuple[str, str]) -> None:
+    def __init__(
+        self,
+        source: FrameBatches,
+        timeouts: Timeouts | None,
+        named: tuple[str, str],
+        observation: Observation | None = None,
+    ) -> None:
+        self.observation = observation
+        self.failure: PromptportError | None = None
         self.source = source
         self.named = named
         self.timeouts = timeouts
@@ -130,6 +143,7 @@ class StreamState:
 
     def fail(self, error: PromptportError) -> PromptportError:
         """The error, with the message so far as its ``partial``."""
+        self.failure = error
         if getattr(error, "partial", self) is None:
             error.partial = self.message()  # type: ignore[attr-defined]
         return error

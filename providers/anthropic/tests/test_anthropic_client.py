@@ -497,9 +497,10 @@ def test_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         make(base_url="localhost:8080")
 
 
-def test_options_that_the_sdk_does_not_take() -> None:
-    with pytest.raises(ConfigurationError, match="colour"):
-        AnthropicClient(api_key=KEY, colour="blue")
+async def test_options_that_the_sdk_does_not_take() -> None:
+    async with AnthropicClient(api_key=KEY, colour="blue") as client:
+        with pytest.raises(ConfigurationError, match="colour"):
+            await client.execute_streaming_with_tools(PROMPT, MODEL).message()
 
 
 def test_capabilities() -> None:

@@ -107,9 +107,10 @@ def test_urls_that_cannot_be_one(url: str) -> None:
         chat_client(api_key=KEY, base_url=url)
 
 
-def test_options_that_the_sdk_does_not_take() -> None:
+async def test_options_that_the_sdk_does_not_take() -> None:
+    client = chat_client(api_key=KEY, base_url="http://127.0.0.1:9", no_such_option=1)
     with pytest.raises(ConfigurationError, match="no_such_option"):
-        chat_client(api_key=KEY, base_url="http://127.0.0.1:9", no_such_option=1)
+        await client.execute(PROMPT, CHAT)
 
 
 async def test_models(server: WireServer) -> None:

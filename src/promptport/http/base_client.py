@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
-from promptport.arguments import as_model, as_prompt, as_tools
 from promptport.decoding import StreamDecoder
 from promptport.errors import (
     ConfigurationError,
@@ -27,6 +25,7 @@ from promptport.llm_client import check_request
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import LLModel, ModelCapabilities
 from promptport.stream import FrameBatches, FrameStream, TextStream, Timeouts
+from promptport.telemetry import begin_request
 from promptport.tools import ToolDescriptor
 
 __all__ = ["BaseClient", "ByteStream", "check_api_key"]
@@ -55,13 +54,8 @@ def check_api_key(key: str | None, *, provider: str, variable: str) -> str:
     """The key, usable in a header.
 
     Raises:
-        InvalidInputError: The key is not a string.
         ConfigurationError: no key, or one that holds blanks or control characters.
     """
-    if not isinstance(key, str | None):
-        raise InvalidInputError(
-            f"{provider}: api_key must be a string, not {type(key).__name__}. Pass api_key='…' or set {variable}."
-        )
     if not key:
         raise ConfigurationError(f"{provider}: no API key; pass api_key=… or set {variable}")
     if not key.isascii() or not key.isprintable() or " " in key:
@@ -70,14 +64,6 @@ def check_api_key(key: str | None, *, provider: str, variable: str) -> str:
             f" was it copied whole and alone? (api_key=…, {variable})"
         )
     return key
-
-
-def _for_named_model(verb: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(verb)
-    def asked(self: BaseClient, model: LLModel | str) -> Any:
-        return verb(self, model if isinstance(model, LLModel) else as_model(model, provider=self.provider))
-
-    return asked
 
 
 _DRAIN_SECONDS = 0.05
@@ -94,18 +80,7 @@ class BaseClient(ABC):
 
     provider: str
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Let the two verbs that a subclass writes take a string for the model, as all others do."""
-        super().__init_subclass__(**options)
-        for name in ("capabilities", "discover"):
-            if name in cls.__dict__:
-                setattr(cls, name, _for_named_model(cls.__dict__[name]))
-
     def __init__(self, *, timeouts: Timeouts | None = None) -> None:
-        if not isinstance(timeouts, Timeouts | None):
-            raise InvalidInputError(
-                f"timeouts: takes Timeouts, not {type(timeouts).__name__}. Write timeouts=Timeouts(total=60)."
-            )
         self._timeouts = timeouts if timeouts is not None else Timeouts()
         self._streams: weakref.WeakSet[FrameStream] = weakref.WeakSet()
         self._closed = False
@@ -160,10 +135,9 @@ class BaseClient(ABC):
         return self.capabilities(model)
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """See `LLMClient`."""
-        prompt, model, tools = as_prompt(prompt), as_model(model, provider=self.provider), as_tools(tools)
         self._check(prompt, model, tools, streaming=True)
         body = self._body(prompt, model, tools, stream=True)
         decoder = self._decoder(prompt, model, tools)
@@ -172,20 +146,23 @@ class BaseClient(ABC):
             timeouts=self._timeouts,
             skipped=decoder.skipped,
             named=(self.provider, model.id),
+            observation=begin_request(prompt, model, len(tools), streaming=True, address=self._address()),
         )
         self._streams.add(stream)
         return stream
 
-    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
+    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
         """See `LLMClient`."""
         return self.execute_streaming_with_tools(prompt, model).text()
 
-    async def execute(
-        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
-    ) -> AssistantMessage:
+    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
         """See `LLMClient`; of the clocks, ``total`` holds, or ``first_frame`` where there is no total."""
-        prompt, model, tools = as_prompt(prompt), as_model(model, provider=self.provider), as_tools(tools)
         self._check(prompt, model, tools, streaming=False)
+        observation = begin_request(prompt, model, len(tools), streaming=False, address=self._address())
+        answer = self._executed(prompt, model, tools)
+        return await (answer if observation is None else observation.call(answer))
+
+    async def _executed(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> AssistantMessage:
         body = self._body(prompt, model, tools, stream=False)
         seconds = self._timeouts.total or self._timeouts.first_frame
         try:
@@ -225,6 +202,10 @@ class BaseClient(ABC):
         if self._closed:
             raise InvalidInputError(f"the {self.provider} client is closed")
         check_request(prompt, model, tools, self.capabilities(model), streaming=streaming)
+
+    def _address(self) -> tuple[str, int] | None:
+        """Host and port of the server, for observers; ``None`` for a model in this process."""
+        return None
 
     def _translated(self, error: Exception, model: LLModel) -> PromptportError:
         """Our error for theirs; raises ``error`` as it is where it is none of theirs."""

@@ -8,9 +8,9 @@ a call of this answer was complete, and so may run already, nothing is asked aga
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextvars import copy_context
 from typing import Literal, TypeAlias
 
-from promptport.arguments import as_model, as_prompt
 from promptport.errors import (
     AuthenticationError,
     ContextLengthError,
@@ -120,26 +120,21 @@ class FallbackExecutor(Wrapper):
     # ------------------------------------------------------------------------------------------- verbs
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """Stream the response of the first model that gives one.
 
         Raises:
             UnsupportedCapabilityError: At once, where no model can do what is asked for.
         """
-        prompt, model = as_prompt(prompt), as_model(model)
         return self._begun(prompt, model, tools, self._on_partial)
 
-    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
+    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
         """Stream the text; it never begins anew, because a text cannot say so: `on_partial` is `"raise"` here."""
-        prompt, model = as_prompt(prompt), as_model(model)
         return self._begun(prompt, model, (), "raise").text()
 
-    async def execute(
-        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
-    ) -> AssistantMessage:
+    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
         """Return the whole response of the first model that gives one."""
-        prompt, model = as_prompt(prompt), as_model(model)
         order = self._order(model)
         refused: AssistantMessage | None = None
         for position, each in enumerate(order):
@@ -161,9 +156,9 @@ class FallbackExecutor(Wrapper):
         assert refused is not None
         return refused
 
-    def capabilities(self, model: LLModel | str) -> ModelCapabilities:
+    def capabilities(self, model: LLModel) -> ModelCapabilities:
         """What the model that is asked first can do."""
-        return self.inner.capabilities(as_model(model))
+        return self.inner.capabilities(model)
 
     # ------------------------------------------------------------------------------------------- order
 
@@ -194,9 +189,15 @@ class FallbackExecutor(Wrapper):
     def _begun(
         self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], on_partial: OnPartial
     ) -> FrameStream:
-        order = self._order(model)
-        first, left = self._next(order, prompt, tools)
-        return self._stream(lambda relay: self._attempts(relay, left, prompt, tools, on_partial), first, left[0])
+        here = copy_context()  # who observes the caller observes the later requests, too
+
+        def ask(order: Sequence[LLModel]) -> tuple[FrameStream, list[LLModel]]:
+            return self._next(order, prompt, tools)
+
+        first, left = ask(self._order(model))
+        return self._stream(
+            lambda relay: self._attempts(relay, left, lambda order: here.run(ask, order), on_partial), first, left[0]
+        )
 
     def _next(
         self, order: Sequence[LLModel], prompt: Prompt, tools: Sequence[ToolDescriptor]
@@ -218,8 +219,7 @@ class FallbackExecutor(Wrapper):
         self,
         relay: Relay,
         order: list[LLModel],
-        prompt: Prompt,
-        tools: Sequence[ToolDescriptor],
+        ask: Callable[[Sequence[LLModel]], tuple[FrameStream, list[LLModel]]],
         on_partial: OnPartial,
     ) -> AsyncGenerator[Sequence[StreamFrame], None]:
         while True:
@@ -257,7 +257,7 @@ class FallbackExecutor(Wrapper):
                 if not settled:
                     self._circuit.left(str(model))
             try:
-                relay.stream, order = self._next(left, prompt, tools)
+                relay.stream, order = ask(left)
             except PromptportError:
                 if refusal:  # nobody else can be asked this: the refusal is the answer
                     yield refusal

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextvars import copy_context
 from time import monotonic
 from typing import ClassVar
 
 import msgspec
 
-from promptport.arguments import as_model, as_prompt
 from promptport.errors import InvalidInputError, PromptportError
 from promptport.frames import StreamFrame
 from promptport.messages import AssistantMessage, Prompt
@@ -21,6 +21,7 @@ from promptport.models import LLModel
 from promptport.policies.judging import is_passing, retry_after_of
 from promptport.policies.relay import Asker, Relay, Wrapper
 from promptport.stream import FrameStream
+from promptport.telemetry import as_attempt
 from promptport.tools import ToolDescriptor
 
 __all__ = ["RetryConfig", "RetryingClient"]
@@ -129,26 +130,24 @@ class RetryingClient(Wrapper):
         self.config = config
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """Stream the response; the request is repeated after a passing error that comes before the first frame."""
-        prompt, model = as_prompt(prompt), as_model(model)
+        here = copy_context()  # who observes the caller observes the later attempts, too
 
-        def ask() -> FrameStream:
-            return self.inner.execute_streaming_with_tools(prompt, model, tools)
+        def ask(attempt: int = 1) -> FrameStream:
+            with as_attempt(attempt):
+                return self.inner.execute_streaming_with_tools(prompt, model, tools)
 
-        first = ask()
-        return self._stream(lambda relay: self._attempts(relay, ask), first, model)
+        return self._stream(lambda relay: self._attempts(relay, lambda number: here.run(ask, number)), ask(), model)
 
-    async def execute(
-        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
-    ) -> AssistantMessage:
+    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
         """Return the whole response; the request is repeated after a passing error."""
-        prompt, model = as_prompt(prompt), as_model(model)
         started, attempt = monotonic(), 1
         while True:
             try:
-                return await self.inner.execute(prompt, model, tools)
+                with as_attempt(attempt):
+                    return await self.inner.execute(prompt, model, tools)
             except PromptportError as error:
                 delay = self._delay(attempt, error, started)
                 if delay is None:
@@ -164,7 +163,7 @@ class RetryingClient(Wrapper):
         return delay
 
     async def _attempts(
-        self, relay: Relay, ask: Callable[[], FrameStream]
+        self, relay: Relay, ask: Callable[[int], FrameStream]
     ) -> AsyncGenerator[Sequence[StreamFrame], None]:
         started, attempt = monotonic(), 1
         while True:
@@ -183,4 +182,4 @@ class RetryingClient(Wrapper):
                     raise
             await asyncio.sleep(delay)
             attempt += 1
-            relay.stream = ask()
+            relay.stream = ask(attempt)

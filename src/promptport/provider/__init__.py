@@ -4,7 +4,6 @@ What enters is used by a provider. Imports: every room below it; providers impor
 `promptport.testing`, and nothing else.
 """
 
-from promptport.arguments import as_model, as_prompt, as_tools, check_options
 from promptport.decoding import (
     CallAssembler,
     NDJSONDecoder,
@@ -190,13 +189,9 @@ __all__ = [
     "UserPart",
     "WireDecoder",
     "Writing",
-    "as_model",
-    "as_prompt",
-    "as_tools",
     "chat_body",
     "check_api_key",
     "check_base_url",
-    "check_options",
     "check_request",
     "data_url",
     "decode_chat_completion",

@@ -17,7 +17,6 @@ from typing import Any, Final, Self, TypeAlias
 
 import msgspec
 
-from promptport.arguments import as_model, as_prompt, as_tools
 from promptport.errors import InvalidInputError
 from promptport.executor import SingleClientExecutor, ToolsPolicy
 from promptport.frames import (
@@ -36,6 +35,7 @@ from promptport.llm_client import check_request
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
 from promptport.stream import FrameBatches, FrameStream, TextStream, Timeouts
+from promptport.telemetry import begin_request
 from promptport.tools import ToolDescriptor
 
 __all__ = ["CUT", "Pause", "ScriptedAnswer", "ScriptedClient", "ScriptedExecutor", "ScriptedRequest"]
@@ -73,8 +73,6 @@ _EVERYTHING = ModelCapabilities.of(StreamedTools.DELTAS, Capability)
 class ScriptedClient:
     """An `LLMClient` that answers by a script, one answer a request.
 
-    It answers for models of any provider, so that a test can ask for those that the program asks for.
-
     Attributes:
         requests: what was asked so far.
         closed: how many streams were closed or read to their end.
@@ -104,25 +102,23 @@ class ScriptedClient:
         self._repeat = repeat
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """The next answer. Raises `InvalidInputError` where the script has none."""
         return self._stream(prompt, model, tools, streaming=True)
 
-    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
+    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
         """The text of the next answer."""
         return self.execute_streaming_with_tools(prompt, model).text()
 
-    async def execute(
-        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
-    ) -> AssistantMessage:
+    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
         """The next answer, whole."""
         async with self._stream(prompt, model, tools, streaming=False) as stream:
             return await stream.message()
 
     def capabilities(self, model: LLModel) -> ModelCapabilities:
         """What was declared, or what the model says of itself."""
-        return as_model(model).capabilities or self._capabilities
+        return model.capabilities or self._capabilities
 
     async def discover(self, model: LLModel) -> ModelCapabilities:
         """As `capabilities`."""
@@ -142,9 +138,8 @@ class ScriptedClient:
         await self.aclose()
 
     def _stream(
-        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor], *, streaming: bool
+        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, streaming: bool
     ) -> FrameStream:
-        prompt, model, tools = as_prompt(prompt), as_model(model), as_tools(tools)
         check_request(prompt, model, tools, self.capabilities(model), streaming=streaming)
         request = ScriptedRequest(prompt, model, tuple(tools))
         index = len(self.requests)
@@ -154,7 +149,10 @@ class ScriptedClient:
             raise InvalidInputError(f"the script has {len(self._answers)} answers, and this is request {index + 1}")
         self.requests.append(request)
         return FrameStream(
-            self._play(self._answers[index], request), timeouts=self._timeouts, named=(self.provider, model.id)
+            self._play(self._answers[index], request),
+            timeouts=self._timeouts,
+            named=(self.provider, model.id),
+            observation=begin_request(prompt, model, len(tools), streaming=streaming),
         )
 
     async def _play(self, answer: ScriptedAnswer, request: ScriptedRequest) -> FrameBatches:

@@ -24,7 +24,6 @@ from promptport.provider import (
     TransportError,
     check_api_key,
     check_base_url,
-    check_options,
 )
 from promptport_anthropic._decode import MessagesDecoder, decode_complete
 from promptport_anthropic._models import capabilities_of
@@ -39,23 +38,6 @@ _DEFAULT_BASE_URL = "https://api.anthropic.com"
 _WITHOUT_SAMPLING = "2026-10-21"
 _OTHER_CREDENTIALS = ("credentials", "config", "profile")
 _PATH = "/v1/messages"
-
-
-SDK_OPTIONS = frozenset(
-    {
-        "config",
-        "credentials",
-        "default_headers",
-        "default_query",
-        "max_retries",
-        "middleware",
-        "open_telemetry",
-        "profile",
-        "timeout",
-        "webhook_key",
-    }
-)
-"""What the SDK takes besides; a test compares them with it."""
 
 
 class AnthropicClient(BaseClient):
@@ -97,9 +79,6 @@ class AnthropicClient(BaseClient):
             ConfigurationError: no key where one is needed, or an unusable one; an unusable URL.
         """
         super().__init__(timeouts=timeouts)
-        check_options(
-            sdk_options, SDK_OPTIONS.union(AnthropicClient.__init__.__kwdefaults__ or ()), where="AnthropicClient"
-        )
         url = base_url or os.environ.get("ANTHROPIC_BASE_URL")
         self._base_url = check_base_url(url or _DEFAULT_BASE_URL, provider=self.provider)
         own = self._base_url.split("://", 1)[1].split("/", 1)[0].endswith("api.anthropic.com")

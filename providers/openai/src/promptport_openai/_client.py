@@ -23,7 +23,6 @@ from promptport.provider import (
     ToolDescriptor,
     check_api_key,
     check_base_url,
-    check_options,
 )
 
 if TYPE_CHECKING:
@@ -33,25 +32,6 @@ __all__ = ["OpenAIAPI", "OpenAIClient"]
 
 _DEFAULT_BASE_URL = "https://api.openai.com/v1"
 _NO_KEY = "none"
-
-
-SDK_OPTIONS = frozenset(
-    {
-        "admin_api_key",
-        "data_residency",
-        "default_headers",
-        "default_query",
-        "max_retries",
-        "organization",
-        "project",
-        "provider",
-        "timeout",
-        "webhook_secret",
-        "websocket_base_url",
-        "workload_identity",
-    }
-)
-"""What the SDK takes besides; a test compares them with it."""
 
 
 class OpenAIAPI(msgspec.Struct, frozen=True):
@@ -103,7 +83,6 @@ class OpenAIClient(BaseClient):
             ConfigurationError: no key where one is needed, or an unusable one; an unusable URL.
         """
         super().__init__(timeouts=timeouts)
-        check_options(sdk_options, SDK_OPTIONS.union(OpenAIClient.__init__.__kwdefaults__ or ()), where="OpenAIClient")
         url = base_url or os.environ.get("OPENAI_BASE_URL") or _DEFAULT_BASE_URL
         self._base_url = check_base_url(url, provider="openai")
         self._own = self._base_url.split("://", 1)[1].split("/", 1)[0].endswith("api.openai.com")
