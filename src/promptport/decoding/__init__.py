@@ -7,12 +7,15 @@ What enters knows bytes or how a call is put together, and no provider. It never
 from promptport.decoding.assembly import CallAssembler, seal_call
 from promptport.decoding.error_codes import class_of_code
 from promptport.decoding.error_objects import error_details, json_or_none, shortened, words_and_codes
+from promptport.decoding.eventstream import EventStreamDecoder, EventStreamHeaders
 from promptport.decoding.ndjson import NDJSONDecoder
 from promptport.decoding.sse import SSEDecoder
 from promptport.decoding.stream_decoder import StreamDecoder, WireDecoder
 
 __all__ = [
     "CallAssembler",
+    "EventStreamDecoder",
+    "EventStreamHeaders",
     "NDJSONDecoder",
     "SSEDecoder",
     "StreamDecoder",

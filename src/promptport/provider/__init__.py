@@ -6,6 +6,8 @@ What enters is used by a provider. Imports: every room below it; providers impor
 
 from promptport.decoding import (
     CallAssembler,
+    EventStreamDecoder,
+    EventStreamHeaders,
     NDJSONDecoder,
     SSEDecoder,
     StreamDecoder,
@@ -128,6 +130,8 @@ __all__ = [
     "ContextLengthError",
     "DocumentPart",
     "End",
+    "EventStreamDecoder",
+    "EventStreamHeaders",
     "FinishReason",
     "FirstFrameTimeout",
     "HTTPTransport",
