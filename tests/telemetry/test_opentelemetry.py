@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -66,10 +67,8 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
 async def ask(*answer: Any, collected: Collected, **options: Any) -> ReadableSpan:
     with telemetry.observe(telemetry.OpenTelemetryObserver(**collected.options, **options)):
         stream = ScriptedClient(list(answer), provider="openai-chat").execute_streaming_with_tools(PROMPT, MODEL)
-        try:
+        with contextlib.suppress(pp.PromptportError):
             await stream.message()
-        except pp.PromptportError:
-            pass
     return collected.spans[-1]
 
 
