@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import random
+import sys
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -523,6 +526,86 @@ def test_whatever_the_habits_the_calls_come_out_whole(objects: list[dict[str, An
     for _ in range(chooser.randrange(3)):
         stream.insert(chooser.randrange(1, len(stream) + 1), entry(""))
     assert brief(assemble(*stream, taken=("id-0", "call00002"))) == list(zip(names, texts, strict=True))
+
+
+@pytest.mark.parametrize(
+    "tails",
+    [
+        [entry(PARIS, i=0, id="b")],
+        [entry(PARIS[:9], i=0, id="b"), entry(PARIS[9:], i=0, id="c")],
+        [entry(PARIS[:9], i=0, id="b"), entry(PARIS[9:], i=0, id="b")],
+        [entry(PARIS[:9], i=0, id="b"), entry(PARIS[9:], i=0)],
+        [entry(PARIS[:9], i=0), entry(PARIS[9:], i=0, id="b")],
+        [entry(PARIS, id="b")],
+        [entry(PARIS, i=1, id="b")],
+        [entry("", i=0, id="b"), entry(PARIS, i=0)],
+        [entry("", i=0, id="b"), entry(PARIS, i=0, id="b")],
+    ],
+)
+def test_item_18_an_entry_without_a_name_goes_on_with_the_call_whatever_its_id(tails: list[Entry]) -> None:
+    frames = assemble(entry(i=0, id="a", n="get_weather"), *tails)
+    assert [(call.id, call.name, call.arguments) for call in sealed(frames)] == [("a", "get_weather", PARIS)]
+
+
+def test_item_18_after_an_object_that_is_whole_nothing_is_run_twice_or_empty() -> None:
+    first, second = sealed(assemble(entry(PARIS, i=0, id="a", n="f"), entry(ROME, i=0, id="b")))
+    assert (first.id, first.arguments, second.name) == ("a", PARIS, "")
+    assert isinstance(second, InvalidToolCall)
+
+
+def test_item_18_an_unknown_id_without_a_name_is_not_guessed_among_several() -> None:
+    with pytest.raises(ProtocolError, match="several calls are open"):
+        assemble(entry(i=0, id="a", n="f"), entry(i=1, id="b", n="g"), entry(PARIS, i=2, id="c"))
+
+
+@pytest.mark.parametrize("tail", [[entry("", i=0, n="g"), entry(ROME, i=0)], [entry(ROME, i=0, n="g")]])
+def test_an_id_that_comes_before_its_name_at_a_taken_index_is_kept(tail: list[Entry]) -> None:
+    frames = assemble(entry(PARIS, i=0, id="a", n="f"), entry("", i=0, id="b"), *tail)
+    assert [(call.id, call.name, call.arguments) for call in sealed(frames)] == [("a", "f", PARIS), ("b", "g", ROME)]
+
+
+GROWING: dict[str, Callable[[int], Entry]] = {
+    "calls without ids": lambda k: entry(f'{{"k": {k}}}', n="f"),
+    "calls without ids at one index": lambda k: entry(f'{{"k": {k}}}', i=0, n="f"),
+    "calls without ids at indexes": lambda k: entry(f'{{"k": {k}}}', i=k, n="f"),
+    "one id at one index, other names": lambda k: entry('{"k": 1}', i=0, id="a", n=f"f{k}"),
+    "one id at indexes": lambda k: entry('{"k": 1}', i=k, id="a", n="f"),
+    "own ids": lambda k: entry('{"k": 1}', i=k, id=f"a{k}", n="f"),
+    "a name on every fragment": lambda k: entry('{"k": [' if not k else "{},", n="f"),
+    "an id made up for every fragment": lambda k: (
+        entry('{"k": [', i=0, id="a", n="f") if not k else entry("{},", i=0, id=f"a{k}")
+    ),
+}
+
+
+@pytest.mark.parametrize("write", GROWING.values(), ids=GROWING)
+def test_the_work_for_an_entry_does_not_grow_with_those_before_it(write: Callable[[int], Entry]) -> None:
+    """Counted in lines of Python that run and characters that are parsed, not in time."""
+    few, many = (work([write(k) for k in range(count)]) for count in (200, 1600))
+    assert many < few * 8 * 1.5
+
+
+def work(entries: list[Entry]) -> int:
+    calls = CallAssembler()
+    out: list[StreamFrame] = []
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal count
+        count += 1
+        if frame.f_code.co_name == "parse_arguments" and event == "call":
+            count += len(frame.f_locals["text"])
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        for one in entries:
+            feed(calls, one, out)
+        calls.seal_all(out)
+    finally:
+        sys.settrace(before)
+    return count
 
 
 FRAGMENTS = st.lists(

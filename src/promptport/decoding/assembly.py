@@ -3,6 +3,11 @@
 Rule: a call is sealed because the provider said so, never because its arguments happen to parse. Until then its
 fragments are passed on as deltas; at the seal the joined text must be one JSON object, or the call is invalid.
 
+Rule: an entry without a name goes on with a call; it opens one only where there is none that it could belong to.
+
+Rule: no work grows with the calls or the fragments that came before. Each is found by a key, and whether a call's
+arguments are a whole object is followed as they come.
+
 Identity: the provider's id is the call's id, unless it is missing, or was seen in the conversation before; then the
 id is made up here. Made-up ids count upwards, so that the same bytes give the same frames, and are nine letters and
 digits, which every provider takes back (Mistral refuses anything else).
@@ -10,6 +15,7 @@ digits, which every provider takes back (Mistral refuses anything else).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Hashable
 from typing import Any, TypeAlias
 
@@ -36,16 +42,125 @@ def seal_call(
     return ToolCall(id, name, arguments, provider_data)
 
 
-class _Call:
-    __slots__ = ("fragments", "id", "index", "name", "provider_data", "provider_id")
+_PIECE = re.compile(r'[^"\\{}\[\]\s]+|\s+|.', re.DOTALL)
 
-    def __init__(self, id: str, provider_id: str | None, index: Hashable) -> None:
+
+class _Call:
+    __slots__ = (
+        "_depth",
+        "_escaped",
+        "_in_text",
+        "_looked",
+        "_state",
+        "fragments",
+        "id",
+        "index",
+        "name",
+        "number",
+        "provider_data",
+        "provider_id",
+    )
+
+    def __init__(self, id: str, provider_id: str | None, index: Hashable, number: int = 0) -> None:
         self.id = id
+        self.number = number  # in the order in which they are opened
         self.provider_id = provider_id
         self.index = index
         self.name = ""
         self.fragments: list[str] = []
         self.provider_data: dict[str, Any] | None = None
+        # How far `is_whole` has looked, and what it saw.
+        self._looked = 0
+        self._depth = 0
+        self._in_text = self._escaped = False
+        self._state = _UNBEGUN
+
+    def is_whole(self) -> bool:
+        """Whether the fragments so far are one JSON object; each is looked at once."""
+        fragments = self.fragments
+        while self._looked < len(fragments) and self._state != _BROKEN:
+            self._look(fragments[self._looked])
+            self._looked += 1
+        if self._state == _CLOSED:
+            try:
+                parse_arguments("".join(fragments))
+            except ValueError:
+                self._state = _BROKEN
+            else:
+                self._state = _WHOLE
+        return self._state == _WHOLE
+
+    def _look(self, fragment: str) -> None:
+        for piece in _PIECE.findall(fragment):
+            if self._in_text:
+                if self._escaped:
+                    self._escaped = False
+                elif piece == "\\":
+                    self._escaped = True
+                elif piece == '"':
+                    self._in_text = False
+            elif piece.isspace():
+                continue
+            elif self._state in (_CLOSED, _WHOLE) or (self._state == _UNBEGUN and piece != "{"):
+                self._state = _BROKEN  # more than one object, or none
+                return
+            elif piece == '"':
+                self._in_text = True
+            elif piece in "{[":
+                self._state = _INSIDE
+                self._depth += 1
+            elif piece in "}]":
+                self._depth -= 1
+                if not self._depth:
+                    self._state = _CLOSED
+
+
+_UNBEGUN, _INSIDE, _CLOSED, _WHOLE, _BROKEN = range(5)
+
+
+class _SameId:
+    """The open calls of one provider's id: nearly always one, but some servers give all calls the same."""
+
+    __slots__ = ("_first", "_nameless", "last")
+
+    def __init__(self, call: _Call) -> None:
+        self._first: dict[Any, _Call] = {}
+        self._nameless: list[_Call] = []
+        self.add(call)
+
+    def add(self, call: _Call) -> None:
+        self.last = call
+        self._first.setdefault(call.index, call)
+        if call.name:
+            self._first.setdefault((call.index, call.name), call)
+        else:
+            self._nameless.append(call)
+
+    def at(self, index: Hashable | None, name: str | None) -> _Call | None:
+        """The first call at this index that an entry with this name, or without one, may go on with."""
+        for call in self._nameless:
+            if call.name:
+                self._first.setdefault((call.index, call.name), call)
+        self._nameless = [call for call in self._nameless if not call.name]
+        if not name:
+            return self._first.get(index)
+        known = self._first.get((index, name))
+        return known or next((call for call in self._nameless if call.index == index), None)
+
+
+class _SameName:
+    """The open calls of one name: ``growing`` are those that may go on, and some that were found whole since."""
+
+    __slots__ = ("count", "growing", "last")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.growing: list[_Call] = []
+
+    def add(self, call: _Call) -> None:
+        self.count += 1
+        self.growing.append(call)
+        self.last = call
 
 
 class CallAssembler:
@@ -55,16 +170,30 @@ class CallAssembler:
     Chat Completions, whose clones key them by whatever they like, uses `fragment` and `seal_all`.
     """
 
-    __slots__ = ("_by_id", "_by_index", "_made", "_open", "_sealed", "_taken", "sealed")
+    __slots__ = (
+        "_by_id",
+        "_by_index",
+        "_heads",
+        "_made",
+        "_named",
+        "_nameless",
+        "_open",
+        "_sealed",
+        "_taken",
+        "sealed",
+    )
 
     def __init__(self, taken: Collection[str] = ()) -> None:
         """``taken``: the ids of the calls that the conversation holds already."""
         self.sealed = 0
         self._taken = set(taken)
         self._made = len(self._taken)
-        self._open: list[_Call] = []
+        self._open: dict[_Call, None] = {}  # in the order in which they were opened
         self._by_index: dict[Hashable, _Call] = {}
-        self._by_id: dict[str, list[_Call]] = {}
+        self._by_id: dict[str, _SameId] = {}
+        self._nameless: list[_Call] = []  # and with names since they were last asked for
+        self._named: dict[str, _SameName] = {}
+        self._heads: dict[Hashable, str] = {}  # an id that came before its call's name, at the index of another call
         self._sealed: dict[str, tuple[str, str]] = {}  # the provider's id: name and arguments
 
     @property
@@ -113,7 +242,7 @@ class CallAssembler:
         call = self._by_index.pop(key, None)
         if call is None:
             raise ProtocolError("a tool call ended that is not open")
-        self._open.remove(call)
+        del self._open[call]
         if provider_data is not None:
             call.provider_data = provider_data
         self._seal(call, out)
@@ -144,7 +273,7 @@ class CallAssembler:
         out.append(ToolCallDelta(call.id, call.name, arguments))
         return True
 
-    def fragment(
+    def fragment(  # noqa: PLR0912 - one entry's whole way, a call for each step would cost more than it
         self,
         index: Hashable | None,
         id: str | None,
@@ -170,16 +299,23 @@ class CallAssembler:
         Raises:
             ProtocolError: nobody can say whose call this is, or the call is sealed already.
         """
+        if self._heads and index in self._heads and not id:
+            head = self._heads.pop(index)
+            id = head if name else None  # noqa: A001 - the entry's
         call = self._find(index, id, name, arguments, apart)
         if call is None:
             if not (id or name) and not arguments and provider_data is None:
                 return  # an empty trailing entry
             if id and self._repeats(id, name, arguments):
                 return
+            if id and not (name or arguments or provider_data) and self._waits(index):
+                self._heads[index] = id
+                return
             call = self._new(id, index)
+            self._nameless.append(call)
         elif call.provider_id is None and id:
             call.provider_id = id
-            self._by_id.setdefault(id, []).append(call)
+            self._is_known_as(id, call)
             if not call.name:  # it was not announced under the id that was made up for it
                 call.id = self._identity(id)
         if provider_data is not None:
@@ -190,7 +326,7 @@ class CallAssembler:
                 if arguments:
                     call.fragments.append(arguments)
                 return
-            call.name = name
+            self._is_named(call, name)
             held = "".join(call.fragments)
             out.append(ToolCallDelta(call.id, name, held + arguments))
             if arguments:
@@ -209,7 +345,9 @@ class CallAssembler:
             if same_id:
                 return self._by_known_id(same_id, index, name, arguments)
             if at_index is None or at_index.provider_id is not None:
-                return None
+                if name or not arguments:
+                    return None
+                return self._by_no_name(id, at_index, arguments)
             # The call at this index had no id yet: this is its id, or the head of another.
         if at_index is not None:
             return None if name and self._starts_another(at_index, name, arguments) else at_index
@@ -219,29 +357,69 @@ class CallAssembler:
             raise ProtocolError(
                 "a fragment of a tool call has neither a known id nor a known index, and several are open"
             )
-        last = self._open[-1] if self._open else None
+        last = next(reversed(self._open), None)
         return None if index is not None and last and self._restarts(last, arguments) else last
 
+    def _waits(self, index: Hashable | None) -> bool:
+        """Whether the call at this index has a name, and not all of its arguments."""
+        call = self._by_index.get(index)
+        return call is not None and bool(call.name) and not call.is_whole()
+
+    def _by_no_name(self, id: str, at_index: _Call | None, arguments: str) -> _Call | None:
+        """The call that a fragment goes on which has an id that nobody knows, and no name.
+
+        Some servers make up an id for every fragment. ``None``, a call whose name comes last, only where no call
+        waits for these arguments.
+        """
+        call = at_index or next(reversed(self._open), None)
+        if call is None or not call.name or call.is_whole():
+            return None
+        if at_index is None and len(self._open) > 1:
+            raise ProtocolError("a fragment of a tool call has an unknown id and no name, and several calls are open")
+        self._is_known_as(id, call)
+        return call
+
     @staticmethod
-    def _by_known_id(same_id: list[_Call], index: Hashable | None, name: str | None, arguments: str) -> _Call | None:
-        for call in same_id:
-            if call.index == index and (not name or not call.name or name == call.name):
-                return call
-        call = same_id[-1]
+    def _by_known_id(same_id: _SameId, index: Hashable | None, name: str | None, arguments: str) -> _Call | None:
+        call = same_id.at(index, name)
+        if call is not None:
+            return call
+        call = same_id.last
         if not name or not call.name:
             return call
         # An id that two calls share: the head of the second has a name of its own, or a place and where objects begin.
         head = index is not None and index != call.index and arguments.lstrip()[:1] in ("", "{")
         return None if head or name != call.name else call
 
+    def _is_known_as(self, id: str, call: _Call) -> None:
+        known = self._by_id.get(id)
+        if known is None:
+            self._by_id[id] = _SameId(call)
+        else:
+            known.add(call)
+
     def _by_name(self, name: str, arguments: str) -> _Call | None:
         """The call that a fragment goes on which has nothing but a name, as each of its server's fragments has."""
-        calls = [call for call in self._open if not self._starts_another(call, name, arguments)]
-        if len(calls) > 1 and arguments.strip():
-            calls = [call for call in calls if not self._is_whole(call)]
-            if len(calls) > 1:
-                raise ProtocolError(f"a fragment of a call of {name!r} has neither id nor index, and several are open")
-        return calls[-1] if calls else None
+        nameless = self._nameless = [call for call in self._nameless if not call.name]
+        same = self._named.get(name)
+        growing = same.growing if same else []
+        if not arguments.strip():
+            return max([*nameless, *([same.last] if same else [])], key=lambda call: call.number, default=None)
+        if same and not nameless and same.count == 1 and not self._restarts(same.last, arguments):
+            return same.last
+        # A whole object is not gone on with: not asked again, or many calls of one name would cost their square.
+        growing[:] = [call for call in growing if not call.is_whole()]
+        calls = [*nameless, *growing]
+        if len(calls) > 1:
+            raise ProtocolError(f"a fragment of a call of {name!r} has neither id nor index, and several are open")
+        return calls[0] if calls else None
+
+    def _is_named(self, call: _Call, name: str) -> None:
+        call.name = name
+        same = self._named.get(name)
+        if same is None:
+            same = self._named[name] = _SameName()
+        same.add(call)
 
     def _starts_another(self, call: _Call, name: str, arguments: str) -> bool:
         """Whether an entry with a name and no id of its own is the head of a call after ``call``.
@@ -252,19 +430,10 @@ class CallAssembler:
             return False
         return name != call.name or self._restarts(call, arguments)
 
-    def _restarts(self, call: _Call, arguments: str) -> bool:
-        """Whether an object begins after a whole one, which could never become valid arguments of ``call``."""
-        return arguments.lstrip().startswith("{") and self._is_whole(call)
-
     @staticmethod
-    def _is_whole(call: _Call) -> bool:
-        if not (call.fragments and call.fragments[-1].rstrip().endswith("}")):
-            return False  # the cheap test first: a server that names every chunk must not cost a parse for each
-        try:
-            parse_arguments("".join(call.fragments))
-        except ValueError:
-            return False
-        return True
+    def _restarts(call: _Call, arguments: str) -> bool:
+        """Whether an object begins after a whole one, which could never become valid arguments of ``call``."""
+        return arguments.lstrip().startswith("{") and call.is_whole()
 
     def _repeats(self, id: str, name: str | None, arguments: str) -> bool:
         """Whether an entry says once more what a call was that is sealed.
@@ -281,15 +450,15 @@ class CallAssembler:
 
     def seal_all(self, out: Frames) -> None:
         """The provider finished the answer: all open calls, in the order in which they were opened."""
-        calls, self._open = self._open, []
+        calls, self._open = self._open, {}
         for call in calls:
             if not call.name:
                 if not call.fragments:
                     continue  # an id alone is no call
                 out.append(ToolCallDelta(call.id, "", "".join(call.fragments)))
             self._seal(call, out)
-        self._by_index.clear()
-        self._by_id.clear()
+        for kept in (self._by_index, self._by_id, self._nameless, self._named, self._heads):
+            kept.clear()
 
     # ------------------------------------------------------------------------------------------- the end
 
@@ -298,12 +467,12 @@ class CallAssembler:
         return tuple([UnfinishedCall(call.id, call.name, "".join(call.fragments)) for call in self._open])
 
     def _new(self, provider_id: str | None, index: Hashable | None) -> _Call:
-        call = _Call(self._identity(provider_id), provider_id, index)
-        self._open.append(call)
+        call = _Call(self._identity(provider_id), provider_id, index, len(self._open))
+        self._open[call] = None
         if index is not None:
             self._by_index[index] = call
         if provider_id:
-            self._by_id.setdefault(provider_id, []).append(call)
+            self._is_known_as(provider_id, call)
         return call
 
     def _identity(self, provider_id: str | None) -> str:
