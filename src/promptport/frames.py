@@ -7,6 +7,7 @@ apart), and made in about 60 ns, because a stream makes one for every increment.
 from __future__ import annotations
 
 import enum
+import re
 from typing import Any, TypeAlias
 
 import msgspec
@@ -256,8 +257,20 @@ def decode_frame(data: bytes | str) -> StreamFrame:
     return read_value(_frame_decoder.decode, data, "a frame")
 
 
+_LONE_HALVES = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2}|[\ud800-\udfff])|\\.",
+    re.DOTALL,
+)
+
+
+def _mended(match: re.Match[str]) -> str:
+    return "\\ufffd" if match[1] else match[0]
+
+
 def parse_arguments(text: str) -> dict[str, Any]:
     """The one JSON object that ``text`` is.
+
+    Half of a surrogate pair in it is U+FFFD.
 
     Raises:
         ValueError: not JSON, not an object, or too deeply nested; the message says which.
@@ -267,6 +280,9 @@ def parse_arguments(text: str) -> dict[str, Any]:
     except msgspec.ValidationError as error:
         raise ValueError(f"the arguments are not a JSON object: {error}") from None
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        mended = _LONE_HALVES.sub(_mended, text)
+        if mended != text:  # a model wrote half of a surrogate pair; the text that came stays the call's
+            return parse_arguments(mended)
         raise ValueError(f"the arguments are not JSON: {error}") from None
     except RecursionError:
         raise ValueError("the arguments are nested too deeply") from None

@@ -11,6 +11,7 @@ from promptport.decoding.eventstream import EventStreamDecoder, EventStreamHeade
 from promptport.decoding.ndjson import NDJSONDecoder
 from promptport.decoding.sse import SSEDecoder
 from promptport.decoding.stream_decoder import StreamDecoder, WireDecoder
+from promptport.decoding.surrogates import mended_text
 
 __all__ = [
     "CallAssembler",
@@ -23,6 +24,7 @@ __all__ = [
     "class_of_code",
     "error_details",
     "json_or_none",
+    "mended_text",
     "seal_call",
     "shortened",
     "words_and_codes",

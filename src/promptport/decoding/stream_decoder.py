@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
+from promptport.decoding.surrogates import FrameMender, marked_halves
 from promptport.errors import IncompleteStreamError, ProtocolError, StreamError
 from promptport.frames import StreamFrame
 
@@ -48,6 +49,7 @@ class StreamDecoder(ABC, Generic[_Event]):
     def __init__(self, wire: WireDecoder[_Event]) -> None:
         self._wire = wire
         self._seen = False
+        self._mender: FrameMender | None = None  # from the first half of a surrogate pair on
         self.ended = False
         self.error: StreamError | None = None
         self.skipped: dict[str, int] = {}
@@ -65,6 +67,8 @@ class StreamDecoder(ABC, Generic[_Event]):
                 self.error = error
             except (UnicodeDecodeError, RecursionError) as error:  # what msgspec raises besides its own errors
                 self.error = ProtocolError(f"an event is not JSON that can be read: {error}")
+            if self._mender is not None:
+                out = self._mend(self._mender, out)
         return out
 
     def close(self) -> list[StreamFrame]:
@@ -86,7 +90,24 @@ class StreamDecoder(ABC, Generic[_Event]):
                         self._end_of_bytes(out)
             except StreamError as error:
                 self.error = error
+            if self._mender is not None:
+                out = self._mend(self._mender, out)
         return out
+
+    def _readable(self, data: bytes) -> bytes | None:
+        """For an event that a JSON decoder refused: the same in a form that it takes, where halves of surrogate pairs
+        are what is wrong with it; ``None`` where they are not. Decode that, as if it had come.
+        """
+        marked = marked_halves(data)
+        if marked == data:
+            return None
+        if self._mender is None:
+            self._mender = FrameMender()
+        return marked
+
+    def _mend(self, mender: FrameMender, frames: list[StreamFrame]) -> list[StreamFrame]:
+        out = mender.feed(frames)
+        return out if self.error is None else out + mender.close()
 
     def _events(self, events: Iterable[_Event], out: list[StreamFrame]) -> None:
         """Decodes the events of one read; a decoder may do here what nearly every event is, to save the call."""

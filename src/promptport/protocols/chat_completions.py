@@ -102,7 +102,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         for event in events:
             try:
                 chunk = self._decode(event[1])
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 self._event(event, out)
             else:
                 choices = chunk.choices
@@ -144,9 +144,13 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         data = event[1]
         try:
             chunk = self._decode(data)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             if data.strip() == b"[DONE]":
                 self._done(out)
+                return
+            readable = self._readable(data)
+            if readable is not None:
+                self._event((event[0], readable), out)
                 return
             lenient = lenient_chunk(data, event[0])
             if lenient is None:
@@ -331,6 +335,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def _whole(self, data: bytes, out: list[StreamFrame]) -> None:
         """The body of an answer that was not streamed. Raises `StreamError`."""
+        data = self._readable(data) or data
         body = read_json(data, "the body")
         choices = body.get("choices") if isinstance(body, dict) else None
         if not isinstance(choices, list) or not choices:
@@ -358,4 +363,4 @@ def decode_chat_completion(data: bytes, taken: Collection[str] = ()) -> Assistan
     decoder = ChatCompletionsDecoder(taken)
     out: list[StreamFrame] = []
     decoder._no_events(data, out)
-    return message_of(out)
+    return message_of(decoder._mender.feed(out) if decoder._mender is not None else out)

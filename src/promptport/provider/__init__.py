@@ -13,6 +13,7 @@ from promptport.decoding import (
     StreamDecoder,
     WireDecoder,
     error_details,
+    mended_text,
     seal_call,
 )
 from promptport.errors import (
@@ -204,6 +205,7 @@ __all__ = [
     "error_details",
     "header_secrets",
     "is_strict_schema",
+    "mended_text",
     "message_of",
     "parse_arguments",
     "schema_name",

@@ -196,6 +196,10 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def _malformed(self, name: bytes, data: bytes, error: Exception, out: list[StreamFrame]) -> None:
         """An event that is no JSON, or not what it should be; what is unknown may be either."""
+        readable = self._readable(data)
+        if readable is not None:
+            self._event((name, readable), out)
+            return
         kind = name.decode(errors="replace")
         try:
             decoded = msgspec.json.decode(data)
@@ -443,16 +447,17 @@ def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessag
     """
     if data.lstrip()[:1] == b"<":
         raise ProtocolError("the server answered with a web page instead of a message: is the base_url right?")
+    decoder = MessagesDecoder(taken)
+    data = decoder._readable(data) or data
     message = _read(_decode_message, data, "message")
     if message.content is None:
         if message.error:
             raise _error({"error": message.error})
         raise ProtocolError("the server's message has no content")
-    decoder = MessagesDecoder(taken)
     out: list[StreamFrame] = []
     decoder._message(message, out)
     decoder._finish(out)
-    return message_of(out)
+    return message_of(decoder._mender.feed(out) if decoder._mender is not None else out)
 
 
 def _read(decode: Callable[[bytes | msgspec.Raw], _Decoded], data: bytes | msgspec.Raw, what: str) -> _Decoded:

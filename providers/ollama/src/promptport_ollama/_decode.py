@@ -122,6 +122,7 @@ class ChatDecoder(StreamDecoder[bytes]):
 
     def _event(self, event: bytes, out: list[StreamFrame]) -> None:
         event = event.removeprefix(_BYTE_ORDER_MARK)
+        event = self._readable(event) or event
         self._line(self._read(_decode_line, event), event, out)
 
     def _line(self, line: _Line, event: bytes, out: list[StreamFrame]) -> None:
@@ -154,9 +155,18 @@ class ChatDecoder(StreamDecoder[bytes]):
         self._calls.whole(
             call.id if isinstance(call.id, str) else None,  # servers before 0.12.10 give none
             function.name if isinstance(function.name, str) else "",
-            _arguments(function.arguments),
+            self._arguments(function.arguments),
             out,
         )
+
+    def _arguments(self, raw: msgspec.Raw) -> str:
+        try:
+            return _arguments(raw)
+        except ProtocolError:
+            readable = self._readable(bytes(raw))
+            if readable is None:
+                raise
+            return _arguments(msgspec.Raw(readable))
 
     def _end_of_thinking(self, out: list[StreamFrame]) -> None:
         if self._thinking:
@@ -212,7 +222,7 @@ def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessag
         decoder._event(data, out)
     if not decoder.ended:
         decoder._end_of_bytes(out)
-    return message_of(out)
+    return message_of(decoder._mender.feed(out) if decoder._mender is not None else out)
 
 
 def _arguments(raw: msgspec.Raw) -> str:

@@ -22,6 +22,7 @@ from promptport.provider import (
     StreamFrame,
     ToolCallDelta,
     UnfinishedCall,
+    mended_text,
     parse_arguments,
 )
 
@@ -64,6 +65,11 @@ class OpenCall:
     def call_id(self) -> str | None:
         """The provider's own id of the call."""
         return _call_id(self.item)
+
+    @property
+    def streamed(self) -> str:
+        """The arguments that came in increments."""
+        return mended_text("".join(self.texts))
 
     @property
     def custom(self) -> bool:
@@ -146,7 +152,7 @@ class ResponseCalls:
         call.learn(item)
         self._announce(call, out)
         if item.get("status") == "incomplete":
-            if _arguments(item).startswith("".join(call.texts)):
+            if _arguments(item).startswith(call.streamed):
                 self._whole_arguments(call, _arguments(item), out)
             return  # it stays open: the end of the answer makes it unfinished
         self._seal(call, _arguments(item), out)
@@ -238,7 +244,7 @@ class ResponseCalls:
 
     def _whole_arguments(self, call: OpenCall, whole: str, out: Frames) -> None:
         """The arguments as they are in the end: gives what the deltas lack; nothing said is nothing lacking."""
-        streamed = "".join(call.texts)
+        streamed = call.streamed
         if not whole or whole == streamed:
             return
         if whole.startswith(streamed):
@@ -298,7 +304,7 @@ def _arguments(item: dict[str, Any]) -> str:
     value = item.get("input", item.get("arguments"))
     if isinstance(value, dict):
         return msgspec.json.encode(value).decode()
-    return value if isinstance(value, str) else ""
+    return mended_text(value) if isinstance(value, str) else ""
 
 
 def _same_object(left: str, right: str) -> bool:

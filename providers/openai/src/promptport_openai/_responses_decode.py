@@ -136,6 +136,10 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         except (ValueError, RecursionError):  # of msgspec, or because the bytes are no UTF-8
             if data.strip() == b"[DONE]":
                 self._end_of_bytes(out)
+            readable = self._readable(data)
+            if readable is not None:
+                self._event((event[0], readable), out)
+                return
             head = _lenient(data)
         previous, self._last = self._last, data
         kind = head.type
@@ -340,7 +344,7 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def _whole(self, data: bytes, out: Frames) -> None:
         """The body of a response that was not streamed. Raises `StreamError`."""
-        body = _body(data)
+        body = _body(self._readable(data) or data)
         status = _text(body.get("status"))
         output = body.get("output")
         if status in ("failed", "cancelled") or not isinstance(output, list):
@@ -363,7 +367,7 @@ def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessag
     decoder = ResponsesDecoder(taken)
     out: Frames = []
     decoder._whole(data, out)
-    return message_of(out)
+    return message_of(decoder._mender.feed(out) if decoder._mender is not None else out)
 
 
 # ------------------------------------------------------------------------------------------ small things
