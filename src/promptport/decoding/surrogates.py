@@ -81,9 +81,8 @@ class FrameMender:
         """The frames of one read."""
         out: list[StreamFrame] = []
         for frame in frames:
-            kind = type(frame)
-            if kind is Append or kind is ReasoningAppend:
-                self._text(kind, "", frame.text, out)  # type: ignore[union-attr]
+            if isinstance(frame, Append | ReasoningAppend):
+                self._text(type(frame), "", frame.text, out)
             elif isinstance(frame, ToolCallDelta):
                 self._text(mended_text(frame.id), mended_text(frame.name), frame.arguments, out)
             else:
