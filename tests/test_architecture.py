@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "errors",
-        "json_values frames models messages tools.*",
+        "json_values frames models parts params turns messages tools.*",
         "message_building stream_state decoding.* stream structured.* telemetry.*",
         "protocols.* llm_client",
         "http.* text_tools.* registry",

@@ -30,7 +30,6 @@ from promptport.messages import (
     NamedTool,
     Prompt,
     ReasoningEffort,
-    TextPart,
     ToolChoice,
     ToolResultMessage,
 )
@@ -257,21 +256,20 @@ _NEEDED: dict[Capability, tuple[Prompt, Sequence[ToolDescriptor]]] = {
     Capability.TOOLS: (PROMPT, [TOOL]),
     Capability.TOOL_CHOICE: (PROMPT.with_params(tool_choice=NamedTool("get_weather")), [TOOL]),
     Capability.PARALLEL_TOOL_CALLS: (PROMPT.with_params(parallel_tool_calls=False), [TOOL]),
-    Capability.TOOL_RESULT_IMAGES: (PROMPT.tool_call("1", "f").tool_result("1", [ImagePart(url="u")]), []),
     Capability.IMAGES: (PROMPT.user(ImagePart(url="u")), []),
     Capability.DOCUMENTS: (PROMPT.user(DocumentPart(url="u")), []),
     Capability.AUDIO: (PROMPT.user(AudioPart(url="u")), []),
     Capability.JSON_SCHEMA: (PROMPT.with_params(response_schema={}), []),
     Capability.REASONING_EFFORT: (PROMPT.with_params(reasoning_effort=ReasoningEffort.LOW), []),
     Capability.REASONING_BUDGET: (PROMPT.with_params(reasoning_budget=0), []),
-    Capability.CACHE_CONTROL: (PROMPT.user(TextPart("a", cache=True)), []),
     Capability.TEMPERATURE: (PROMPT.with_params(temperature=0), []),
     Capability.STOP: (PROMPT.with_params(stop=("a",)), []),
     Capability.SEED: (PROMPT.with_params(seed=0), []),
     Capability.USER: (PROMPT.with_params(user="u"), []),
     Capability.SYSTEM: (PROMPT.system("s"), []),
 }
-_NOT_ASKED_FOR = {Capability.REASONING}  # it is shown, not asked for
+# It is shown, not asked for; a hint; and else they go into a user's message.
+_NOT_ASKED_FOR = {Capability.REASONING, Capability.CACHE_CONTROL, Capability.TOOL_RESULT_IMAGES}
 
 
 def test_every_capability_is_checked() -> None:
@@ -293,7 +291,15 @@ def test_all_that_is_missing_is_named_at_once() -> None:
     prompt = PROMPT.system("s", cache=True).user(ImagePart(url="u"), AudioPart(url="u"))
     with pytest.raises(UnsupportedCapabilityError) as caught:
         check_request(prompt, MODEL, (), ModelCapabilities())
-    assert set(caught.value.missing) == {"system", "cache_control", "images", "audio"}
+    assert set(caught.value.missing) == {"system", "images", "audio"}
+
+
+def test_images_in_results_need_images_of_one_kind() -> None:
+    prompt = PROMPT.tool_call("1", "f").tool_result("1", [ImagePart(url="u")])
+    for kind in (Capability.TOOL_RESULT_IMAGES, Capability.IMAGES):
+        check_request(prompt, MODEL, (), ModelCapabilities.of(StreamedTools.DELTAS, [kind]))
+    with pytest.raises(UnsupportedCapabilityError, match="tool_result_images"):
+        check_request(prompt, MODEL, (), ModelCapabilities())
 
 
 def test_tool_choices_that_need_nothing() -> None:

@@ -33,6 +33,7 @@ from promptport.messages import (
     LLMParams,
     Message,
     NamedTool,
+    Origin,
     Prompt,
     ReasoningEffort,
     SystemMessage,
@@ -237,6 +238,20 @@ def test_the_views_of_a_message() -> None:
     assert ToolResultMessage("1", "f", "out").text == "out"
     assert ToolResultMessage("1", "f", (TextPart("a"), ImagePart(url="u"), TextPart("b"))).text == "ab"
     assert ToolResultMessage("1", "f", "out", error="failed").text == "failed"
+
+
+def test_who_made_a_message_goes_to_json_and_makes_no_difference_to_what_it_says() -> None:
+    message = AssistantMessage.of("a")
+    made = msgspec.structs.replace(message, origin=Origin("openai", "api.openai.com/v1"))
+    assert made == message
+    assert hash(made) == hash(message)
+    assert made != AssistantMessage.of("b")
+    assert made != "a"
+    prompt = Prompt.of("Hi").add(made)
+    (_, stored) = Prompt.from_json(prompt.to_json()).messages
+    assert isinstance(stored, AssistantMessage)
+    assert stored.origin == made.origin
+    assert b"origin" not in Prompt.of("Hi").add(message).to_json()
 
 
 # ------------------------------------------------------------------------------------------ message ⇄ frames

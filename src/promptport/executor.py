@@ -79,7 +79,9 @@ class SingleClientExecutor:
                     return self._in_text().execute_streaming_with_tools(prompt, model, tools)
                 if Capability.TOOLS in capabilities:
                     check_request(prompt, model, tools, capabilities, streaming=False)
-                    stream = FrameStream(_completed(self._client, prompt, model, tools))
+                    stream = FrameStream(
+                        _completed(self._client, prompt, model, tools), origin=getattr(self._client, "origin", None)
+                    )
                     self._streams.add(stream)
                     return stream
         return self._client.execute_streaming_with_tools(prompt, model, tools)

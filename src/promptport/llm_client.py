@@ -1,6 +1,7 @@
 """`LLMClient`, one for each provider API, and the check of a request.
 
-Rule: nothing is sent before the request is checked against what the model can do.
+Rule: nothing is sent before the request is checked against what the model can do. A mark for the provider's cache is a
+hint: it is no part of what the model must be able to do.
 """
 
 from __future__ import annotations
@@ -9,13 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from promptport.errors import InvalidInputError, UnsupportedCapabilityError
-from promptport.frames import InvalidToolCall, ToolCall
 from promptport.messages import (
     AssistantMessage,
     AudioPart,
     DocumentPart,
     ImagePart,
-    Message,
     NamedTool,
     Prompt,
     SystemMessage,
@@ -25,6 +24,7 @@ from promptport.messages import (
     UserPart,
 )
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
+from promptport.protocols import check_results
 from promptport.stream import FrameStream, TextStream
 from promptport.tools import ToolDescriptor
 
@@ -123,7 +123,13 @@ def check_request(
 
 def missing_capabilities(prompt: Prompt, tools: Sequence[ToolDescriptor], capabilities: ModelCapabilities) -> list[str]:
     """What a request needs and the model lacks, in the words of `Capability`; empty where it can be asked."""
-    return [capability.value for capability in _needed(prompt, tools) if capability not in capabilities]
+    return [capability.value for capability in _needed(prompt, tools) if not _has(capabilities, capability)]
+
+
+def _has(capabilities: ModelCapabilities, needed: Capability) -> bool:
+    if needed is Capability.TOOL_RESULT_IMAGES:  # if need be, they go into a user message behind the results
+        return needed in capabilities or Capability.IMAGES in capabilities
+    return needed in capabilities
 
 
 def _instead(missing: Sequence[str]) -> str:
@@ -144,8 +150,6 @@ def _needed(prompt: Prompt, tools: Sequence[ToolDescriptor]) -> list[Capability]
     for message in prompt.messages:
         if isinstance(message, SystemMessage):
             needed[Capability.SYSTEM] = True
-            if message.cache:
-                needed[Capability.CACHE_CONTROL] = True
         elif isinstance(message, UserMessage):
             needed.update(dict.fromkeys(_needed_by_parts(message.parts), True))
         elif isinstance(message, ToolResultMessage) and not isinstance(message.output, str):
@@ -156,17 +160,14 @@ def _needed(prompt: Prompt, tools: Sequence[ToolDescriptor]) -> list[Capability]
 
 
 def _needed_by_parts(parts: Sequence[UserPart]) -> list[Capability]:
-    needed = [_PARTS[type(part)] for part in parts if type(part) in _PARTS]
-    if any(getattr(part, "cache", False) for part in parts):
-        needed.append(Capability.CACHE_CONTROL)
-    return needed
+    return [_PARTS[type(part)] for part in parts if type(part) in _PARTS]
 
 
 def _check_prompt(prompt: Prompt, tools: Sequence[ToolDescriptor]) -> None:
     messages = prompt.messages
     if not any(isinstance(message, UserMessage) for message in messages):
         raise InvalidInputError("the prompt has no user message; add one with .user(...)")
-    _check_results(messages)
+    check_results(messages)
     names = [tool.name for tool in tools]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -176,12 +177,3 @@ def _check_prompt(prompt: Prompt, tools: Sequence[ToolDescriptor]) -> None:
         raise InvalidInputError(f"tool_choice names {choice.name!r}, which is not among the tools")
     if choice is ToolChoice.REQUIRED and not tools:
         raise InvalidInputError("tool_choice requires a call, and no tools are given")
-
-
-def _check_results(messages: Sequence[Message]) -> None:
-    called: set[str] = set()
-    for message in messages:
-        if isinstance(message, AssistantMessage):
-            called.update(part.id for part in message.parts if isinstance(part, ToolCall | InvalidToolCall))
-        elif isinstance(message, ToolResultMessage) and message.call_id not in called:
-            raise InvalidInputError(f"a tool result answers {message.call_id!r}, and no call before it has this id")

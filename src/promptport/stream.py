@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 from promptport.errors import IncompleteStreamError, InvalidInputError, PromptportError
 from promptport.frames import Append, End, StreamFrame
 from promptport.message_building import message_of
-from promptport.messages import AssistantMessage
-from promptport.stream_state import FrameBatches, StreamState, Timeouts
+from promptport.messages import AssistantMessage, Origin
+from promptport.stream_state import FrameBatches, OriginOf, StreamState, Timeouts
 
 if TYPE_CHECKING:
     from promptport.telemetry import Observation
@@ -170,7 +170,7 @@ class FrameStream(_Stream[StreamFrame]):
     Iterating raises `StreamError` or `ProviderError`; both carry ``partial``. After `End` it stops.
     """
 
-    __slots__ = ("_skipped", "_texts")
+    __slots__ = ("_dropped", "_skipped")
 
     def __init__(
         self,
@@ -180,6 +180,8 @@ class FrameStream(_Stream[StreamFrame]):
         skipped: Mapping[str, int] | None = None,
         named: tuple[str, str] = ("", ""),
         observation: Observation | None = None,
+        origin: OriginOf = None,
+        dropped: Callable[[], tuple[str, ...]] | None = None,
     ) -> None:
         """Args:
         source: see `FrameBatches`; the stream owns and closes it.
@@ -187,8 +189,12 @@ class FrameStream(_Stream[StreamFrame]):
         skipped: where the source counts the unknown events that it passes over.
         named: provider and model, for the clocks' errors.
         observation: what observers are told of this request; ``None`` where nobody wants to know.
+        origin: the server that makes the message, see `AssistantMessage`; or who says it, in a stream over others.
+        dropped: who says what was left out of the request, in a stream over others.
         """
         super().__init__(StreamState(source, timeouts, named, observation))
+        self._state.origin = origin
+        self._dropped: Callable[[], tuple[str, ...]] = dropped if dropped is not None else tuple
         self._skipped: Mapping[str, int] = skipped if skipped is not None else {}
 
     @classmethod
@@ -248,6 +254,16 @@ class FrameStream(_Stream[StreamFrame]):
     def partial(self) -> AssistantMessage:
         """The message so far: what was iterated."""
         return self._state.message()
+
+    @property
+    def origin(self) -> Origin | None:
+        """The server that makes this message; ``None`` if no client said so."""
+        return self._state.made_by()
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """The parameters that were left out because the model does not take them (``when_unsupported="drop"``)."""
+        return self._dropped()
 
     @property
     def skipped(self) -> Mapping[str, int]:

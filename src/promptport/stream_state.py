@@ -27,7 +27,7 @@ from promptport.errors import (
 )
 from promptport.frames import End, StreamFrame
 from promptport.message_building import MessageBuilder
-from promptport.messages import AssistantMessage
+from promptport.messages import AssistantMessage, Origin
 
 if TYPE_CHECKING:
     from promptport.telemetry import Observation
@@ -60,6 +60,10 @@ class Timeouts(msgspec.Struct, frozen=True):
                 raise InvalidInputError(f"timeouts: {name} must be over 0 seconds, not {value}; None stops the clock")
 
 
+OriginOf: TypeAlias = Origin | Callable[[], Origin | None] | None
+"""Who makes a message, or who says it when it is known, as in a stream over others."""
+
+
 class StreamState:
     """What a stream's generator shares with its handles; it keeps neither, so that a dropped handle is noticed."""
 
@@ -78,6 +82,7 @@ class StreamState:
         "named",
         "observation",
         "on_done",
+        "origin",
         "reason",
         "rest",
         "seen",
@@ -99,6 +104,7 @@ class StreamState:
     ) -> None:
         self.observation = observation
         self.failure: PromptportError | None = None
+        self.origin: OriginOf = None
         self.source = source
         self.named = named
         self.timeouts = timeouts
@@ -139,7 +145,12 @@ class StreamState:
         """The message of the frames that were delivered."""
         builder = self.builder.copy()
         builder.add(self.log[: len(self.log) - self.undelivered])
-        return builder.message()
+        message, origin = builder.message(), self.made_by()
+        return message if origin is None else msgspec.structs.replace(message, origin=origin)
+
+    def made_by(self) -> Origin | None:
+        """The server that makes the message."""
+        return self.origin() if callable(self.origin) else self.origin
 
     def fail(self, error: PromptportError) -> PromptportError:
         """The error, with the message so far as its ``partial``."""

@@ -115,6 +115,7 @@ def test_no_parameter_is_dropped() -> None:
     """A field added to `LLMParams` must be written here, or refused."""
     known = {"temperature", "max_tokens", "stop", "seed", "tool_choice", "parallel_tool_calls", "response_schema"}
     known |= {"reasoning_effort", "reasoning_budget", "user", "extra"}
+    known |= {"cache", "cache_lifetime", "foreign_reasoning"}
     assert set(LLMParams.__struct_fields__) == known
     with pytest.raises(UnsupportedCapabilityError, match=r"server/model-1.*reasoning_budget.*extra"):
         body(Prompt.of("Hello", reasoning_budget=100))
@@ -129,10 +130,9 @@ def test_no_parameter_is_dropped() -> None:
         ToolResultMessage("1", "f", (TextPart("a", cache=True),)),
     ],
 )
-def test_a_cache_mark_is_refused_and_not_dropped(marked: Any) -> None:
+def test_a_cache_mark_is_a_hint(marked: Any) -> None:
     prompt = Prompt.of("Hello").tool_call("1", "f").add(marked)
-    with pytest.raises(UnsupportedCapabilityError, match="cache_control"):
-        body(prompt)
+    assert "cache" not in str(body(prompt))
 
 
 @pytest.mark.parametrize(
@@ -229,6 +229,7 @@ def test_tool_results() -> None:
         ToolResultMessage("3", "f", (TextPart("a"), TextPart("b"))),
         ToolResultMessage("4", "f", (TextPart("a"), ImagePart(url="u"))),
         ToolResultMessage("5", "f"),
+        AssistantMessage.of("I see."),
     ) == [
         {"role": "tool", "tool_call_id": "1", "content": "sunny"},
         {"role": "tool", "tool_call_id": "2", "content": "no such city"},
@@ -236,9 +237,17 @@ def test_tool_results() -> None:
         {
             "role": "tool",
             "tool_call_id": "4",
-            "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "u"}}],
+            "content": "a(The image of this result: see the next message.)",
         },
         {"role": "tool", "tool_call_id": "5", "content": ""},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "The image of the result of f:"},
+                {"type": "image_url", "image_url": {"url": "u"}},
+            ],
+        },
+        {"role": "assistant", "content": "I see."},
     ]
 
 

@@ -15,6 +15,7 @@ from promptport.messages import (
     DocumentPart,
     ImagePart,
     NamedTool,
+    Origin,
     Prompt,
     ReasoningEffort,
     SystemMessage,
@@ -235,6 +236,7 @@ def test_what_another_provider_keeps_to_itself_stays_out() -> None:
             ToolCall("call_1", "f", "{}", {"thought_signature": "x"}),
         ),
         response_id="resp_1",
+        origin=Origin("openai", "api.openai.com/v1"),
         unfinished=(UnfinishedCall("u", "f", "{"),),
     )
     content = body_of(Prompt().user("hi").add(message))["messages"][1]["content"]

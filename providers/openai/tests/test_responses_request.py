@@ -15,6 +15,7 @@ from promptport.messages import (
     DocumentPart,
     ImagePart,
     NamedTool,
+    Origin,
     Prompt,
     ReasoningEffort,
     SystemMessage,
@@ -309,6 +310,7 @@ def test_what_other_providers_answered() -> None:
             ToolCall("toolu_1", "look", "{}", {"type": "tool_use"}),
         ),
         raw_finish_reason="tool_use",
+        origin=Origin("anthropic", "api.anthropic.com"),
     )
     message, call = items_of(theirs)
     assert message["content"] == "Hello"

@@ -12,6 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol, Self, TypeVar
 
+import msgspec
+
 from promptport.decoding import StreamDecoder
 from promptport.errors import (
     ConfigurationError,
@@ -22,7 +24,7 @@ from promptport.errors import (
     TransportError,
 )
 from promptport.llm_client import check_request
-from promptport.messages import AssistantMessage, Prompt
+from promptport.messages import AssistantMessage, Origin, Prompt
 from promptport.models import LLModel, ModelCapabilities
 from promptport.stream import FrameBatches, FrameStream, TextStream, Timeouts
 from promptport.telemetry import begin_request
@@ -80,7 +82,19 @@ class BaseClient(ABC):
 
     provider: str
 
-    def __init__(self, *, timeouts: Timeouts | None = None) -> None:
+    address: str = ""
+    """The server's base URL, which the subclass sets: with ``provider`` it makes the `origin` of each message."""
+
+    def __init__(self, *, timeouts: Timeouts | None = None, origin: str | None = None) -> None:
+        """Args:
+        timeouts: the clocks.
+        origin: a name for the server, in place of its address: servers of one name are the same to `AssistantMessage`.
+        """
+        if origin is not None and not (isinstance(origin, str) and origin.strip()):
+            raise ConfigurationError(
+                f"origin takes a name for the server, not {origin!r}. Leave it out for its address"
+            )
+        self._origin = origin
         self._timeouts = timeouts if timeouts is not None else Timeouts()
         self._streams: weakref.WeakSet[FrameStream] = weakref.WeakSet()
         self._closed = False
@@ -128,6 +142,16 @@ class BaseClient(ABC):
     async def _aclose(self) -> None:
         """Closes the connections."""
 
+    @property
+    def origin(self) -> Origin | None:
+        """Whose messages these are: what is opaque in a message of this origin goes back to this server.
+
+        ``None`` for a client that says neither its address nor a name.
+        """
+        if self._origin is not None:
+            return Origin(self.provider, self._origin)
+        return Origin.at(self.provider, self.address) if self.address else None
+
     # ------------------------------------------------------------------------------------------- verbs
 
     async def discover(self, model: LLModel) -> ModelCapabilities:
@@ -147,6 +171,7 @@ class BaseClient(ABC):
             skipped=decoder.skipped,
             named=(self.provider, model.id),
             observation=begin_request(prompt, model, len(tools), streaming=True, address=self._address()),
+            origin=self.origin,
         )
         self._streams.add(stream)
         return stream
@@ -177,7 +202,7 @@ class BaseClient(ABC):
             raise
         except Exception as error:
             raise self._translated(error, model) from error
-        return self._complete(data, prompt, tools)
+        return msgspec.structs.replace(self._complete(data, prompt, tools), origin=self.origin)
 
     async def aclose(self) -> None:
         """Closes the streams that are still open, and the connections. Closing twice does nothing."""

@@ -193,7 +193,7 @@ class CachedExecutor(Wrapper):
         stream = relay.stream
         assert stream is not None
         if found is not None:
-            relay.stream = None
+            relay.stream, relay.origin = None, found.origin
             async for batch in self._replayed(found):
                 yield batch
             return

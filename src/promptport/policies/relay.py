@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 from typing import Any, Protocol, Self, TypeAlias, cast
 
 from promptport.frames import StreamFrame
-from promptport.messages import AssistantMessage, Prompt
+from promptport.messages import AssistantMessage, Origin, Prompt
 from promptport.models import LLModel, ModelCapabilities
 from promptport.stream import FrameStream, TextStream
 from promptport.tools import ToolDescriptor
@@ -48,10 +48,11 @@ class Asker(Protocol):
 class Relay(Mapping[str, int]):
     """The stream that a policy's stream hands on now; also the count of unknown events, as that one has it."""
 
-    __slots__ = ("stream",)
+    __slots__ = ("origin", "stream")
 
     def __init__(self, stream: FrameStream | None = None) -> None:
         self.stream = stream
+        self.origin: Origin | None = None  # of a message that comes from no stream
 
     def __getitem__(self, name: str) -> int:
         return self._skipped()[name]
@@ -61,6 +62,10 @@ class Relay(Mapping[str, int]):
 
     def __len__(self) -> int:
         return len(self._skipped())
+
+    def made_by(self) -> Origin | None:
+        """The server that makes the message that is handed on."""
+        return self.stream.origin if self.stream is not None else self.origin
 
     def _skipped(self) -> Mapping[str, int]:
         return self.stream.skipped if self.stream is not None else {}
@@ -137,6 +142,12 @@ class Wrapper:
     def _stream(self, source: Source, first: FrameStream | None, model: LLModel) -> FrameStream:
         """A stream over what ``source`` yields; ``source`` keeps in the relay which stream it hands on."""
         relay = Relay(first)
-        stream = FrameStream(source(relay), skipped=relay, named=(model.provider, model.id))
+        stream = FrameStream(
+            source(relay),
+            skipped=relay,
+            named=(model.provider, model.id),
+            origin=relay.made_by,
+            dropped=lambda: relay.stream.dropped if relay.stream is not None else (),
+        )
         self._streams.add(stream)
         return stream

@@ -12,13 +12,35 @@ from promptport.protocols.chat_request import (
     is_strict_schema,
     schema_name,
 )
+from promptport.protocols.portability import (
+    ANY_ID,
+    SAFE_IDS,
+    SAFE_NAMES,
+    FittingRule,
+    HistoryRules,
+    check_results,
+    fitting_id,
+    fitting_name,
+    portable,
+    role_runs,
+)
 
 __all__ = [
+    "ANY_ID",
+    "SAFE_IDS",
+    "SAFE_NAMES",
     "ChatCompletionsDecoder",
     "ChatDialect",
+    "FittingRule",
+    "HistoryRules",
     "chat_body",
+    "check_results",
     "data_url",
     "decode_chat_completion",
+    "fitting_id",
+    "fitting_name",
     "is_strict_schema",
+    "portable",
+    "role_runs",
     "schema_name",
 ]

@@ -22,6 +22,7 @@ from promptport.messages import (
     LLMParams,
     Message,
     NamedTool,
+    Origin,
     Prompt,
     SystemMessage,
     TextPart,
@@ -31,6 +32,7 @@ from promptport.messages import (
     UserPart,
 )
 from promptport.models import LLModel
+from promptport.protocols.portability import HistoryRules, portable
 from promptport.tools import ToolDescriptor
 
 __all__ = ["ChatDialect", "chat_body", "data_url", "is_strict_schema", "schema_name"]
@@ -44,12 +46,14 @@ class ChatDialect(msgspec.Struct, frozen=True):
         system_role: the role of instructions.
         stream_usage: the server takes ``stream_options.include_usage``.
         user: the field for the end user's id.
+        history: what the server takes in a conversation that others began; see `portable`.
     """
 
     max_tokens: str = "max_tokens"
     system_role: str = "system"
     stream_usage: bool = True
     user: str = "user"
+    history: HistoryRules = HistoryRules(blank_text=True)
 
 
 def chat_body(
@@ -59,14 +63,24 @@ def chat_body(
     *,
     stream: bool,
     dialect: ChatDialect = ChatDialect(),  # noqa: B008 - a frozen value
+    origin: Origin | None = None,
 ) -> dict[str, Any]:
     """The request body for this prompt; ``params.extra`` is put over it as it is.
 
+    Args:
+        prompt: the conversation, whoever made its messages.
+        model: whom to ask.
+        tools: what the model is offered.
+        stream: whether to stream.
+        dialect: the server's.
+        origin: the server, see `portable`: reasoning, ids and items of its own go back as they came.
+
     Raises:
         InvalidInputError: a part that Chat Completions has no form for.
-        UnsupportedCapabilityError: a parameter, or a mark, that it has no field for.
+        UnsupportedCapabilityError: a parameter that it has no field for.
     """
     _check(prompt, model)
+    prompt = portable(prompt, dialect.history, origin)
     body: dict[str, Any] = {"model": model.id, "messages": [_message(message, dialect) for message in prompt.messages]}
     if stream:
         body["stream"] = True
@@ -79,20 +93,11 @@ def chat_body(
 
 
 def _check(prompt: Prompt, model: LLModel) -> None:
-    """Whoever declares more than the protocol has must not find it dropped."""
-    missing = ["reasoning_budget"] if prompt.params.reasoning_budget is not None else []
-    if any(map(_is_marked, prompt.messages)):
-        missing.append("cache_control")
-    if missing:
+    """Whoever declares more than the protocol has must not find it dropped; a mark for a cache is a hint."""
+    if prompt.params.reasoning_budget is not None:
+        missing = ["reasoning_budget"]
         instead = "Chat Completions has no field for it; the server's own, if it has one, goes into params.extra"
         raise UnsupportedCapabilityError(provider=model.provider, model=model.id, missing=missing, instead=instead)
-
-
-def _is_marked(message: Message) -> bool:
-    if isinstance(message, SystemMessage):
-        return message.cache
-    parts = message.parts if isinstance(message, UserMessage) else getattr(message, "output", ())
-    return any(getattr(part, "cache", False) for part in parts)
 
 
 def _put_params(body: dict[str, Any], params: LLMParams, has_tools: bool, dialect: ChatDialect) -> None:
@@ -186,7 +191,7 @@ def _assistant(message: AssistantMessage) -> dict[str, Any]:
 
     DeepSeek refuses a request whose tool results come without the reasoning that led to the calls, and OpenRouter
     wants its ``reasoning_details`` back unchanged; each goes back under the name under which it came. What another
-    API wants back stays out.
+    server wants back was left out by `portable`.
     """
     body: dict[str, Any] = {"role": "assistant", "content": message.text or None}
     calls = [part for part in message.parts if isinstance(part, ToolCall | InvalidToolCall)]

@@ -182,13 +182,18 @@ class RequestChecks:
         prompt = self.bench.prompt.add(AssistantMessage.of(call), result)
         if Capability.TOOLS not in self.bench.can:
             not_applicable("no tools")
-        self._sent_or_refused(prompt, Capability.TOOL_RESULT_IMAGES, _content_of(image))
+        images = Capability.IMAGES in self.bench.can  # then they may go behind the results
+        self._sent_or_refused(
+            prompt, Capability.IMAGES if images else Capability.TOOL_RESULT_IMAGES, _content_of(image)
+        )
 
     def test_cache_marks_are_sent_or_refused(self) -> None:
-        """A part that is marked for the provider's cache makes another request, or is refused."""
+        """A mark for the cache changes the request where that is declared; elsewhere it is a hint that nobody takes."""
         marked = self.bench.prompt.user(TextPart("Remember this.", cache=True))
         plain = self.bench.prompt.user(TextPart("Remember this."))
-        self._sent_or_refused(marked, Capability.CACHE_CONTROL, None, without=plain)
+        first, second = self.bench.requests([marked, plain])
+        declared = Capability.CACHE_CONTROL in self.bench.can
+        assert (first.json() != second.json()) is declared, "a mark is sent where CACHE_CONTROL is declared, only there"
 
     @pytest.mark.parametrize(("name", "value", "capability", "sent"), _PARAMS, ids=[entry[0] for entry in _PARAMS])
     def test_parameters_are_sent_or_refused(

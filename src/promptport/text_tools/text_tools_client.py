@@ -88,7 +88,9 @@ class TextToolsClient:
         """
         asked, parser = self._request(prompt, model, tools, streaming=True)
         text = self._client.execute_streaming_with_tools(asked, model)
-        stream = FrameStream(_read(text, parser), skipped=text.skipped, named=(self.provider, model.id))
+        stream = FrameStream(
+            _read(text, parser), skipped=text.skipped, named=(self.provider, model.id), origin=text.origin
+        )
         self._streams.add(stream)
         return stream
 
@@ -100,7 +102,8 @@ class TextToolsClient:
         """See `LLMClient`."""
         asked, parser = self._request(prompt, model, tools, streaming=False)
         message = await self._client.execute(asked, model)
-        return message_of([frame for inner in message.frames() for frame in _parsed(inner, parser)])
+        made = message_of([frame for inner in message.frames() for frame in _parsed(inner, parser)])
+        return replace(made, origin=message.origin)
 
     async def aclose(self) -> None:
         """Closes the streams that are still open, and the wrapped client."""

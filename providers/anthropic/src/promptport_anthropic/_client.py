@@ -58,6 +58,7 @@ class AnthropicClient(BaseClient):
         api_version: str | None = None,
         max_connections: int = 2000,
         eager_input_streaming: bool = False,
+        origin: str | None = None,
         **sdk_options: Any,
     ) -> None:
         """Args:
@@ -73,15 +74,16 @@ class AnthropicClient(BaseClient):
             max_connections: how many streams may be open at once; more wait.
             eager_input_streaming: arguments of calls are streamed as the model writes them, unchecked: sooner, and
                 sometimes not JSON (`InvalidToolCall`).
+            origin: a name for the server, if servers at several addresses are one; see `Origin`.
             sdk_options: what else ``anthropic.AsyncAnthropic`` takes (``default_headers``, ``profile`` …).
 
         Raises:
             ConfigurationError: no key where one is needed, or an unusable one; an unusable URL.
         """
-        super().__init__(timeouts=timeouts)
+        super().__init__(timeouts=timeouts, origin=origin)
         url = base_url or os.environ.get("ANTHROPIC_BASE_URL")
-        self._base_url = check_base_url(url or _DEFAULT_BASE_URL, provider=self.provider)
-        own = self._base_url.split("://", 1)[1].split("/", 1)[0].endswith("api.anthropic.com")
+        self.address = self._base_url = check_base_url(url or _DEFAULT_BASE_URL, provider=self.provider)
+        self._own = own = self._base_url.split("://", 1)[1].split("/", 1)[0].endswith("api.anthropic.com")
         self._sampling = not own or (api_version is not None and api_version < _WITHOUT_SAMPLING)
         self._betas = (betas,) if isinstance(betas, str) else tuple(betas)
         self._eager = eager_input_streaming
@@ -143,7 +145,14 @@ class AnthropicClient(BaseClient):
     def _body(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, stream: bool) -> dict[str, Any]:
         strict = Capability.JSON_SCHEMA in self.capabilities(model)
         return messages_body(
-            prompt, model, tools, stream=stream, strict_tools=strict, eager_input_streaming=self._eager
+            prompt,
+            model,
+            tools,
+            stream=stream,
+            strict_tools=strict,
+            eager_input_streaming=self._eager,
+            origin=self.origin,
+            signed_thoughts=self._own,
         )
 
     def _decoder(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> StreamDecoder[Any]:

@@ -1,7 +1,7 @@
 """Anthropic's Messages API, the way out: prompt → request body. Pure.
 
-Rules: what the API cannot express raises, and nothing is dropped silently but what another provider's model thought or
-ran itself, which only that provider can read. Neighbouring messages of one role become one.
+Rules: what the API cannot express raises, and nothing is dropped silently but what another server's model thought or
+ran itself, which only that server can read (`portable`). Neighbouring messages of one role become one.
 
 Source: https://platform.claude.com/docs/en/api/messages/create, and the parameter types of the official SDK.
 """
@@ -16,12 +16,15 @@ from promptport.provider import (
     AssistantMessage,
     Citation,
     DocumentPart,
+    FittingRule,
+    HistoryRules,
     ImagePart,
     InvalidInputError,
     InvalidToolCall,
     LLModel,
     LLMParams,
     NamedTool,
+    Origin,
     Prompt,
     ProviderItem,
     Reasoning,
@@ -34,6 +37,7 @@ from promptport.provider import (
     ToolResultMessage,
     UnsupportedCapabilityError,
     UserPart,
+    portable,
 )
 from promptport_anthropic._models import family_of
 
@@ -44,6 +48,8 @@ _UNKNOWN_MAX_TOKENS = 8192
 
 _OURS = frozenset({"model", "messages", "stream"})
 
+_HISTORY = HistoryRules(FittingRule(r"[A-Za-z0-9_-]{1,64}"), result_parts=frozenset(["image", "document"]))
+
 
 def messages_body(
     prompt: Prompt,
@@ -53,6 +59,8 @@ def messages_body(
     stream: bool,
     strict_tools: bool = True,
     eager_input_streaming: bool = False,
+    origin: Origin | None = None,
+    signed_thoughts: bool = True,
 ) -> dict[str, Any]:
     """The request body for this prompt.
 
@@ -64,15 +72,18 @@ def messages_body(
         stream: whether to stream.
         strict_tools: the model can be held to a tool's schema.
         eager_input_streaming: ask for arguments as they are written, unchecked.
+        origin: the server; thoughts, ids and items of its own go back as they came.
+        signed_thoughts: the server takes only thoughts that it signed, as Anthropic does; others send none.
 
     Raises:
         InvalidInputError: parameters that contradict each other, or that would break the answer's decoding.
         UnsupportedCapabilityError: what the API or the model has no form for.
     """
+    prompt = portable(prompt, _HISTORY, origin)
     body: dict[str, Any] = {"model": model.id, "max_tokens": prompt.params.max_tokens or _max_tokens(model)}
     if system := [_text(part.text, part.cache) for part in prompt.messages if isinstance(part, SystemMessage)]:
         body["system"] = system[0]["text"] if len(system) == 1 and len(system[0]) == 2 else system
-    body["messages"] = _messages(prompt, model)
+    body["messages"] = _messages(prompt, model, signed_thoughts)
     if stream:
         body["stream"] = True
     if tools:
@@ -95,14 +106,14 @@ def _unsupported(model: LLModel, missing: str, instead: str) -> UnsupportedCapab
 # -------------------------------------------------------------------------------------------- messages
 
 
-def _messages(prompt: Prompt, model: LLModel) -> list[dict[str, Any]]:
+def _messages(prompt: Prompt, model: LLModel, signed_thoughts: bool) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     for message in prompt.messages:
         if isinstance(message, SystemMessage):
             continue
         role = "user"
         if isinstance(message, AssistantMessage):
-            role, content = "assistant", _assistant(message)
+            role, content = "assistant", _assistant(message, signed_thoughts)
         elif isinstance(message, ToolResultMessage):
             content = [_tool_result(message, model)]
         else:
@@ -158,29 +169,25 @@ def _document_source(part: DocumentPart, model: LLModel) -> dict[str, Any]:
         raise InvalidInputError("a document of type text/… must be UTF-8") from None
 
 
-def _assistant(message: AssistantMessage) -> list[dict[str, Any]]:
-    # Nothing in an item or a call says whose it is, but the answer that it came with has an id that does.
-    own = message.response_id is None or message.response_id.startswith("msg_")
+def _assistant(message: AssistantMessage, signed_thoughts: bool) -> list[dict[str, Any]]:
     content: list[dict[str, Any]] = []
     for part in message.parts:
         if isinstance(part, TextPart):
-            if part.text:  # an empty one is refused
-                content.append(_text(part.text, part.cache))
+            content.append(_text(part.text, part.cache))
         elif isinstance(part, Citation):
             kind = str((part.provider_data or {}).get("type"))
             if kind.endswith("_location") and content and content[-1]["type"] == "text":
                 content[-1].setdefault("citations", []).append(part.provider_data)
         elif isinstance(part, Reasoning):
             kept = part.provider_data or {}
-            if kept.get("type") == "thinking":
+            if kept.get("type") == "thinking" and (kept.get("signature") or not signed_thoughts):
                 content.append({**kept, "thinking": part.text})
             elif kept.get("type") == "redacted_thinking":
                 content.append(kept)
         elif isinstance(part, ProviderItem):
-            if own:
-                content.append(part.data)
+            content.append(part.data)
         else:
-            content.append(_tool_use(part, (part.provider_data or {}) if own else {}))
+            content.append(_tool_use(part, part.provider_data or {}))
     return content
 
 

@@ -64,12 +64,15 @@ class _PlainClient(BaseClient):
     def __init__(
         self,
         *,
+        origin: str | None,
+        address: str,
         timeouts: Timeouts | None,
         elsewhere: HTTPTransport | None,
         configured: Weights | None,
         server_options: dict[str, Any],
     ) -> None:
-        super().__init__(timeouts=timeouts)
+        super().__init__(timeouts=timeouts, origin=origin)
+        self.address = address
         self._elsewhere = elsewhere
         self._configured = configured
         self._server_options = server_options
@@ -113,7 +116,7 @@ class _PlainClient(BaseClient):
     # ------------------------------------------------------------------------- what BaseClient asks for
 
     def _body(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, stream: bool) -> dict[str, Any]:
-        return chat_body(prompt, model, tools, stream=stream)
+        return chat_body(prompt, model, tools, stream=stream, origin=self.origin)
 
     def _decoder(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> ChatCompletionsDecoder:
         return ChatCompletionsDecoder(prompt.call_ids())
@@ -169,6 +172,7 @@ class LocalClient:
         http_client: Any = None,
         on_load: Callable[[str], None] | None = None,
         verbose: bool = False,
+        origin: str | None = None,
     ) -> None:
         """Nothing is loaded before the first request. One server runs for each model that is used, until `aclose`.
 
@@ -185,6 +189,7 @@ class LocalClient:
             http_client: an ``httpx.AsyncClient`` of the caller's, which stays open.
             on_load: see `LocalServer`.
             verbose: see `LocalServer`.
+            origin: a name for the server, if servers at several addresses are one; see `Origin`.
 
         Raises:
             ConfigurationError: the file, the URL, or options that exclude each other.
@@ -195,16 +200,19 @@ class LocalClient:
             )
         if alias is not None and model_path is None:
             raise ConfigurationError("local: alias names the model of model_path, which is not given")
-        elsewhere = None
+        elsewhere, address = None, "in-process"
         if base_url is not None:
+            address = check_base_url(base_url, provider=PROVIDER).removesuffix("/v1")
             elsewhere = HTTPTransport(
-                check_base_url(base_url, provider=PROVIDER).removesuffix("/v1"),
+                address,
                 provider=PROVIDER,
                 headers=headers_for(api_key),
                 timeouts=timeouts or Timeouts(),
                 http_client=http_client,
             )
         self._plain = _PlainClient(
+            origin=origin,
+            address=address,
             timeouts=timeouts,
             elsewhere=elsewhere,
             configured=weights_at(model_path, id=alias) if model_path is not None else None,

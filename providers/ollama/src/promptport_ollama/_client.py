@@ -72,6 +72,7 @@ class OllamaClient(BaseClient):
         headers: Mapping[str, str] | None = None,
         ssl_context: ssl.SSLContext | None = None,
         max_connections: int | None = None,
+        origin: str | None = None,
     ) -> None:
         """A client of one server.
 
@@ -85,12 +86,14 @@ class OllamaClient(BaseClient):
             headers: sent with every request.
             ssl_context: whom to trust; else the system's certificates.
             max_connections: how many requests may be under way at once, while others wait; ``None`` for no limit.
+            origin: a name for the server, if servers at several addresses are one; see `Origin`.
 
         Raises:
             ConfigurationError: no usable address, key or http_client, or options that an http_client brings itself.
         """
-        super().__init__(timeouts=timeouts)
+        super().__init__(timeouts=timeouts, origin=origin)
         self._url, basic = server(base_url or os.environ.get("OLLAMA_HOST"))
+        self.address = self._url
         key = api_key or os.environ.get("OLLAMA_API_KEY")
         if key and basic:
             raise ConfigurationError("ollama: give either an API key, or user and password in the base_url")
@@ -178,7 +181,7 @@ class OllamaClient(BaseClient):
         super()._check(prompt, model, tools, streaming=streaming)
 
     def _body(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, stream: bool) -> dict[str, Any]:
-        body = chat_body(prompt, model, tools, stream=stream)
+        body = chat_body(prompt, model, tools, stream=stream, origin=self.origin)
         try:
             msgspec.json.encode(body)
         except (TypeError, ValueError, OverflowError, RecursionError):

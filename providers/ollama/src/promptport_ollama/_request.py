@@ -16,13 +16,16 @@ from typing import Any
 import msgspec
 
 from promptport.provider import (
+    ANY_ID,
     AssistantMessage,
+    HistoryRules,
     ImagePart,
     InvalidInputError,
     InvalidToolCall,
     LLModel,
     LLMParams,
     Message,
+    Origin,
     Prompt,
     ReasoningEffort,
     SystemMessage,
@@ -31,6 +34,7 @@ from promptport.provider import (
     ToolDescriptor,
     UnsupportedCapabilityError,
     UserMessage,
+    portable,
 )
 
 __all__ = ["chat_body"]
@@ -47,13 +51,20 @@ _THINK: Mapping[ReasoningEffort, bool | str] = {
 """The words of the server; models that can only think or not take each of the last four for "think"."""
 
 
-def chat_body(prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, stream: bool) -> dict[str, Any]:
-    """The request's JSON body.
+_HISTORY = HistoryRules(ANY_ID, blank_text=True)
+"""Ids may be anything; a picture is the user's."""
+
+
+def chat_body(
+    prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, stream: bool, origin: Origin | None = None
+) -> dict[str, Any]:
+    """The request's JSON body; ``origin`` is the server, whose own thoughts go back.
 
     Raises:
         InvalidInputError: ``extra`` has a field that is the request's own, or ``options`` that are no mapping.
         UnsupportedCapabilityError: an image by address, or an effort that Ollama has no word for.
     """
+    prompt = portable(prompt, _HISTORY, origin)
     params = prompt.params
     body: dict[str, Any] = {
         "model": model.id,

@@ -9,6 +9,7 @@ from promptport.provider import (
     ChatCompletionsDecoder,
     ChatDialect,
     LLModel,
+    Origin,
     Prompt,
     ToolDescriptor,
     chat_body,
@@ -29,8 +30,10 @@ def chat_completions(own: bool) -> OpenAIAPI:
     """Chat Completions. OpenAI itself has renamed two fields that the compatible servers still go by."""
     dialect = _OPENAI if own else _CLONE
 
-    def body(prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], stream: bool) -> dict[str, Any]:
-        return chat_body(prompt, model, tools, stream=stream, dialect=dialect)
+    def body(
+        prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], stream: bool, origin: Origin | None
+    ) -> dict[str, Any]:
+        return chat_body(prompt, model, tools, stream=stream, dialect=dialect, origin=origin)
 
     return OpenAIAPI(
         provider="openai-chat",
@@ -45,8 +48,10 @@ def chat_completions(own: bool) -> OpenAIAPI:
 def responses(own: bool) -> OpenAIAPI:
     """Responses; ``own`` makes no difference to it."""
 
-    def body(prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], stream: bool) -> dict[str, Any]:
-        return responses_body(prompt, model, tools, stream=stream)
+    def body(
+        prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], stream: bool, origin: Origin | None
+    ) -> dict[str, Any]:
+        return responses_body(prompt, model, tools, stream=stream, origin=origin)
 
     return OpenAIAPI(
         provider="openai",

@@ -15,6 +15,7 @@ from promptport.provider import (
     ByteStream,
     LLModel,
     ModelCapabilities,
+    Origin,
     Prompt,
     PromptportError,
     SdkTransport,
@@ -40,7 +41,7 @@ class OpenAIAPI(msgspec.Struct, frozen=True):
     Attributes:
         provider: the client's provider name.
         path: below the base URL.
-        body: prompt, model, tools, stream → request body.
+        body: prompt, model, tools, stream, the server → request body.
         decoder: the ids of the conversation's calls → a decoder.
         complete: the body of a response that was not streamed, and those ids → the message.
         capabilities: model id, and whether the server is OpenAI's own → what it can do.
@@ -48,7 +49,7 @@ class OpenAIAPI(msgspec.Struct, frozen=True):
 
     provider: str
     path: str
-    body: Callable[[Prompt, LLModel, Sequence[ToolDescriptor], bool], dict[str, Any]]
+    body: Callable[[Prompt, LLModel, Sequence[ToolDescriptor], bool, Origin | None], dict[str, Any]]
     decoder: Callable[[frozenset[str]], StreamDecoder[Any]]
     complete: Callable[[bytes, frozenset[str]], AssistantMessage]
     capabilities: Callable[[str, bool], ModelCapabilities]
@@ -67,6 +68,7 @@ class OpenAIClient(BaseClient):
         http_client: Any = None,
         ssl_context: ssl.SSLContext | None = None,
         max_connections: int = 2000,
+        origin: str | None = None,
         **sdk_options: Any,
     ) -> None:
         """Args:
@@ -77,14 +79,15 @@ class OpenAIClient(BaseClient):
             http_client: an ``httpx2.AsyncClient`` of the caller's, which stays open.
             ssl_context: whom to trust; else whom the SDK trusts.
             max_connections: how many streams may be open at once; more wait.
+            origin: a name for the server, if servers at several addresses are one; see `Origin`.
             sdk_options: what else ``openai.AsyncOpenAI`` takes (``organization``, ``project``, ``default_headers`` …).
 
         Raises:
             ConfigurationError: no key where one is needed, or an unusable one; an unusable URL.
         """
-        super().__init__(timeouts=timeouts)
+        super().__init__(timeouts=timeouts, origin=origin)
         url = base_url or os.environ.get("OPENAI_BASE_URL") or _DEFAULT_BASE_URL
-        self._base_url = check_base_url(url, provider="openai")
+        self.address = self._base_url = check_base_url(url, provider="openai")
         self._own = self._base_url.split("://", 1)[1].split("/", 1)[0].endswith("api.openai.com")
         self._api = api(self._own)
         self.provider = self._api.provider
@@ -125,7 +128,7 @@ class OpenAIClient(BaseClient):
     # ------------------------------------------------------------------------- what BaseClient asks for
 
     def _body(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, stream: bool) -> dict[str, Any]:
-        return self._api.body(prompt, model, tools, stream)
+        return self._api.body(prompt, model, tools, stream, self.origin)
 
     def _decoder(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> StreamDecoder[Any]:
         return self._api.decoder(prompt.call_ids())

@@ -22,6 +22,8 @@ from promptport.provider import (
     AssistantMessage,
     Capability,
     DocumentPart,
+    FittingRule,
+    HistoryRules,
     ImagePart,
     InvalidInputError,
     InvalidToolCall,
@@ -29,6 +31,7 @@ from promptport.provider import (
     LLMParams,
     Message,
     NamedTool,
+    Origin,
     Prompt,
     ProviderItem,
     Reasoning,
@@ -44,6 +47,7 @@ from promptport.provider import (
     UserPart,
     data_url,
     is_strict_schema,
+    portable,
     schema_name,
 )
 from promptport_openai._models import responses_capabilities
@@ -53,14 +57,21 @@ __all__ = ["responses_body"]
 _OURS = ("model", "input", "stream")
 _SERVER_STATE = ("store", "previous_response_id", "conversation", "background")
 _ENCRYPTED_REASONING = "reasoning.encrypted_content"
-_STATUSES = (None, "completed", "incomplete")
+_HISTORY = HistoryRules(
+    FittingRule(r"[A-Za-z0-9_-]{1,64}"), blank_text=True, result_parts=frozenset(["image", "document"])
+)
 _CACHED = {"prompt_cache_breakpoint": {"mode": "explicit"}}
 
 
 def responses_body(
-    prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = (), *, stream: bool
+    prompt: Prompt,
+    model: LLModel,
+    tools: Sequence[ToolDescriptor] = (),
+    *,
+    stream: bool,
+    origin: Origin | None = None,
 ) -> dict[str, Any]:
-    """The request body for this prompt.
+    """The request body for this prompt; ``origin`` is the server, whose own items go back as they came.
 
     Raises:
         UnsupportedCapabilityError: the prompt holds what Responses has no field for (stop, seed, reasoning budget,
@@ -73,6 +84,7 @@ def responses_body(
     if taken:
         raise InvalidInputError(f"extra cannot set {', '.join(taken)}: the prompt and the model decide")
     _refuse(params, model)
+    prompt = portable(prompt, _HISTORY, origin)
     keeps_nothing = not any(extra.get(key) for key in _SERVER_STATE)
     body: dict[str, Any] = {"model": model.id, "input": _Input(prompt.messages, model, keeps_nothing).items(extra)}
     if stream:
@@ -255,20 +267,15 @@ class _Input:
                 _flush(content, items, part.data)
             elif isinstance(part, Reasoning | ToolCall | InvalidToolCall | ProviderItem):
                 _flush(content, items)
-                item = self._item(part, message)
+                item = self._item(part)
                 if item is not None:
                     items.append(item)
         _flush(content, items)
 
-    def _item(
-        self, part: Reasoning | ToolCall | InvalidToolCall | ProviderItem, message: AssistantMessage
-    ) -> dict[str, Any] | None:
+    def _item(self, part: Reasoning | ToolCall | InvalidToolCall | ProviderItem) -> dict[str, Any] | None:
         if isinstance(part, ToolCall | InvalidToolCall):
             return self._call(part)
-        if isinstance(part, Reasoning):
-            return self._reasoning(part)
-        # What another API's model answered holds items that mean nothing here.
-        return part.data if message.raw_finish_reason in _STATUSES else None
+        return self._reasoning(part) if isinstance(part, Reasoning) else part.data
 
     def _reasoning(self, part: Reasoning) -> dict[str, Any] | None:
         """The item as it came; ``None`` for another provider's, and for one that only the server could know."""

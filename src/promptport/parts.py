@@ -1,0 +1,109 @@
+"""What users' messages and tools' results are made of: text, images, documents, audio.
+
+Rule: what a part can hold is checked when it is made. The ``repr`` of what goes into a model tells sizes, not contents.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from promptport.errors import InvalidInputError
+
+__all__ = ["AudioPart", "DocumentPart", "ImagePart", "Quiet", "TextPart", "UserPart"]
+
+
+class Quiet(msgspec.Struct, frozen=True):
+    """Prompts stand in no log line: the ``repr`` of what goes in tells sizes, not contents."""
+
+    def __repr__(self) -> str:
+        defaults = dict(zip(reversed(self.__struct_fields__), reversed(self.__struct_defaults__), strict=False))
+        shown = [
+            f"{name}={_size(value)}"
+            for name in self.__struct_fields__
+            if (value := getattr(self, name)) != defaults.get(name) and value not in ("", (), {})
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _size(value: object) -> str:
+    if isinstance(value, str):
+        return f"<{len(value)} characters>"
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, dict):
+        return f"<{len(value)} keys>"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_size, value))})"
+    quiet = isinstance(value, Quiet) or not isinstance(value, msgspec.Struct)
+    return repr(value) if quiet else f"{type(value).__name__}(…)"
+
+
+class TextPart(Quiet, frozen=True, tag="text", omit_defaults=True):
+    """Text.
+
+    Attributes:
+        text: the text.
+        cache: ask the provider to cache the prompt up to and including this part (``Capability.CACHE_CONTROL``).
+    """
+
+    text: str
+    cache: bool = False
+
+
+class _Media(Quiet, frozen=True, omit_defaults=True):
+    """Bytes or an address; exactly one of them.
+
+    Attributes:
+        data: the content's bytes.
+        url: where the provider finds the content.
+        media_type: such as ``image/png``; needed with ``data``.
+    """
+
+    data: bytes | None = None
+    url: str | None = None
+    media_type: str | None = None
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        if (self.data is None) == (self.url is None):
+            raise InvalidInputError(f"{name} takes either data or url")
+        if not isinstance(self.data, bytes | None):
+            raise InvalidInputError(f"{name}: data takes bytes, not {type(self.data).__name__}")
+        if self.data is not None and not self.media_type:
+            raise InvalidInputError(f"{name} with data needs its media_type, such as 'image/png'")
+        if self.data == b"":
+            raise InvalidInputError(f"{name} has no data")
+
+
+class ImagePart(_Media, frozen=True, tag="image", omit_defaults=True):
+    """An image (``Capability.IMAGES``).
+
+    Attributes:
+        detail: ``low``, ``high`` or what else the provider knows; ``None`` leaves it to the provider.
+        cache: as in `TextPart`.
+    """
+
+    detail: str | None = None
+    cache: bool = False
+
+
+class DocumentPart(_Media, frozen=True, tag="document", omit_defaults=True):
+    """A document, such as a PDF (``Capability.DOCUMENTS``).
+
+    Attributes:
+        name: the file's name, which some providers show to the model.
+        cache: as in `TextPart`.
+    """
+
+    name: str | None = None
+    cache: bool = False
+
+
+class AudioPart(_Media, frozen=True, tag="audio", omit_defaults=True):
+    """Recorded speech or sound (``Capability.AUDIO``)."""
+
+
+UserPart: TypeAlias = TextPart | ImagePart | DocumentPart | AudioPart
+"""What a user's message, or a tool's result, is made of."""
