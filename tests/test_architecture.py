@@ -45,7 +45,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 LATE = {
     ("cli.commands", "testing"),
     ("executor", "text_tools"),
-    ("http.base_client", "http.transport_errors"),
+    ("http.aiohttp_session", "http.aiohttp_connector"),
+    ("http.transport", "http.transport_errors"),
     ("tools.descriptors", "tools.schema"),
 }
 """Imports inside functions, which are made when they are needed; they go the same ways."""
@@ -59,6 +60,7 @@ PURE = (
     "frames",
     "messages",
     "models",
+    "http.redaction",
     "http.status_errors",
 )
 PURE_IN_PROVIDERS = ("decode", "request", "calls", "models")

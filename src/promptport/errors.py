@@ -1,7 +1,8 @@
 """Every error that promptport raises.
 
 Rule: no exception of an SDK or of an HTTP library leaves a client; it is the ``__cause__`` of one of these.
-Keys, tokens and prompts stand in no message and no ``repr``.
+Keys, tokens and prompts stand in no message and no ``repr``. A key that somebody else quoted is taken out once,
+where all errors of a client pass (`promptport.http`).
 
 ::
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -173,7 +174,7 @@ def test_a_huge_event_comes_through_in_small_reads() -> None:
 
 def test_an_event_of_many_lines_comes_through_in_small_reads() -> None:
     body = b"data: 0123456789\n" * 50_000 + b"\n"
-    assert decode(cut_body(body, range(0, len(body), 100)))[0] == [(b"", b"\n".join([b"0123456789"] * 50_000))]
+    assert decode(cut_body(body, range(0, len(body), 100)), 1 << 23)[0] == [(b"", b"\n".join([b"0123456789"] * 50_000))]
 
 
 @pytest.mark.parametrize("part", [b"data: 0123456789", b"data: 0123456789\n"], ids=["a line", "an event"])
@@ -199,3 +200,12 @@ def test_events_before_the_error_come_first() -> None:
     assert decoder.feed(b"data: a\n\ndata: 0123456789abc\n\ndata: b\n\n") == [(b"", b"a")]
     with pytest.raises(ProtocolError):
         decoder.close()
+
+
+@pytest.mark.parametrize("cut", ["whole", "bytes"])
+def test_an_event_of_countless_empty_lines_is_too_large_for_its_memory(cut: Any) -> None:
+    limit = 100_000
+    allowed = b"data:\n" * (limit // 64) + b"\n"
+    assert len(decode(cut_body(allowed, cut), limit)[0]) == 1
+    events, failed = decode_until_error(cut_body(b"data: a\n\n" + b"data:\n" * (limit // 64 + 3), cut), limit)
+    assert (events, failed) == ([(b"", b"a")], True)

@@ -185,16 +185,6 @@ async def test_a_gateways_own_key_is_in_no_error(provider: ProviderContract) -> 
     assert server.requests[0].headers["x-gateway-key"] == "gateway-secret-1"
 
 
-async def test_a_server_that_has_moved(provider: ProviderContract) -> None:
-    async with WireServer(response(provider, hello(provider))) as there:
-        moved = WireResponse(status=308, headers={"location": f"{there.url}/new"})
-        async with WireServer(moved) as here, client_of(provider, here.url) as client:
-            assert await text_of(client, provider) == "Hello."
-    assert there.requests[0].method == "POST"
-    assert there.requests[0].path == "/new"
-    assert there.requests[0].body == here.requests[0].body
-
-
 def test_a_client_belongs_to_one_event_loop(provider: ProviderContract) -> None:
     stack = AsyncExitStack()
 

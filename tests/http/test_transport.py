@@ -27,7 +27,7 @@ from promptport.errors import (
     ProviderError,
     TransportError,
 )
-from promptport.http import httpx_transport, transport_errors
+from promptport.http import bodies, transport_errors
 from promptport.http.addresses import check_base_url
 from promptport.http.httpx_transport import HTTPTransport, ResponseStream
 from promptport.http.transport_errors import transport_error
@@ -179,10 +179,9 @@ async def test_broken_compression() -> None:
     broken = WireResponse(b"no", headers={"content-encoding": "gzip"})
     async with WireServer(broken, broken) as server, transporting(server.url) as sender:
         stream = await sender.open("/chat", {}, "m")
-        with pytest.raises(httpx.DecodingError) as raised:
+        with pytest.raises(ProtocolError, match="compression"):
             _ = [data async for data in stream]
         await stream.aclose()
-        assert isinstance(sender.failure(raised.value, "m"), ProtocolError)
         with pytest.raises(ProtocolError, match="compression"):
             await sender.post("/chat", {}, "m")
 
@@ -246,7 +245,7 @@ async def test_an_error_body_that_cannot_be_read_is_still_the_status(options: di
 
 
 async def test_a_slow_error_body_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(httpx_transport, "_ERROR_BODY_SECONDS", 0.05)
+    monkeypatch.setattr(bodies, "_ERROR_BODY_SECONDS", 0.05)
     slow = WireResponse([b"bad key", b" and more"], status=401, stall_after=7)
     async with WireServer(slow) as server, transporting(server.url) as sender:
         with pytest.raises(AuthenticationError, match="bad key;"):
@@ -257,7 +256,7 @@ async def test_nobody_listens() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        async with transporting(f"http://user:{KEY}@127.0.0.1:{port}/v1") as sender:
+        async with transporting(f"http://user:{KEY}@127.0.0.1:{port}/v1", headers={}) as sender:
             with pytest.raises(TransportError) as raised:
                 await sender.open("/chat", {}, "m")
     assert str(raised.value) == f"p: cannot connect to 127.0.0.1:{port}: is the server running?"

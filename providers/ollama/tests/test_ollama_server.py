@@ -30,11 +30,11 @@ from promptport_ollama._server import server
     ],
 )
 def test_addresses(address: str | None, url: str) -> None:
-    assert server(address) == (url, None)
+    assert server(address) == url
 
 
-def test_user_and_password_become_a_header() -> None:
-    assert server("https://ann:p%40ss@gpu:8443") == ("https://gpu:8443", "Basic YW5uOnBAc3M=")
+def test_user_and_password_stay_for_the_transport() -> None:
+    assert server("https://ann:p%40ss@gpu:8443") == "https://ann:p%40ss@gpu:8443"
 
 
 @pytest.mark.parametrize("address", ["ftp://gpu", "gpu:port", "http://", "http://gpu?x=1", "g pu", "::1"])

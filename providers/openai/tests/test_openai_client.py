@@ -1,4 +1,4 @@
-"""The client of both OpenAI APIs, through the real SDK, against a scripted server on the loopback interface."""
+"""The client of both OpenAI APIs, against a scripted server on the loopback interface."""
 
 from __future__ import annotations
 
@@ -107,10 +107,9 @@ def test_urls_that_cannot_be_one(url: str) -> None:
         chat_client(api_key=KEY, base_url=url)
 
 
-async def test_options_that_the_sdk_does_not_take() -> None:
-    client = chat_client(api_key=KEY, base_url="http://127.0.0.1:9", no_such_option=1)
+def test_options_that_nobody_knows() -> None:
     with pytest.raises(ConfigurationError, match="no_such_option"):
-        await client.execute(PROMPT, CHAT)
+        chat_client(api_key=KEY, base_url="http://127.0.0.1:9", no_such_option=1)
 
 
 async def test_models(server: WireServer) -> None:
@@ -133,7 +132,6 @@ async def test_errors_tell_what_the_provider_said_and_never_the_key(server: Wire
     assert caught.value.code == "invalid_api_key"
     assert caught.value.request_id == "req_1"
     assert KEY not in str(caught.value) + repr(caught.value) + repr(client)
-    assert type(caught.value.__cause__).__name__ == "AuthenticationError"
     await client.aclose()
 
 
@@ -211,7 +209,7 @@ def test_every_exception_of_the_sdk_is_mapped() -> None:
     found: set[type[BaseException]] = {openai.OpenAIError}
     found.update(kind for kind in exceptions(openai.OpenAIError) if "openai" in kind.__module__)
     assert {kind.__name__ for kind in found} - KNOWN == set(), "the SDK has a new exception"
-    client = OpenAIClient(chat_completions, api_key=KEY)
+    client = OpenAIClient(chat_completions, sdk_client=openai.AsyncOpenAI(api_key=KEY))
     request = httpx2.Request("POST", "http://127.0.0.1/")
     for kind in found:
         error: Any = kind.__new__(kind)

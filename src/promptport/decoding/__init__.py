@@ -8,15 +8,18 @@ from promptport.decoding.assembly import CallAssembler, seal_call
 from promptport.decoding.error_codes import class_of_code
 from promptport.decoding.error_objects import error_details, json_or_none, shortened, words_and_codes
 from promptport.decoding.eventstream import EventStreamDecoder, EventStreamHeaders
+from promptport.decoding.limits import DEFAULT_LIMITS, Limits
 from promptport.decoding.ndjson import NDJSONDecoder
 from promptport.decoding.sse import SSEDecoder
 from promptport.decoding.stream_decoder import StreamDecoder, WireDecoder
 from promptport.decoding.surrogates import mended_text
 
 __all__ = [
+    "DEFAULT_LIMITS",
     "CallAssembler",
     "EventStreamDecoder",
     "EventStreamHeaders",
+    "Limits",
     "NDJSONDecoder",
     "SSEDecoder",
     "StreamDecoder",

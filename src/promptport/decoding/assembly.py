@@ -19,6 +19,7 @@ import re
 from collections.abc import Collection, Hashable
 from typing import Any, TypeAlias
 
+from promptport.decoding.limits import DEFAULT_LIMITS, Limits
 from promptport.errors import ProtocolError
 from promptport.frames import InvalidToolCall, StreamFrame, ToolCall, ToolCallDelta, UnfinishedCall, parse_arguments
 
@@ -59,9 +60,10 @@ class _Call:
         "number",
         "provider_data",
         "provider_id",
+        "room",
     )
 
-    def __init__(self, id: str, provider_id: str | None, index: Hashable, number: int = 0) -> None:
+    def __init__(self, id: str, provider_id: str | None, index: Hashable, number: int, room: int) -> None:
         self.id = id
         self.number = number  # in the order in which they are opened
         self.provider_id = provider_id
@@ -69,11 +71,19 @@ class _Call:
         self.name = ""
         self.fragments: list[str] = []
         self.provider_data: dict[str, Any] | None = None
+        self.room = room  # how many characters of arguments may still come
         # How far `is_whole` has looked, and what it saw.
         self._looked = 0
         self._depth = 0
         self._in_text = self._escaped = False
         self._state = _UNBEGUN
+
+    def add(self, arguments: str) -> None:
+        """One more fragment of the arguments. Raises `ProtocolError` past their limit."""
+        self.room -= len(arguments)
+        if self.room < 0:
+            raise ProtocolError("the arguments of a tool call are longer than limits.arguments allows")
+        self.fragments.append(arguments)
 
     def is_whole(self) -> bool:
         """Whether the fragments so far are one JSON object; each is looked at once."""
@@ -171,9 +181,11 @@ class CallAssembler:
     """
 
     __slots__ = (
+        "_begun",
         "_by_id",
         "_by_index",
         "_heads",
+        "_limits",
         "_made",
         "_named",
         "_nameless",
@@ -186,6 +198,8 @@ class CallAssembler:
     def __init__(self, taken: Collection[str] = ()) -> None:
         """``taken``: the ids of the calls that the conversation holds already."""
         self.sealed = 0
+        self._limits = DEFAULT_LIMITS
+        self._begun = 0
         self._taken = set(taken)
         self._made = len(self._taken)
         self._open: dict[_Call, None] = {}  # in the order in which they were opened
@@ -195,6 +209,10 @@ class CallAssembler:
         self._named: dict[str, _SameName] = {}
         self._heads: dict[Hashable, str] = {}  # an id that came before its call's name, at the index of another call
         self._sealed: dict[str, tuple[str, str]] = {}  # the provider's id: name and arguments
+
+    def bound(self, limits: Limits) -> None:
+        """Sets the limits for arguments and for the number of calls, before the first call."""
+        self._limits = limits
 
     @property
     def open(self) -> int:
@@ -222,7 +240,7 @@ class CallAssembler:
         if call is None:
             raise ProtocolError("arguments came for a tool call that is not open")
         if arguments:
-            call.fragments.append(arguments)
+            call.add(arguments)
             out.append(ToolCallDelta(call.id, call.name, arguments))
 
     def has(self, key: Hashable) -> bool:
@@ -251,10 +269,10 @@ class CallAssembler:
         self, id: str | None, name: str, arguments: str, out: Frames, provider_data: dict[str, Any] | None = None
     ) -> None:
         """A call that arrives in one piece, sealed by its arrival."""
-        call = _Call(self._identity(id), id, None)
+        call = self._begin(id, None, 0)
         call.name = name
         call.provider_data = provider_data
-        call.fragments.append(arguments if arguments else "{}")
+        call.add(arguments if arguments else "{}")
         out.append(ToolCallDelta(call.id, name, call.fragments[0]))
         self._seal(call, out)
 
@@ -269,7 +287,7 @@ class CallAssembler:
         call = self._by_index.get(index)
         if call is None or not call.name or not arguments:
             return False
-        call.fragments.append(arguments)
+        call.add(arguments)
         out.append(ToolCallDelta(call.id, call.name, arguments))
         return True
 
@@ -324,15 +342,15 @@ class CallAssembler:
             if not name:
                 # Nothing is announced before the name is known.
                 if arguments:
-                    call.fragments.append(arguments)
+                    call.add(arguments)
                 return
             self._is_named(call, name)
             held = "".join(call.fragments)
             out.append(ToolCallDelta(call.id, name, held + arguments))
             if arguments:
-                call.fragments.append(arguments)
+                call.add(arguments)
         elif arguments:
-            call.fragments.append(arguments)
+            call.add(arguments)
             out.append(ToolCallDelta(call.id, call.name, arguments))
 
     def _find(
@@ -467,13 +485,19 @@ class CallAssembler:
         return tuple([UnfinishedCall(call.id, call.name, "".join(call.fragments)) for call in self._open])
 
     def _new(self, provider_id: str | None, index: Hashable | None) -> _Call:
-        call = _Call(self._identity(provider_id), provider_id, index, len(self._open))
+        call = self._begin(provider_id, index, len(self._open))
         self._open[call] = None
         if index is not None:
             self._by_index[index] = call
         if provider_id:
             self._is_known_as(provider_id, call)
         return call
+
+    def _begin(self, provider_id: str | None, index: Hashable | None, number: int) -> _Call:
+        self._begun += 1
+        if self._begun > self._limits.calls:
+            raise ProtocolError(f"the response holds more than {self._limits.calls} tool calls (limits.calls)")
+        return _Call(self._identity(provider_id), provider_id, index, number, self._limits.arguments)
 
     def _identity(self, provider_id: str | None) -> str:
         if provider_id and provider_id not in self._taken:

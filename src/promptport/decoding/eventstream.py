@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 from zlib import crc32
 
+from promptport.decoding.limits import Limits
 from promptport.errors import IncompleteStreamError, ProtocolError
 
 __all__ = ["EventStreamDecoder", "EventStreamHeaders"]
@@ -62,6 +63,10 @@ class EventStreamDecoder:
         self._started = False
         self._text = False
         self._stray = bytearray()
+
+    def bound(self, limits: Limits) -> None:
+        """Sets the most that a payload may hold, before the first byte; AWS allows no more than 24 MiB."""
+        self._max_payload_bytes = min(self._max_payload_bytes, limits.event)
 
     @property
     def stray(self) -> bytes:

@@ -6,6 +6,7 @@ Rule: a line ends with LF and with nothing else. JSON text may hold U+0085, U+20
 
 from __future__ import annotations
 
+from promptport.decoding.limits import Limits
 from promptport.errors import ProtocolError
 
 __all__ = ["NDJSONDecoder"]
@@ -26,6 +27,10 @@ class NDJSONDecoder:
         self._parts: list[bytes] = []
         self._size = 0
         self._failed = False
+
+    def bound(self, limits: Limits) -> None:
+        """Sets the most that a line may hold, before its first byte."""
+        self._max_line_bytes = limits.event
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that these bytes complete.

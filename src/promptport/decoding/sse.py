@@ -15,6 +15,7 @@ Apart from the standard in three ways:
 
 from __future__ import annotations
 
+from promptport.decoding.limits import Limits
 from promptport.errors import ProtocolError
 
 __all__ = ["SSEDecoder"]
@@ -23,6 +24,12 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CARRIAGE_RETURN = 13  # an int, because searching bytes for one is several times as fast as for b"\r"
 _FIELDS = (b"data", b"event", b"id", b"retry")
 _STRAY_BYTES = 65536
+_LINE_BYTES = 64  # what a line costs in memory, however short it is: so many lines fit into an event's limit
+_FEW_LINES = 1024
+
+
+class _TooManyLinesError(Exception):
+    """An event has more lines than its limit has room for."""
 
 
 class SSEDecoder:
@@ -43,7 +50,10 @@ class SSEDecoder:
     )
 
     def __init__(self, max_event_bytes: int = 32 * 1024 * 1024) -> None:
-        """``max_event_bytes``: the most that an event may hold, its line under way included."""
+        """``max_event_bytes``: the most that an event may hold, its line under way included.
+
+        Of ``data`` lines it may hold as many as fit in with 64 bytes for each, and 1024 in any case.
+        """
         self._room = max_event_bytes + 1
         # The event under way: its name, its first data line, the further ones …
         self._event = b""
@@ -59,12 +69,16 @@ class SSEDecoder:
         self._head: bytes | None = b""
         self._after_return = False
 
+    def bound(self, limits: Limits) -> None:
+        """Sets the most that an event may hold, before its first byte."""
+        self._room = limits.event + 1
+
     @property
     def stray(self) -> bytes:
         """The first 64 KiB of the lines with none of the standard's fields: a JSON error body, an HTML page."""
         return bytes(self._stray)
 
-    def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:
+    def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:  # noqa: PLR0912 - each line of a stream passes here
         """The events that these bytes complete.
 
         Raises:
@@ -85,21 +99,25 @@ class SSEDecoder:
             event, value = self._resume(lines)
         out: list[tuple[bytes, bytes]] = []
         name_line = name = b""  # most events of a read have the name of the one before
-        for line in lines:
-            if not line:
-                if value is not None:
-                    out.append((event, self._joined(value) if self._more else value))
-                    value = None
-                event = b""
-            elif line == name_line:
-                event = name
-            elif value is None and line[:6] == b"data: ":
-                value = line[6:]
-            elif line[:7] == b"event: ":
-                event, name_line = line[7:], line
-                name = event
-            else:
-                event, value = self._odd_line(line, event, value)
+        try:
+            for line in lines:
+                if not line:
+                    if value is not None:
+                        out.append((event, self._joined(value) if self._more else value))
+                        value = None
+                    event = b""
+                elif line == name_line:
+                    event = name
+                elif value is None and line[:6] == b"data: ":
+                    value = line[6:]
+                elif line[:7] == b"event: ":
+                    event, name_line = line[7:], line
+                    name = event
+                else:
+                    event, value = self._odd_line(line, event, value)
+        except _TooManyLinesError:
+            self._fail(out)
+            return out
         if rest or event or value is not None:
             self._hold(rest, event, value, out)
         return out
@@ -177,6 +195,8 @@ class SSEDecoder:
                 return event, content
             self._more.append(content)
             self._more_size += len(content) + 1
+            if len(self._more) > max(_FEW_LINES, self._room // _LINE_BYTES):
+                raise _TooManyLinesError
         elif field == b"event":
             return content, value
         elif not (field in _FIELDS or (colon and not field)):  # a line that begins with a colon is a comment

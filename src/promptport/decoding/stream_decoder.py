@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
+from promptport.decoding.limits import DEFAULT_LIMITS, Limits
 from promptport.decoding.surrogates import FrameMender, marked_halves
 from promptport.errors import IncompleteStreamError, ProtocolError, StreamError
 from promptport.frames import StreamFrame
@@ -46,6 +47,9 @@ class StreamDecoder(ABC, Generic[_Event]):
         skipped: how many unknown events were passed over, by name.
     """
 
+    _calls: Any = None
+    """A decoder that puts its calls together with an assembler keeps it here, so that `bound` reaches it."""
+
     def __init__(self, wire: WireDecoder[_Event]) -> None:
         self._wire = wire
         self._seen = False
@@ -53,6 +57,15 @@ class StreamDecoder(ABC, Generic[_Event]):
         self.ended = False
         self.error: StreamError | None = None
         self.skipped: dict[str, int] = {}
+        self._limits = DEFAULT_LIMITS
+
+    def bound(self, limits: Limits) -> None:
+        """Sets the limits of this response, before its first byte; without it they are the defaults."""
+        self._limits = limits
+        for part in (self._wire, self._calls):
+            bound = getattr(part, "bound", None)
+            if bound is not None:
+                bound(limits)
 
     def feed(self, data: bytes) -> list[StreamFrame]:
         """The frames that these bytes complete; then look at ``error`` and ``ended``. Never raises `StreamError`."""
@@ -133,4 +146,6 @@ class StreamDecoder(ABC, Generic[_Event]):
         self._end_of_bytes(out)
 
     def _skip(self, name: str) -> None:
+        if name not in self.skipped and len(self.skipped) >= self._limits.skipped:
+            raise ProtocolError(f"unknown events of more than {self._limits.skipped} names (limits.skipped)")
         self.skipped[name] = self.skipped.get(name, 0) + 1

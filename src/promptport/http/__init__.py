@@ -1,32 +1,50 @@
-"""The one way to a server: connections, addresses, proxies, HTTP status → error, `BaseClient`.
+"""The one way to a server: connections, addresses, keys, proxies, HTTP status → error, `BaseClient` and `HTTPClient`.
 
 What enters knows sockets or HTTP, and no provider. An HTTP library is imported with the first request, never before.
-Imports: `promptport.decoding`, `promptport.llm_client` and what these may import.
+Imports: `promptport.decoding`, `promptport.protocols`, `promptport.llm_client` and what these may import.
 """
 
-from promptport.http.addresses import check_base_url, environment_proxy, host_of, is_loopback
+from promptport.http.addresses import check_base_url, environment_proxy, host_of, is_loopback, is_within, origin_of
 from promptport.http.aiohttp_session import AiohttpBody, AiohttpSession
-from promptport.http.base_client import BaseClient, ByteStream, check_api_key
+from promptport.http.aiohttp_transport import AiohttpTransport
+from promptport.http.base_client import BaseClient, ByteStream
+from promptport.http.bodies import ResponseBody
+from promptport.http.chat_clones import chat_provider
+from promptport.http.http_client import HTTPClient, new_transport
 from promptport.http.httpx_transport import HTTPTransport, ResponseStream
+from promptport.http.keys import APIKey, check_api_key, environment_key
+from promptport.http.request import HTTPRequest, Prepare
 from promptport.http.sdk_transport import SdkTransport
 from promptport.http.status_errors import header_secrets, status_error
-from promptport.http.transport_errors import is_stale_connection, transport_error
+from promptport.http.transport import Transport
+from promptport.http.transport_errors import transport_error
 
 __all__ = [
+    "APIKey",
     "AiohttpBody",
     "AiohttpSession",
+    "AiohttpTransport",
     "BaseClient",
     "ByteStream",
+    "HTTPClient",
+    "HTTPRequest",
     "HTTPTransport",
+    "Prepare",
+    "ResponseBody",
     "ResponseStream",
     "SdkTransport",
+    "Transport",
+    "chat_provider",
     "check_api_key",
     "check_base_url",
+    "environment_key",
     "environment_proxy",
     "header_secrets",
     "host_of",
     "is_loopback",
-    "is_stale_connection",
+    "is_within",
+    "new_transport",
+    "origin_of",
     "status_error",
     "transport_error",
 ]

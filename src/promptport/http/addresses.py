@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import SplitResult, urlsplit
+from base64 import b64encode
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from promptport.errors import ConfigurationError
 
-__all__ = ["check_base_url", "environment_proxy", "host_of", "is_loopback"]
+__all__ = [
+    "address_of",
+    "check_base_url",
+    "environment_proxy",
+    "host_of",
+    "is_loopback",
+    "is_within",
+    "origin_of",
+    "split_credentials",
+]
+
+_PORTS = {"http": 80, "https": 443}
 
 
 def check_base_url(base_url: str, *, provider: str) -> str:
@@ -53,6 +65,47 @@ def host_of(url: str) -> str:
         return "the server"
     name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return name if parts.port is None else f"{name}:{parts.port}"
+
+
+def origin_of(url: str) -> str | None:
+    """Scheme, host and port of a URL, in one spelling: ``https://api.example.com``; ``None`` where it has none."""
+    parts = _split(url)
+    if parts is None or parts.scheme not in _PORTS or not parts.hostname:
+        return None
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname.rstrip(".")
+    port = "" if parts.port in (None, _PORTS[parts.scheme]) else f":{parts.port}"
+    return f"{parts.scheme}://{name}{port}"
+
+
+def address_of(url: str) -> tuple[str, int] | None:
+    """Host and port of a URL, for observers."""
+    parts = _split(url)
+    if parts is None or not parts.hostname:
+        return None
+    return parts.hostname, parts.port or _PORTS.get(parts.scheme, 0)
+
+
+def is_within(url: str, home: str) -> bool:
+    """Whether a URL is at the same scheme and port as ``home``, and at its host or a name below it.
+
+    ``https://eu.api.example.com/v1`` is within ``https://api.example.com``; ``https://evil-api.example.com`` is not.
+    """
+    origin, own = origin_of(url), origin_of(home)
+    if origin is None or own is None:
+        return False
+    scheme, _, host = own.partition("://")
+    return origin == own or (origin.startswith(f"{scheme}://") and origin.endswith(f".{host}"))
+
+
+def split_credentials(url: str) -> tuple[str, str | None]:
+    """The URL without user and password, and the ``Authorization`` that these make, or ``None``."""
+    parts = urlsplit(url)
+    credentials, mark, location = parts.netloc.rpartition("@")
+    if not mark:
+        return url, None
+    user, _, password = credentials.partition(":")
+    basic = "Basic " + b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+    return parts._replace(netloc=location).geturl(), basic
 
 
 def is_loopback(url: str) -> bool:

@@ -1,18 +1,21 @@
 """aiohttp for one server: a session that is made when it is needed, and the body of a response.
 
 Rules: between the socket and the decoder there is aiohttp and nothing of ours. aiohttp is imported with the first
-request, never before. What it raises passes through here; `transport.transport_error` makes it ours.
+request, never before. It follows no redirect, decompresses nothing and repeats no request. What it raises passes
+through here; `transport_errors.transport_error` makes it ours.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from promptport.decoding import DEFAULT_LIMITS, Limits
 from promptport.errors import ConfigurationError, InvalidInputError
-from promptport.http.addresses import environment_proxy
+from promptport.http.addresses import environment_proxy, origin_of
+from promptport.http.bodies import ResponseBody
 
 if TYPE_CHECKING:
     import ssl
@@ -25,12 +28,17 @@ _KEEP_ALIVE_SECONDS = 30.0
 _PLAIN_BODY_LIMIT = 1 << 20  # bytes; aiohttp wants more than that as a file
 
 
-class AiohttpBody:
-    """The body of an open response, as a `promptport.http.ByteStream`."""
+class AiohttpBody(ResponseBody):
+    """The body of an open response of aiohttp, whose session must not have decompressed it."""
 
     __slots__ = ("_closed", "_response")
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, limits: Limits = DEFAULT_LIMITS) -> None:
+        """Args:
+        response: an open one, made with ``auto_decompress=False``.
+        limits: for its body.
+        """
+        super().__init__(response.status, response.headers, limits)
         self._response = response
         # Where a chunk's head is malformed, aiohttp (3.14) closes the connection and leaves the reader waiting.
         protocol = response.connection.protocol if response.connection is not None else None
@@ -40,16 +48,9 @@ class AiohttpBody:
             self._closed.add_done_callback(_look_at)
             self._closed.add_done_callback(self._lost)
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
+    def raw(self) -> AsyncIterator[bytes]:
         """The library's own iterator: what each read brought."""
         return self._response.content.iter_any()
-
-    async def read(self) -> bytes:
-        """The whole body; closes it."""
-        try:
-            return await self._response.read()
-        finally:
-            await self.aclose()
 
     async def aclose(self) -> None:
         """Cuts the connection, unless the body was read to its end: then it is in the pool already."""
@@ -63,6 +64,26 @@ class AiohttpBody:
             content.set_exception(ConnectionResetError("the connection closed inside the body"))
 
 
+class _NotAgainError(Exception):
+    """Takes an exception past the place where aiohttp would send the request once more."""
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+async def _once(request: Any, send: Callable[[Any], Awaitable[Any]]) -> Any:
+    """A middleware for aiohttp."""
+    try:
+        return await send(request)
+    except OSError as error:  # aiohttp's own for a connection among them
+        raise _NotAgainError(error) from None
+    except Exception as error:
+        if type(error).__name__ == "ServerDisconnectedError":
+            raise _NotAgainError(error) from None
+        raise
+
+
 def _look_at(closed: asyncio.Future[None]) -> None:
     """Asyncio reports an exception that nobody looked at, such as of a connection that broke in the pool."""
     if not closed.cancelled():
@@ -70,7 +91,7 @@ def _look_at(closed: asyncio.Future[None]) -> None:
 
 
 class AiohttpSession:
-    """Requests to one server, in one event loop."""
+    """Requests to one server (its address may differ from request to request), in one event loop."""
 
     def __init__(
         self,
@@ -96,6 +117,8 @@ class AiohttpSession:
         self._ssl_context = ssl_context
         self._max_connections = max_connections
         self._timeouts: dict[tuple[float | None, ...], aiohttp.ClientTimeout] = {}
+        self._proxies: dict[str | None, str | None] = {}
+        self._url_class: Any = None
 
     async def request(
         self,
@@ -126,14 +149,23 @@ class AiohttpSession:
             InvalidInputError: another event loop than the first request's.
         """
         session = self._session()
-        return await session.request(
-            method,
-            url,
-            data=content if content is None or len(content) <= _PLAIN_BODY_LIMIT else BytesIO(content),
-            headers=headers,
-            timeout=self._timeout(connect, read, pool),
-            **options,
-        )
+        if self._given is None:
+            options["proxy"] = self._proxy(url)
+        if method != "POST":  # aiohttp repeats what it takes for idempotent
+            options["middlewares"] = (_once,)
+        try:
+            return await session.request(
+                method,
+                self._url_class(url, encoded=True),
+                data=content if content is None or len(content) <= _PLAIN_BODY_LIMIT else BytesIO(content),
+                headers=headers,
+                timeout=self._timeout(connect, read, pool),
+                allow_redirects=False,
+                auto_decompress=False,
+                **options,
+            )
+        except _NotAgainError as error:
+            raise error.reason from error.reason.__cause__
 
     async def aclose(self) -> None:
         """Closes the connections; a session of the caller's stays open."""
@@ -143,6 +175,10 @@ class AiohttpSession:
 
     def _session(self) -> aiohttp.ClientSession:
         session = self._given if self._given is not None else self._made
+        if self._url_class is None:
+            import yarl  # noqa: PLC0415 - imported when it is first used
+
+            self._url_class = yarl.URL
         if session is None:
             return self._new_session()
         if session.closed:
@@ -156,15 +192,20 @@ class AiohttpSession:
     def _new_session(self) -> aiohttp.ClientSession:
         import aiohttp  # noqa: PLC0415 - imported when it is first used
 
+        from promptport.http.aiohttp_connector import Connector  # noqa: PLC0415 - derives from aiohttp's
+
         self._loop = asyncio.get_running_loop()
-        # The environment is read once: with trust_env, aiohttp asks a thread for it at each request.
-        proxy = environment_proxy(self._base_url, provider=self._provider)
         secure = self._ssl_context if self._ssl_context is not None else True
-        connector = aiohttp.TCPConnector(
-            limit=self._max_connections or 0, ssl=secure, keepalive_timeout=_KEEP_ALIVE_SECONDS
-        )
-        self._made = aiohttp.ClientSession(connector=connector, proxy=proxy, cookie_jar=aiohttp.DummyCookieJar())
+        connector = Connector(limit=self._max_connections or 0, ssl=secure, keepalive_timeout=_KEEP_ALIVE_SECONDS)
+        self._made = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         return self._made
+
+    def _proxy(self, url: str) -> str | None:
+        """The environment is read once for each server; with trust_env, aiohttp asks a thread at each request."""
+        origin = origin_of(url)
+        if origin not in self._proxies:
+            self._proxies[origin] = environment_proxy(url, provider=self._provider)
+        return self._proxies[origin]
 
     def _timeout(self, connect: float | None, read: float | None, pool: float | None) -> aiohttp.ClientTimeout:
         """One object for equal clocks, because making it costs more than looking."""

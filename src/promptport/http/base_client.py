@@ -9,20 +9,22 @@ import asyncio
 import contextlib
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Protocol, Self, TypeVar
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from typing import Any, Protocol, Self
 
 import msgspec
 
-from promptport.decoding import StreamDecoder
+from promptport.decoding import DEFAULT_LIMITS, Limits, StreamDecoder
 from promptport.errors import (
     ConfigurationError,
     IncompleteStreamError,
     InvalidInputError,
     PromptportError,
+    ProtocolError,
     TotalTimeout,
     TransportError,
 )
+from promptport.http.redaction import redact
 from promptport.llm_client import check_request
 from promptport.messages import AssistantMessage, Origin, Prompt
 from promptport.models import LLModel, ModelCapabilities
@@ -30,14 +32,11 @@ from promptport.stream import FrameBatches, FrameStream, TextStream, Timeouts
 from promptport.telemetry import begin_request
 from promptport.tools import ToolDescriptor
 
-__all__ = ["BaseClient", "ByteStream", "check_api_key"]
+__all__ = ["BaseClient", "ByteStream"]
 
 # For each read asyncio asks for 256 KiB and gives most of it back. glibc maps and unmaps a block of that size each
 # time, a third of what an event costs that comes alone, until a larger block was freed once.
 bytes(1 << 20)
-
-
-_Answer = TypeVar("_Answer")
 
 
 class ByteStream(Protocol):
@@ -50,22 +49,6 @@ class ByteStream(Protocol):
     async def aclose(self) -> None:
         """Closes the response, and its connection where the body was not read to the end."""
         ...
-
-
-def check_api_key(key: str | None, *, provider: str, variable: str) -> str:
-    """The key, usable in a header.
-
-    Raises:
-        ConfigurationError: no key, or one that holds blanks or control characters.
-    """
-    if not key:
-        raise ConfigurationError(f"{provider}: no API key; pass api_key=… or set {variable}")
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigurationError(
-            f"{provider}: the API key holds a blank, a line end or another character that no key has;"
-            f" was it copied whole and alone? (api_key=…, {variable})"
-        )
-    return key
 
 
 _DRAIN_SECONDS = 0.05
@@ -85,10 +68,13 @@ class BaseClient(ABC):
     address: str = ""
     """The server's base URL, which the subclass sets: with ``provider`` it makes the `origin` of each message."""
 
-    def __init__(self, *, timeouts: Timeouts | None = None, origin: str | None = None) -> None:
+    def __init__(
+        self, *, timeouts: Timeouts | None = None, origin: str | None = None, limits: Limits | None = None
+    ) -> None:
         """Args:
-        timeouts: the clocks.
+        timeouts: of the streams; ``None`` for the defaults.
         origin: a name for the server, in place of its address: servers of one name are the same to `AssistantMessage`.
+        limits: how much of a response is accepted; ``None`` for the defaults.
         """
         if origin is not None and not (isinstance(origin, str) and origin.strip()):
             raise ConfigurationError(
@@ -96,9 +82,9 @@ class BaseClient(ABC):
             )
         self._origin = origin
         self._timeouts = timeouts if timeouts is not None else Timeouts()
+        self.limits = limits if limits is not None else DEFAULT_LIMITS
         self._streams: weakref.WeakSet[FrameStream] = weakref.WeakSet()
         self._closed = False
-        self._answered = False
 
     # ---------------------------------------------------------------------------- what a subclass gives
 
@@ -152,6 +138,10 @@ class BaseClient(ABC):
             return Origin(self.provider, self._origin)
         return Origin.at(self.provider, self.address) if self.address else None
 
+    def _known_secrets(self) -> Collection[str]:
+        """Keys and tokens that no error of this client may quote."""
+        return ()
+
     # ------------------------------------------------------------------------------------------- verbs
 
     async def discover(self, model: LLModel) -> ModelCapabilities:
@@ -165,6 +155,8 @@ class BaseClient(ABC):
         self._check(prompt, model, tools, streaming=True)
         body = self._body(prompt, model, tools, stream=True)
         decoder = self._decoder(prompt, model, tools)
+        if self.limits is not DEFAULT_LIMITS:
+            decoder.bound(self.limits)
         stream = FrameStream(
             self._read(body, model, decoder),
             timeouts=self._timeouts,
@@ -190,19 +182,20 @@ class BaseClient(ABC):
     async def _executed(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> AssistantMessage:
         body = self._body(prompt, model, tools, stream=False)
         seconds = self._timeouts.total or self._timeouts.first_frame
-        try:
-            async with asyncio.timeout(seconds) as clock:
-                data = await self._sent(self._post, body, model)
-        except TimeoutError as error:
-            if not clock.expired():
+        with self._redacting():
+            try:
+                async with asyncio.timeout(seconds) as clock:
+                    data = await self._post(body, model)
+            except TimeoutError as error:
+                if not clock.expired():
+                    raise self._translated(error, model) from error
+                text = f"the answer was not complete within {seconds:g} s (timeouts.total, timeouts.first_frame)"
+                raise TotalTimeout(text, provider=self.provider, model=model.id) from None
+            except PromptportError:
+                raise
+            except Exception as error:
                 raise self._translated(error, model) from error
-            text = f"the answer was not complete within {seconds:g} s (timeouts.total, timeouts.first_frame)"
-            raise TotalTimeout(text, provider=self.provider, model=model.id) from None
-        except PromptportError:
-            raise
-        except Exception as error:
-            raise self._translated(error, model) from error
-        return msgspec.structs.replace(self._complete(data, prompt, tools), origin=self.origin)
+            return msgspec.structs.replace(self._complete(data, prompt, tools), origin=self.origin)
 
     async def aclose(self) -> None:
         """Closes the streams that are still open, and the connections. Closing twice does nothing."""
@@ -225,12 +218,15 @@ class BaseClient(ABC):
 
     def _check(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, streaming: bool) -> None:
         if self._closed:
-            raise InvalidInputError(f"the {self.provider} client is closed")
+            self._refuse_closed()
         check_request(prompt, model, tools, self.capabilities(model), streaming=streaming)
 
     def _address(self) -> tuple[str, int] | None:
         """Host and port of the server, for observers; ``None`` for a model in this process."""
         return None
+
+    def _refuse_closed(self) -> None:
+        raise InvalidInputError(f"the {self.provider} client is closed")
 
     def _translated(self, error: Exception, model: LLModel) -> PromptportError:
         """Our error for theirs; raises ``error`` as it is where it is none of theirs."""
@@ -239,56 +235,53 @@ class BaseClient(ABC):
             raise error
         return failure
 
-    async def _sent(
-        self, send: Callable[[dict[str, Any], LLModel], Awaitable[_Answer]], body: dict[str, Any], model: LLModel
-    ) -> _Answer:
-        """Sends, and once more where the connection was one kept from an earlier answer that the server had closed.
-
-        This is no policy of retrying: such a server never saw the request. A pool cannot always tell in time, and
-        aiohttp, unlike browsers and httpx, does not try another connection for a POST.
-        """
+    @contextlib.contextmanager
+    def _redacting(self) -> Iterator[None]:
+        """Where all errors pass that a request may raise: keys that somebody quoted are taken out."""
         try:
-            answer = await send(dict(body), model)
+            yield
         except Exception as error:
-            from promptport.http.transport_errors import is_stale_connection  # noqa: PLC0415 - slow to import
-
-            if not self._answered or not is_stale_connection(error):
-                raise
-            answer = await send(dict(body), model)
-        self._answered = True
-        return answer
+            redact(error, self._known_secrets())
+            raise
 
     async def _read(self, body: dict[str, Any], model: LLModel, decoder: StreamDecoder[Any]) -> FrameBatches:
         """One request: opens it, and decodes each read until the answer's end."""
-        try:
-            response = await self._sent(self._open, body, model)
-        except PromptportError:
-            raise
-        except Exception as error:
-            raise self._translated(error, model) from error
-        try:
-            feed = decoder.feed
-            chunks = aiter(response)
+        with self._redacting():
             try:
-                async for chunk in chunks:
-                    yield feed(chunk)
-                    if decoder.error is not None:
-                        raise decoder.error
-                    if decoder.ended:
-                        break
+                response = await self._open(body, model)
             except PromptportError:
                 raise
             except Exception as error:
-                raise self._broken(error, model) from error
-            if decoder.ended:
-                await _drain(chunks)
-                return
-            yield decoder.close()
-            if decoder.error is not None:
-                raise decoder.error
-        finally:
-            with contextlib.suppress(Exception):  # what became of the answer is known already
-                await response.aclose()
+                raise self._translated(error, model) from error
+            try:
+                feed = decoder.feed
+                chunks = aiter(response)
+                most = self.limits.answer
+                try:
+                    async for chunk in chunks:
+                        most -= len(chunk)
+                        if most < 0:
+                            raise ProtocolError(
+                                f"the response is larger than {self.limits.answer} bytes (limits.answer)"
+                            )
+                        yield feed(chunk)
+                        if decoder.error is not None:
+                            raise decoder.error
+                        if decoder.ended:
+                            break
+                except PromptportError:
+                    raise
+                except Exception as error:
+                    raise self._broken(error, model) from error
+                if decoder.ended:
+                    await _drain(chunks)
+                    return
+                yield decoder.close()
+                if decoder.error is not None:
+                    raise decoder.error
+            finally:
+                with contextlib.suppress(Exception):  # what became of the answer is known already
+                    await response.aclose()
 
     def _broken(self, error: Exception, model: LLModel) -> PromptportError:
         failure = self._translated(error, model)

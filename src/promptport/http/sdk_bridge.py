@@ -55,8 +55,6 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             connect=clocks.get("connect"),
             read=clocks.get("read"),
             pool=clocks.get("pool"),
-            allow_redirects=False,  # httpx2's, which knows which headers must not be sent on
-            auto_decompress=False,
         )
         body = AiohttpBody(response)
         return httpx2.Response(

@@ -22,11 +22,9 @@ from promptport.errors import (
     RateLimitError,
     ServerError,
 )
+from promptport.http.redaction import redacted
 
 __all__ = ["header_secrets", "status_error"]
-
-
-_SECRET_LENGTH = 4  # a shorter "key" (a local server's "x") stands in too many words to be taken out of them
 
 
 _CONTEXT_CODES = frozenset(
@@ -116,10 +114,11 @@ def status_error(
     words, codes = words_and_codes(decoded)
     if isinstance(decoded, str) and decoded.startswith("<"):
         words = "an HTML page"
-    words = shortened(_redacted(words, secrets))
+    words = shortened(redacted(words, secrets))
     kind = _kind_of_status(status, words, codes)
-    code = _redacted(codes[0], secrets) if codes else None
+    code = redacted(codes[0], secrets) if codes else None
     retry_after = _retry_after(lowered)
+    request_id = _request_id(lowered, decoded)
     head = f"{provider}/{model}" if model else provider
     said = f": {words.rstrip('.;: ')}" if words else ""
     named = f" ({code})" if code and code != str(status) else ""
@@ -130,7 +129,7 @@ def status_error(
         model=model,
         status=status,
         code=code,
-        request_id=_request_id(lowered, decoded),
+        request_id=redacted(request_id, secrets) if request_id else None,
         retry_after=retry_after,
     )
 
@@ -183,14 +182,7 @@ def header_secrets(headers: Mapping[str, str]) -> list[str]:
     Which header carries a key is up to each gateway; one whose name sounds like it does.
     """
     values = [value for name, value in headers.items() if _SECRET_HEADER.search(name)]
-    return [*values, *[value.partition(" ")[2] for value in values]]
-
-
-def _redacted(text: str, secrets: Collection[str]) -> str:
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _SECRET_LENGTH:
-            text = text.replace(secret, "[redacted]")
-    return text
+    return [secret for value in values for secret in (value, value.partition(" ")[2]) if secret]
 
 
 def _request_id(headers: Mapping[str, str], body: object) -> str | None:

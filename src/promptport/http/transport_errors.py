@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from promptport.errors import ConfigurationError, PromptportError, ProtocolError, TransportError
 from promptport.http.addresses import host_of
 
-__all__ = ["is_stale_connection", "transport_error"]
+__all__ = ["transport_error"]
 
 
 class _Trouble(enum.Enum):
@@ -146,22 +146,6 @@ def transport_error(error: Exception, *, provider: str, model: str, base_url: st
     elif trouble is _Trouble.OTHER:
         text += f" ({type(error).__name__})"
     return TransportError(text, provider=provider, model=model)
-
-
-_STALE = frozenset(
-    [
-        "ServerDisconnectedError",
-        "ClientConnectionResetError",
-        "RemoteProtocolError",
-        "ConnectionResetError",
-        "BrokenPipeError",
-    ]
-)
-
-
-def is_stale_connection(error: BaseException) -> bool:
-    """Whether a request failed as it does on a kept connection that the server had just closed: without any answer."""
-    return any(type(cause).__name__ in _STALE for cause in _causes(error))
 
 
 def _trouble(error: Exception) -> _Trouble | None:

@@ -12,6 +12,7 @@ from promptport.protocols.chat_request import (
     is_strict_schema,
     schema_name,
 )
+from promptport.protocols.extra import merge_extra
 from promptport.protocols.portability import (
     ANY_ID,
     SAFE_IDS,
@@ -40,6 +41,7 @@ __all__ = [
     "fitting_id",
     "fitting_name",
     "is_strict_schema",
+    "merge_extra",
     "portable",
     "role_runs",
     "schema_name",

@@ -1,29 +1,32 @@
-"""Anthropic through its SDK: the Messages API, and servers that speak it by ``base_url``."""
+"""Anthropic: the Messages API, and servers that speak it by ``base_url``.
+
+Requests go over promptport's own transport. The SDK is imported only for an ``sdk_client`` (Vertex and Foundry among
+them), or for options that only it understands.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from promptport.provider import (
-    AssistantMessage,
-    BaseClient,
-    ByteStream,
+    APIKey,
     Capability,
     ConfigurationError,
+    HTTPClient,
+    Limits,
     LLModel,
     ModelCapabilities,
     Prompt,
-    PromptportError,
+    ProtocolError,
     SdkTransport,
-    StreamDecoder,
     Timeouts,
     ToolDescriptor,
-    TransportError,
-    check_api_key,
     check_base_url,
+    environment_key,
+    is_within,
 )
 from promptport_anthropic._decode import MessagesDecoder, decode_complete
 from promptport_anthropic._models import capabilities_of
@@ -34,113 +37,165 @@ if TYPE_CHECKING:
 
 __all__ = ["AnthropicClient"]
 
-_DEFAULT_BASE_URL = "https://api.anthropic.com"
+_HOME = "https://api.anthropic.com"
+_VERSION = "2026-10-21"
 _WITHOUT_SAMPLING = "2026-10-21"
-_OTHER_CREDENTIALS = ("credentials", "config", "profile")
-_PATH = "/v1/messages"
+_SDK_CREDENTIALS = ("credentials", "config", "profile")
+_SDK_OPTIONS = (*_SDK_CREDENTIALS, "middleware", "open_telemetry", "webhook_key")
+_MOST_PAGES = 20
 
 
-class AnthropicClient(BaseClient):
+class AnthropicClient(HTTPClient):
     """The Messages API, at Anthropic or at a server that speaks it."""
 
     provider = "anthropic"
+    base_url = _HOME
+    path = "/v1/messages"
+    models_path = "/v1/models"
+    key_variable = "ANTHROPIC_API_KEY"
+    url_variable = "ANTHROPIC_BASE_URL"
+    decoder = MessagesDecoder
+    complete = decode_complete
 
     def __init__(
         self,
         *,
-        api_key: str | None = None,
+        api_key: APIKey | None = None,
         auth_token: str | None = None,
         base_url: str | None = None,
         timeouts: Timeouts | None = None,
+        headers: Mapping[str, str] | None = None,
         http_client: Any = None,
         ssl_context: ssl.SSLContext | None = None,
+        max_connections: int | None = None,
+        limits: Limits | None = None,
+        sdk_client: Any = None,
         betas: Sequence[str] = (),
         api_version: str | None = None,
-        max_connections: int = 2000,
         eager_input_streaming: bool = False,
+        default_headers: Mapping[str, str] | None = None,
         origin: str | None = None,
         **sdk_options: Any,
     ) -> None:
-        """Args:
-            api_key: without it ``ANTHROPIC_API_KEY``; a server at another ``base_url`` may need none.
-            auth_token: a bearer token in the key's place; without both ``ANTHROPIC_AUTH_TOKEN``.
-            base_url: without ``/v1``; by default ``ANTHROPIC_BASE_URL``, or Anthropic's.
-            timeouts: the clocks.
-            http_client: an ``httpx2.AsyncClient`` of the caller's, which stays open.
-            ssl_context: whom to trust; else whom the SDK trusts.
-            betas: sent as ``anthropic-beta`` with every request, in front of ``extra["betas"]``.
-            api_version: the ``anthropic-version`` header, where it shall not be the SDK's. Anthropic takes
-                ``temperature`` (of models before 4.7) only below 2026-10-21.
-            max_connections: how many streams may be open at once; more wait.
-            eager_input_streaming: arguments of calls are streamed as the model writes them, unchecked: sooner, and
+        """A client of the Messages API.
+
+        Args:
+            api_key: The key, or a function that gives a fresh token for each request. Default:
+                ``ANTHROPIC_API_KEY``, if the request goes to Anthropic. Another server might need none.
+            auth_token: A bearer token instead of a key. Default, without both: ``ANTHROPIC_AUTH_TOKEN``.
+            base_url: Without ``/v1``. Default: ``ANTHROPIC_BASE_URL``, or Anthropic's.
+            timeouts: The timeouts of a request.
+            headers: Sent with every request.
+            http_client: Your own ``aiohttp.ClientSession`` or ``httpx.AsyncClient``. promptport does not close it.
+            ssl_context: The certificates to trust. Default: the system's.
+            max_connections: How many requests may be open at once; more wait. Default: no limit.
+            limits: How much of a response is accepted.
+            sdk_client: Your own client of the SDK (``AsyncAnthropic``, ``AsyncAnthropicVertex``, Foundry's …): its
+                credentials, URL and headers.
+            betas: Sent as ``anthropic-beta`` with every request, in front of ``extra["betas"]``.
+            api_version: The ``anthropic-version`` header. Anthropic takes ``temperature`` (of models before 4.7) only
+                below 2026-10-21. Default: 2026-10-21.
+            eager_input_streaming: Arguments of calls are streamed as the model writes them, unchecked: sooner, and
                 sometimes not JSON (`InvalidToolCall`).
-            origin: a name for the server, if servers at several addresses are one; see `Origin`.
-            sdk_options: what else ``anthropic.AsyncAnthropic`` takes (``default_headers``, ``profile`` …).
+            default_headers: Another name for ``headers``.
+            origin: A name for the server, if servers at several addresses are one; see `Origin`.
+            sdk_options: Options that only the SDK understands (``profile``, ``credentials``, ``config``,
+                ``middleware`` …). One of them makes an SDK client.
 
         Raises:
-            ConfigurationError: no key where one is needed, or an unusable one; an unusable URL.
+            ConfigurationError: No key where one is needed, an unusable one, an unusable URL, or an unknown option.
         """
-        super().__init__(timeouts=timeouts, origin=origin)
-        url = base_url or os.environ.get("ANTHROPIC_BASE_URL")
-        self.address = self._base_url = check_base_url(url or _DEFAULT_BASE_URL, provider=self.provider)
-        self._own = own = self._base_url.split("://", 1)[1].split("/", 1)[0].endswith("api.anthropic.com")
-        self._sampling = not own or (api_version is not None and api_version < _WITHOUT_SAMPLING)
+        unknown = sorted(set(sdk_options) - set(_SDK_OPTIONS))
+        if unknown:
+            raise ConfigurationError(
+                f"anthropic: there is no option {unknown[0]!r}. See promptport-anthropic's README."
+            )
+        merged = {**(headers or {}), **(default_headers or {})}
+        if sdk_client is not None and any((api_key, auth_token, base_url, http_client, merged, sdk_options)):
+            raise ConfigurationError(
+                "anthropic: an sdk_client brings its own api_key, base_url, http_client, headers and options."
+                " Give them to the SDK's client."
+            )
+        if api_key and auth_token:
+            raise ConfigurationError("anthropic: pass api_key or auth_token, not both")
+        url = check_base_url(base_url or os.environ.get(self.url_variable) or _HOME, provider=self.provider)
         self._betas = (betas,) if isinstance(betas, str) else tuple(betas)
         self._eager = eager_input_streaming
-        self._secrets: list[str] = []
-        self._options = sdk_options
-        if url:
-            self._options["base_url"] = self._base_url
-        if api_version is not None:
-            headers = {"anthropic-version": api_version, **(sdk_options.get("default_headers") or {})}
-            self._options["default_headers"] = headers
-        if not any(sdk_options.get(name) for name in _OTHER_CREDENTIALS):
-            self._take_key(api_key, auth_token, own)
-        self._transport = SdkTransport(
-            "anthropic",
-            "AsyncAnthropic",
-            provider=self.provider,
-            base_url=self._base_url,
-            timeouts=self._timeouts,
+        transport = None
+        if sdk_client is not None or sdk_options:
+            versioned = {"anthropic-version": api_version} if api_version is not None else {}
+            options: dict[str, Any] = {
+                "api_key": api_key,
+                "auth_token": auth_token,
+                "base_url": base_url,
+                "default_headers": {**versioned, **merged} or None,
+                **sdk_options,
+            }
+            keyless = not (api_key or auth_token or any(sdk_options.get(name) for name in _SDK_CREDENTIALS))
+            if keyless and not is_within(url, _HOME):
+                options["api_key"] = "none"  # the SDK would send a key from the environment to any address
+            transport = SdkTransport(
+                "anthropic",
+                "AsyncAnthropic",
+                provider=self.provider,
+                base_url=url,
+                timeouts=timeouts,
+                limits=limits,
+                sdk_client=sdk_client,
+                http_client=http_client,
+                ssl_context=ssl_context,
+                max_connections=max_connections,
+                options={name: value for name, value in options.items() if value is not None},
+                secrets=[secret for secret in (api_key, auth_token) if isinstance(secret, str)],
+            )
+        token_note = ""
+        if not api_key and not auth_token and not os.environ.get(self.key_variable):
+            auth_token, token_note = environment_key("ANTHROPIC_AUTH_TOKEN", own=is_within(url, _HOME))
+        self.default_headers = {"anthropic-version": api_version or _VERSION}
+        super().__init__(
+            api_key=auth_token or api_key,
+            base_url=base_url,
+            timeouts=timeouts,
+            headers=merged,
             http_client=http_client,
             ssl_context=ssl_context,
             max_connections=max_connections,
-            options=self._options,
-            secrets=self._secrets,
+            limits=limits,
+            origin=origin,
+            transport=transport,
         )
-
-    def _take_key(self, api_key: str | None, auth_token: str | None, own: bool) -> None:
-        if api_key and auth_token:
-            raise ConfigurationError(f"{self.provider}: pass api_key or auth_token, not both")
-        if not auth_token and not api_key:
-            api_key = os.environ.get("ANTHROPIC_API_KEY")
-            auth_token = None if api_key else os.environ.get("ANTHROPIC_AUTH_TOKEN")
-        if auth_token:
-            name, variable, secret = "auth_token", "ANTHROPIC_AUTH_TOKEN", auth_token
-        else:
-            # Local servers ask for no key, and the SDK insists on one.
-            name, variable, secret = "api_key", "ANTHROPIC_API_KEY", api_key or ("" if own else "none")
-        self._options[name] = check_api_key(secret, provider=self.provider, variable=variable)
-        self._secrets.append(secret)
+        self._key_note = self._key_note or token_note
+        self._sampling = not self.own or (api_version is not None and api_version < _WITHOUT_SAMPLING)
 
     # ------------------------------------------------------------------------------------------- verbs
 
     def capabilities(self, model: LLModel) -> ModelCapabilities:
-        """See `LLMClient`."""
+        """What this model can do here; without network."""
         return model.capabilities or capabilities_of(model.id, sampling=self._sampling)
 
     async def models(self) -> list[LLModel]:
-        """The models that the server lists, within ``timeouts.first_frame``. Raises `ProviderError`."""
-        try:
-            async with asyncio.timeout(self._timeouts.first_frame):
-                sdk = await self._transport.client()
-                return [LLModel(self.provider, model.id) async for model in sdk.models.list(limit=1000)]
-        except PromptportError:
-            raise
-        except Exception as error:
-            raise self._translated(error, LLModel(self.provider, "models")) from error
+        """The models that the server lists, page by page.
 
-    # ------------------------------------------------------------------------- what BaseClient asks for
+        Raises:
+            ProviderError: The server refused or was not reached.
+            ProtocolError: What it answered is not a list of models.
+        """
+        found: list[LLModel] = []
+        path = f"{self.models_path}?limit=1000"
+        for _ in range(_MOST_PAGES):
+            listed = await self._get(path)
+            entries = listed.get("data") if isinstance(listed, dict) else None
+            if not isinstance(entries, list):
+                raise ProtocolError("anthropic: the server's list of models cannot be read. Check the base_url.")
+            ids = [entry.get("id") for entry in entries if isinstance(entry, dict)]
+            found += [LLModel(self.provider, name) for name in ids if isinstance(name, str) and name]
+            last = listed.get("last_id")
+            if not listed.get("has_more") or not isinstance(last, str):
+                break
+            path = f"{self.models_path}?limit=1000&after_id={quote(last, safe='')}"
+        return found
+
+    # ------------------------------------------------------------------------ what HTTPClient asks for
 
     def _body(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, stream: bool) -> dict[str, Any]:
         strict = Capability.JSON_SCHEMA in self.capabilities(model)
@@ -152,31 +207,10 @@ class AnthropicClient(BaseClient):
             strict_tools=strict,
             eager_input_streaming=self._eager,
             origin=self.origin,
-            signed_thoughts=self._own,
+            signed_thoughts=self.own,
         )
 
-    def _decoder(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> StreamDecoder[Any]:
-        return MessagesDecoder(prompt.call_ids())
-
-    def _complete(self, data: bytes, prompt: Prompt, tools: Sequence[ToolDescriptor]) -> AssistantMessage:
-        return decode_complete(data, prompt.call_ids())
-
-    async def _open(self, body: dict[str, Any], model: LLModel) -> ByteStream:
-        return await self._transport.open(_PATH, body, self._beta_header(body))
-
-    async def _post(self, body: dict[str, Any], model: LLModel) -> bytes:
-        return await self._transport.post(_PATH, body, self._beta_header(body))
-
-    def _beta_header(self, body: dict[str, Any]) -> dict[str, str]:
+    def _headers(self, body: dict[str, Any], model: LLModel) -> Mapping[str, str]:
         """The client's betas and the request's own, which travel in a header and not in the body."""
         betas = [*self._betas, *body.pop("betas", ())]
         return {"anthropic-beta": ",".join(dict.fromkeys(betas))} if betas else {}
-
-    def _failure(self, error: Exception, model: LLModel) -> PromptportError | None:
-        if type(error).__name__ == "RetryableError" and type(error).__module__.startswith("anthropic"):
-            text = f"{self.provider}: a middleware of the SDK wants the request sent again"
-            return TransportError(text, provider=self.provider, model=model.id)
-        return self._transport.failure(error, model.id)
-
-    async def _aclose(self) -> None:
-        await self._transport.aclose()

@@ -20,28 +20,26 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from promptport.provider import (
-    AssistantMessage,
+    APIKey,
     BadRequestError,
-    BaseClient,
     ByteStream,
-    ConfigurationError,
-    HTTPTransport,
+    HTTPClient,
     InvalidInputError,
+    Limits,
     LLModel,
     ModelCapabilities,
     Prompt,
     PromptportError,
     ProtocolError,
-    StreamDecoder,
+    SdkTransport,
     Timeouts,
     ToolChoice,
     ToolDescriptor,
+    Transport,
     UnsupportedCapabilityError,
-    check_api_key,
     transport_error,
 )
 from promptport_ollama._decode import ChatDecoder, decode_complete
-from promptport_ollama._http import AiohttpTransport
 from promptport_ollama._models import UNKNOWN, described
 from promptport_ollama._request import chat_body
 from promptport_ollama._server import server
@@ -53,75 +51,61 @@ if TYPE_CHECKING:
 
 __all__ = ["OllamaClient"]
 
-_PATH = "/api/chat"
-_HEADERS = {"accept": "application/x-ndjson, application/json", "content-type": "application/json"}
 
-
-class OllamaClient(BaseClient):
+class OllamaClient(HTTPClient):
     """Models on an Ollama server; ``pp.client("ollama", …)`` makes one. It belongs to one event loop."""
 
     provider = "ollama"
+    base_url = "https://ollama.com"
+    path = "/api/chat"
+    key_variable = "OLLAMA_API_KEY"
+    needs_key = False
+    accept = "application/x-ndjson, application/json"
+    decoder = ChatDecoder
+    complete = decode_complete
 
     def __init__(
         self,
         *,
-        api_key: str | None = None,
+        api_key: APIKey | None = None,
         base_url: str | None = None,
         timeouts: Timeouts | None = None,
         http_client: aiohttp.ClientSession | httpx.AsyncClient | None = None,
         headers: Mapping[str, str] | None = None,
         ssl_context: ssl.SSLContext | None = None,
         max_connections: int | None = None,
+        limits: Limits | None = None,
         origin: str | None = None,
     ) -> None:
         """A client of one server.
 
         Args:
-            api_key: for ollama.com, and servers behind a gate that takes ``Authorization: Bearer``; else
-                ``OLLAMA_API_KEY``, else none is sent.
-            base_url: the server, with or without scheme and port; else ``OLLAMA_HOST``, else ``127.0.0.1:11434``.
-            timeouts: the clocks; a model that must be loaded first is waiting for the first frame.
-            http_client: an ``aiohttp.ClientSession`` or ``httpx.AsyncClient`` of the caller's, with its proxies,
-                certificates and limits; it stays open.
-            headers: sent with every request.
-            ssl_context: whom to trust; else the system's certificates.
-            max_connections: how many requests may be under way at once, while others wait; ``None`` for no limit.
-            origin: a name for the server, if servers at several addresses are one; see `Origin`.
+            api_key: For ollama.com, and servers behind a gate that takes ``Authorization: Bearer``. Default:
+                ``OLLAMA_API_KEY``, if the request goes to ollama.com; otherwise none is sent.
+            base_url: The server, with or without scheme and port. Default: ``OLLAMA_HOST``, or ``127.0.0.1:11434``.
+            timeouts: The timeouts; a model that must be loaded first is waiting for the first frame.
+            http_client: Your own ``aiohttp.ClientSession`` or ``httpx.AsyncClient``, with its proxies, certificates
+                and limits. promptport does not close it.
+            headers: Sent with every request.
+            ssl_context: The certificates to trust. Default: the system's.
+            max_connections: How many requests may be open at once; more wait. Default: no limit.
+            limits: How much of a response is accepted.
+            origin: A name for the server, if servers at several addresses are one; see `Origin`.
 
         Raises:
-            ConfigurationError: no usable address, key or http_client, or options that an http_client brings itself.
+            ConfigurationError: No usable address, key or http_client, or options that an http_client brings itself.
         """
-        super().__init__(timeouts=timeouts, origin=origin)
-        self._url, basic = server(base_url or os.environ.get("OLLAMA_HOST"))
-        self.address = self._url
-        key = api_key or os.environ.get("OLLAMA_API_KEY")
-        if key and basic:
-            raise ConfigurationError("ollama: give either an API key, or user and password in the base_url")
-        if key:
-            basic = f"Bearer {check_api_key(key, provider=self.provider, variable='OLLAMA_API_KEY')}"
-        own = {**_HEADERS, "authorization": basic} if basic else _HEADERS
-        self._headers = {**own, **{name.lower(): value for name, value in (headers or {}).items()}}
-        if http_client is not None and (ssl_context is not None or max_connections is not None):
-            raise ConfigurationError("ollama: an http_client brings its own ssl_context and max_connections")
-        self._transport: AiohttpTransport | HTTPTransport
-        if http_client is None or _comes_from("aiohttp", http_client):
-            session: Any = http_client
-            self._transport = AiohttpTransport(
-                self._url,
-                headers=self._headers,
-                timeouts=self._timeouts,
-                session=session,
-                ssl_context=ssl_context,
-                max_connections=max_connections,
-            )
-        else:
-            self._transport = HTTPTransport(
-                self._url,
-                provider=self.provider,
-                headers=self._headers,
-                timeouts=self._timeouts,
-                http_client=http_client,
-            )
+        super().__init__(
+            api_key=api_key,
+            base_url=server(base_url or os.environ.get("OLLAMA_HOST")),
+            timeouts=timeouts,
+            headers=headers,
+            http_client=http_client,
+            ssl_context=ssl_context,
+            max_connections=max_connections,
+            limits=limits,
+            origin=origin,
+        )
         self._sdk: ollama.AsyncClient | None = None
         self._discovered: dict[str, ModelCapabilities] = {}
 
@@ -161,14 +145,15 @@ class OllamaClient(BaseClient):
             import ollama  # noqa: PLC0415 - imported when it is first used
 
             # The SDK writes the question and reads the answer; connections and errors are those of the chat.
-            self._sdk = ollama.AsyncClient(self._url, transport=_Bridge(self._transport, self._url))
+            self._sdk = ollama.AsyncClient(self.base_url, transport=_Bridge(self._transport, self.base_url))
         try:
-            async with asyncio.timeout(self._timeouts.first_frame):
-                return await question(self._sdk)
+            with self._redacting():
+                async with asyncio.timeout(self._timeouts.first_frame):
+                    return await question(self._sdk)
         except PromptportError:
             raise
         except Exception as error:
-            failure = transport_error(error, provider=self.provider, model=model, base_url=self._url)
+            failure = transport_error(error, provider=self.provider, model=model, base_url=self.base_url)
             if failure is None:
                 failure = ProtocolError("what the server says of its models cannot be read: is the base_url right?")
             raise failure from error
@@ -192,34 +177,17 @@ class OllamaClient(BaseClient):
 
     async def _open(self, body: dict[str, Any], model: LLModel) -> ByteStream:
         with _refusals(model):
-            return await self._transport.open(_PATH, body, model.id)
+            return await super()._open(body, model)
 
     async def _post(self, body: dict[str, Any], model: LLModel) -> bytes:
         with _refusals(model):
-            return await self._transport.post(_PATH, body, model.id)
-
-    def _decoder(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> StreamDecoder[Any]:
-        return ChatDecoder(prompt.call_ids())
-
-    def _complete(self, data: bytes, prompt: Prompt, tools: Sequence[ToolDescriptor]) -> AssistantMessage:
-        return decode_complete(data, prompt.call_ids())
-
-    def _failure(self, error: Exception, model: LLModel) -> PromptportError | None:
-        return transport_error(error, provider=self.provider, model=model.id, base_url=self._url)
-
-    async def _aclose(self) -> None:
-        await self._transport.aclose()
-
-
-def _comes_from(library: str, http_client: object) -> bool:
-    """Whether its class, or one that it derives from, is this library's; asked without importing the library."""
-    return any(base.__module__.partition(".")[0] == library for base in type(http_client).__mro__)
+            return await super()._post(body, model)
 
 
 class _Bridge:
     """Sends the SDK's requests our way; a transport in httpx's sense."""
 
-    def __init__(self, transport: AiohttpTransport | HTTPTransport, url: str) -> None:
+    def __init__(self, transport: Transport | SdkTransport, url: str) -> None:
         self._transport = transport
         self._url = url
 

@@ -8,8 +8,7 @@ Source: https://docs.ollama.com/faq (``OLLAMA_HOST``), and the SDK's reading of 
 
 from __future__ import annotations
 
-from base64 import b64encode
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from promptport.provider import check_base_url
 
@@ -19,8 +18,8 @@ _PORT = 11434
 _PORTS = {"http": 80, "https": 443}
 
 
-def server(address: str | None) -> tuple[str, str | None]:
-    """The URL that paths are appended to, and the ``Authorization`` that user and password in the address make.
+def server(address: str | None) -> str:
+    """The URL that paths are appended to; user and password stay in it.
 
     Raises:
         ConfigurationError: no address that can be asked.
@@ -37,11 +36,5 @@ def server(address: str | None) -> tuple[str, str | None]:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
     name = f"[{host}]" if ":" in host else host
     path = parts.path.rstrip("/")
-    return f"{scheme}://{name}:{port}{path}", _basic(credentials)
-
-
-def _basic(credentials: str) -> str | None:
-    if not credentials:
-        return None
-    user, _, password = credentials.partition(":")
-    return "Basic " + b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+    user = f"{credentials}@" if credentials else ""
+    return f"{scheme}://{user}{name}:{port}{path}"

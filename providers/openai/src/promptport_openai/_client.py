@@ -1,29 +1,34 @@
-"""OpenAI through its SDK: one client class, two APIs (Responses, Chat Completions), and clones by ``base_url``."""
+"""OpenAI: one client class, two APIs (Responses, Chat Completions), and clones by ``base_url``.
+
+Requests go over promptport's own transport. The SDK is imported only for an ``sdk_client``, or for options that only it
+understands.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from promptport.provider import (
+    APIKey,
     AssistantMessage,
-    BaseClient,
-    ByteStream,
+    ConfigurationError,
+    HTTPClient,
+    Limits,
     LLModel,
     ModelCapabilities,
     Origin,
     Prompt,
-    PromptportError,
     SdkTransport,
     StreamDecoder,
     Timeouts,
     ToolDescriptor,
-    check_api_key,
     check_base_url,
+    is_within,
 )
 
 if TYPE_CHECKING:
@@ -31,8 +36,10 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenAIAPI", "OpenAIClient"]
 
-_DEFAULT_BASE_URL = "https://api.openai.com/v1"
-_NO_KEY = "none"
+_HOME = "https://api.openai.com/v1"
+_SDK_OPTIONS = ("admin_api_key", "data_residency", "provider", "webhook_secret", "websocket_base_url")
+_SDK_CREDENTIALS = ("data_residency", "provider", "workload_identity")
+_AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 
 
 class OpenAIAPI(msgspec.Struct, frozen=True):
@@ -55,77 +62,129 @@ class OpenAIAPI(msgspec.Struct, frozen=True):
     capabilities: Callable[[str, bool], ModelCapabilities]
 
 
-class OpenAIClient(BaseClient):
-    """One of OpenAI's APIs, at OpenAI or at a server that speaks it."""
+class OpenAIClient(HTTPClient):
+    """One of OpenAI's APIs, at OpenAI, at Azure, or at a server that speaks it."""
+
+    base_url = _HOME
+    key_variable = "OPENAI_API_KEY"
+    url_variable = "OPENAI_BASE_URL"
 
     def __init__(
         self,
         api: Callable[[bool], OpenAIAPI],
         *,
-        api_key: str | None = None,
+        api_key: APIKey | None = None,
         base_url: str | None = None,
         timeouts: Timeouts | None = None,
+        headers: Mapping[str, str] | None = None,
         http_client: Any = None,
         ssl_context: ssl.SSLContext | None = None,
-        max_connections: int = 2000,
+        max_connections: int | None = None,
+        limits: Limits | None = None,
+        sdk_client: Any = None,
+        organization: str | None = None,
+        project: str | None = None,
+        default_headers: Mapping[str, str] | None = None,
+        default_query: Mapping[str, str] | None = None,
         origin: str | None = None,
         **sdk_options: Any,
     ) -> None:
-        """Args:
-            api: which API, told whether the server is OpenAI's own.
-            api_key: without it ``OPENAI_API_KEY``; a server at another ``base_url`` may need none.
-            base_url: without it ``OPENAI_BASE_URL``, or OpenAI's.
-            timeouts: the clocks.
-            http_client: an ``httpx2.AsyncClient`` of the caller's, which stays open.
-            ssl_context: whom to trust; else whom the SDK trusts.
-            max_connections: how many streams may be open at once; more wait.
-            origin: a name for the server, if servers at several addresses are one; see `Origin`.
-            sdk_options: what else ``openai.AsyncOpenAI`` takes (``organization``, ``project``, ``default_headers`` …).
+        """A client of one API.
+
+        Args:
+            api: Which API, told whether the server speaks OpenAI's own dialect.
+            api_key: The key, or a function that gives a fresh token for each request (Entra ID). Default:
+                ``OPENAI_API_KEY``, if the request goes to OpenAI. A server at another ``base_url`` might need none.
+            base_url: Default: ``OPENAI_BASE_URL``, or OpenAI's. Azure: ``https://NAME.openai.azure.com/openai/v1``.
+            timeouts: The timeouts of a request.
+            headers: Sent with every request.
+            http_client: Your own ``aiohttp.ClientSession`` or ``httpx.AsyncClient``. promptport does not close it.
+            ssl_context: The certificates to trust. Default: the system's.
+            max_connections: How many requests may be open at once; more wait. Default: no limit.
+            limits: How much of a response is accepted.
+            sdk_client: Your own ``openai.AsyncOpenAI`` or ``AsyncAzureOpenAI``: its credentials, URL and headers.
+            organization: Default: ``OPENAI_ORG_ID``, if the request goes to OpenAI.
+            project: Default: ``OPENAI_PROJECT_ID``, if the request goes to OpenAI.
+            default_headers: Another name for ``headers``.
+            default_query: Appended to every URL.
+            origin: A name for the server, if servers at several addresses are one; see `Origin`.
+            sdk_options: Options that only the SDK understands (``workload_identity``, ``provider``,
+                ``data_residency`` …). One of them makes an SDK client.
 
         Raises:
-            ConfigurationError: no key where one is needed, or an unusable one; an unusable URL.
+            ConfigurationError: No key where one is needed, an unusable one, an unusable URL, or an unknown option.
         """
-        super().__init__(timeouts=timeouts, origin=origin)
-        url = base_url or os.environ.get("OPENAI_BASE_URL") or _DEFAULT_BASE_URL
-        self.address = self._base_url = check_base_url(url, provider="openai")
-        self._own = self._base_url.split("://", 1)[1].split("/", 1)[0].endswith("api.openai.com")
-        self._api = api(self._own)
+        unknown = sorted(set(sdk_options) - {*_SDK_OPTIONS, *_SDK_CREDENTIALS})
+        if unknown:
+            raise ConfigurationError(f"openai: there is no option {unknown[0]!r}. See promptport-openai's README.")
+        given = base_url or os.environ.get(self.url_variable) or _HOME
+        merged = {**(headers or {}), **(default_headers or {})}
+        if sdk_client is not None:
+            self._refuse_beside_sdk_client(api_key, base_url, http_client, merged, sdk_options)
+            given = str(sdk_client.base_url).rstrip("/") if hasattr(sdk_client, "base_url") else given
+        checked = check_base_url(given, provider="openai")
+        own = is_within(checked, _HOME)
+        self._api = api(own or (urlsplit(checked).hostname or "").endswith(_AZURE))
         self.provider = self._api.provider
-        key = api_key if api_key is not None else os.environ.get("OPENAI_API_KEY")
-        if not key and not self._own:
-            key = _NO_KEY  # local servers ask for none, and the SDK insists on one
-        checked = check_api_key(key, provider=self.provider, variable="OPENAI_API_KEY")
-        self._transport = SdkTransport(
-            "openai",
-            "AsyncOpenAI",
-            provider=self.provider,
-            base_url=self._base_url,
-            timeouts=self._timeouts,
+        self.path = self._api.path
+        transport = None
+        if sdk_client is not None or sdk_options:
+            options: dict[str, Any] = {
+                "api_key": api_key,
+                "base_url": base_url,
+                "organization": organization,
+                "project": project,
+                "default_headers": merged or None,
+                "default_query": default_query,
+                **sdk_options,
+            }
+            transport = SdkTransport(
+                "openai",
+                "AsyncOpenAI",
+                provider=self.provider,
+                base_url=checked,
+                timeouts=timeouts,
+                limits=limits,
+                sdk_client=sdk_client,
+                http_client=http_client,
+                ssl_context=ssl_context,
+                max_connections=max_connections,
+                options={name: value for name, value in options.items() if value is not None},
+                secrets=[api_key] if isinstance(api_key, str) else [],
+            )
+        if own:
+            organization = organization or os.environ.get("OPENAI_ORG_ID")
+            project = project or os.environ.get("OPENAI_PROJECT_ID")
+        names = {"openai-organization": organization, "openai-project": project}
+        self.default_headers = {name: value for name, value in names.items() if value}
+        self.default_query = dict(default_query or {})
+        super().__init__(
+            api_key=api_key,
+            base_url=base_url,
+            timeouts=timeouts,
+            headers=merged,
             http_client=http_client,
             ssl_context=ssl_context,
             max_connections=max_connections,
-            options={"api_key": checked, "base_url": self._base_url, **sdk_options},
-            secrets=[checked],
+            limits=limits,
+            origin=origin,
+            transport=transport,
         )
+
+    def _refuse_beside_sdk_client(self, *options: Any) -> None:
+        if any(options):
+            raise ConfigurationError(
+                "openai: an sdk_client brings its own api_key, base_url, http_client, headers and options."
+                " Give them to the SDK's client."
+            )
 
     # ------------------------------------------------------------------------------------------- verbs
 
     def capabilities(self, model: LLModel) -> ModelCapabilities:
-        """See `LLMClient`."""
-        return model.capabilities or self._api.capabilities(model.id, self._own)
+        """What this model can do here; without network."""
+        return model.capabilities or self._api.capabilities(model.id, self.own)
 
-    async def models(self) -> list[LLModel]:
-        """The models that the server lists, within ``timeouts.first_frame``. Raises `ProviderError`."""
-        try:
-            async with asyncio.timeout(self._timeouts.first_frame):
-                sdk = await self._transport.client()
-                return [LLModel(self.provider, model.id) async for model in sdk.models.list()]
-        except PromptportError:
-            raise
-        except Exception as error:
-            raise self._translated(error, LLModel(self.provider, "models")) from error
-
-    # ------------------------------------------------------------------------- what BaseClient asks for
+    # ------------------------------------------------------------------------ what HTTPClient asks for
 
     def _body(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, stream: bool) -> dict[str, Any]:
         return self._api.body(prompt, model, tools, stream, self.origin)
@@ -135,15 +194,3 @@ class OpenAIClient(BaseClient):
 
     def _complete(self, data: bytes, prompt: Prompt, tools: Sequence[ToolDescriptor]) -> AssistantMessage:
         return self._api.complete(data, prompt.call_ids())
-
-    async def _open(self, body: dict[str, Any], model: LLModel) -> ByteStream:
-        return await self._transport.open(self._api.path, body)
-
-    async def _post(self, body: dict[str, Any], model: LLModel) -> bytes:
-        return await self._transport.post(self._api.path, body)
-
-    def _failure(self, error: Exception, model: LLModel) -> PromptportError | None:
-        return self._transport.failure(error, model.id)
-
-    async def _aclose(self) -> None:
-        await self._transport.aclose()

@@ -18,6 +18,7 @@ import msgspec
 from promptport.provider import (
     CallAssembler,
     InvalidToolCall,
+    Limits,
     ProtocolError,
     StreamFrame,
     ToolCallDelta,
@@ -99,6 +100,10 @@ class ResponseCalls:
         self._assembler = CallAssembler(taken)
         self._open: list[OpenCall] = []
         self._finished: list[tuple[int | None, str | None]] = []  # index and call_id of the sealed ones
+
+    def bound(self, limits: Limits) -> None:
+        """Sets the limits of the response."""
+        self._assembler.bound(limits)
 
     @property
     def sealed(self) -> int:
