@@ -78,7 +78,7 @@ async def test_what_cannot_be_followed(kind: type[Transport]) -> None:
     async with WireServer() as server, transporting(kind, server.url) as transport:
         for location in ("ftp://x/", "http://[::1", "data:,x"):
             server.queue(moved(307, location))
-            with pytest.raises(pp.ProviderError, match=r"cannot be asked|another origin|broke"):
+            with pytest.raises(pp.PromptportError, match=r"cannot be asked|another origin|broke|base_url"):
                 await transport.post("/chat", {}, "m")
         server.queue(WireResponse(status=307, framing="length"))
         with pytest.raises(pp.ProviderError, match="HTTP 307"):
