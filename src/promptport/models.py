@@ -64,6 +64,8 @@ class ModelCapabilities(msgspec.Struct, frozen=True, omit_defaults=True):
         context_length: the model's context in tokens, or ``None`` where it is not known.
         max_output_tokens: the longest answer in tokens, or ``None`` where it is not known.
         known: ``False`` marks a model that nobody described: its client's defaults apply.
+        schema_dialect: the name in `promptport.provider.DIALECTS` of what structured answers can be held to, where the
+            server refuses other schemas.
     """
 
     streamed_tools: StreamedTools = StreamedTools.NONE
@@ -71,6 +73,7 @@ class ModelCapabilities(msgspec.Struct, frozen=True, omit_defaults=True):
     context_length: int | None = None
     max_output_tokens: int | None = None
     known: bool = True
+    schema_dialect: str = ""
 
     def __contains__(self, capability: Capability) -> bool:
         return capability in self.capabilities

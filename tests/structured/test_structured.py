@@ -158,3 +158,37 @@ async def test_markdown_definition_asks_and_parses() -> None:
     prepared = definition.prepare(Prompt.of("tea"), ModelCapabilities())
     assert prepared.messages[0] == SystemMessage("Use headers.")
     assert [element async for element in definition.parse(pieces(MARKDOWN, 3))] == EXPECTED
+
+
+# ------------------------------------------------------------------------------------------- what servers hold to
+
+
+class _Counts(BaseModel):
+    counts: dict[str, int]
+
+
+class _Plain(BaseModel):
+    city: str
+    note: str = "none"
+
+
+@pytest.mark.parametrize(("model", "held"), [(_Plain, True), (_Counts, False)])
+def test_a_model_that_a_server_cannot_hold_an_answer_to_is_asked_for_in_words(
+    model: type[BaseModel], held: bool
+) -> None:
+    has = frozenset([Capability.JSON_SCHEMA])
+    capabilities = ModelCapabilities(capabilities=has, schema_dialect="anthropic-strict")
+    prompt = JsonDefinition(model).prepare(Prompt.of("Hi"), capabilities)
+    assert (prompt.params.response_schema is not None) is held
+    first = prompt.messages[0]
+    assert isinstance(first, SystemMessage) is not held
+    anywhere = JsonDefinition(model).prepare(Prompt.of("Hi"), ModelCapabilities(capabilities=has))
+    assert anywhere.params.response_schema == model.model_json_schema()
+
+
+async def test_a_null_for_what_was_left_out_is_its_default() -> None:
+    async def text() -> AsyncIterator[str]:
+        yield '{"city": "Paris", "note": null}'
+
+    *_, last = [item async for item in JsonDefinition(_Plain).parse(text())]
+    assert last == _Plain(city="Paris")

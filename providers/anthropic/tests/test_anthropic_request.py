@@ -250,7 +250,12 @@ def test_tools() -> None:
     strict = ToolDescriptor("weather", "Current weather.", SCHEMA, strict=True)
     assert body_of(Prompt.of("hi"), plain, strict)["tools"] == [
         {"name": "now", "input_schema": plain.parameters},
-        {"name": "weather", "input_schema": SCHEMA, "description": "Current weather.", "strict": True},
+        {
+            "name": "weather",
+            "input_schema": {**SCHEMA, "additionalProperties": False},
+            "description": "Current weather.",
+            "strict": True,
+        },
     ]
     assert "strict" not in body_of(Prompt.of("hi"), strict, strict_tools=False)["tools"][0]
     eager: dict[str, Any] = {"eager_input_streaming": True}
@@ -282,12 +287,22 @@ def test_tool_choice_needs_tools() -> None:
     assert "tool_choice" not in asked(parallel_tool_calls=False)
 
 
+def test_a_budget_for_thoughts_leaves_room_for_the_answer() -> None:
+    for model in ("claude-sonnet-4-5", "a-model-that-nobody-described"):
+        body = messages_body(Prompt.of("Hi", reasoning_budget=16_000), LLModel("anthropic", model), (), stream=True)
+        assert body["max_tokens"] > 16_000
+    with pytest.raises(InvalidInputError, match=r"max_tokens=100 leaves no room.*reasoning_budget=200"):
+        asked(max_tokens=100, reasoning_budget=200)
+
+
 def test_sampling_and_the_rest() -> None:
     body = asked(temperature=0.2, stop=("END",), user="u-1", response_schema=SCHEMA)
     assert body["temperature"] == 0.2
     assert body["stop_sequences"] == ["END"]
     assert body["metadata"] == {"user_id": "u-1"}
-    assert body["output_config"] == {"format": {"type": "json_schema", "schema": SCHEMA}}
+    assert body["output_config"] == {
+        "format": {"type": "json_schema", "schema": {**SCHEMA, "additionalProperties": False}}
+    }
     with pytest.raises(UnsupportedCapabilityError, match="seed"):
         asked(seed=1)
 

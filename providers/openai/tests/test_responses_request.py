@@ -148,8 +148,9 @@ def test_tools_are_flat_and_their_schemas_stay_as_written() -> None:
         ],
         stream=True,
     )["tools"]
-    assert tools[0] == {"type": "function", "name": "closed", "parameters": CLOSED}
+    assert tools[0] == {"type": "function", "name": "closed", "parameters": CLOSED, "strict": True}
     assert tools[1]["strict"] is True
+    assert tools[1]["parameters"] == {**CITY, "additionalProperties": False}, "strict means fitted"
     assert tools[2]["parameters"] == {"type": "object", "properties": {}}
 
 

@@ -10,6 +10,7 @@ from promptport.protocols.chat_request import (
     chat_body,
     data_url,
     is_strict_schema,
+    response_format_schema,
     schema_name,
 )
 from promptport.protocols.extra import merge_extra
@@ -43,6 +44,7 @@ __all__ = [
     "is_strict_schema",
     "merge_extra",
     "portable",
+    "response_format_schema",
     "role_runs",
     "schema_name",
 ]

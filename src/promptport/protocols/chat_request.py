@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -33,9 +34,9 @@ from promptport.messages import (
 )
 from promptport.models import LLModel
 from promptport.protocols.portability import HistoryRules, portable
-from promptport.tools import ToolDescriptor
+from promptport.tools import DIALECTS, ToolDescriptor, fit_schema, fit_tools
 
-__all__ = ["ChatDialect", "chat_body", "data_url", "is_strict_schema", "schema_name"]
+__all__ = ["ChatDialect", "chat_body", "data_url", "is_strict_schema", "response_format_schema", "schema_name"]
 
 
 class ChatDialect(msgspec.Struct, frozen=True):
@@ -47,6 +48,9 @@ class ChatDialect(msgspec.Struct, frozen=True):
         stream_usage: the server takes ``stream_options.include_usage``.
         user: the field for the end user's id.
         history: what the server takes in a conversation that others began; see `portable`.
+        schemas: a name in `DIALECTS`, to which schemas are fitted, with ``-strict`` behind it for those that the model
+            is held to; an empty one sends schemas as they are.
+        says_strict: ``strict`` is said of every tool, and not left to the server's default.
     """
 
     max_tokens: str = "max_tokens"
@@ -54,6 +58,8 @@ class ChatDialect(msgspec.Struct, frozen=True):
     stream_usage: bool = True
     user: str = "user"
     history: HistoryRules = HistoryRules(blank_text=True)
+    schemas: str = ""
+    says_strict: bool = False
 
 
 def chat_body(
@@ -87,7 +93,9 @@ def chat_body(
         if dialect.stream_usage:
             body["stream_options"] = {"include_usage": True}
     if tools:
-        body["tools"] = [_tool(tool) for tool in tools]
+        if dialect.schemas:
+            tools = fit_tools(tools, DIALECTS[dialect.schemas], DIALECTS.get(f"{dialect.schemas}-strict"))
+        body["tools"] = [_tool(tool, dialect) for tool in tools]
     _put_params(body, prompt.params, bool(tools), dialect)
     return body
 
@@ -114,10 +122,11 @@ def _put_params(body: dict[str, Any], params: LLMParams, has_tools: bool, dialec
     if params.reasoning_effort is not None:
         body["reasoning_effort"] = params.reasoning_effort.value
     if params.response_schema is not None:
-        schema = params.response_schema
+        schema, strict = response_format_schema(params.response_schema, dialect.schemas)
+        name = schema_name(params.response_schema)
         body["response_format"] = {
             "type": "json_schema",
-            "json_schema": {"name": schema_name(schema), "schema": schema, "strict": is_strict_schema(schema)},
+            "json_schema": {"name": name, "schema": schema, "strict": strict},
         }
     if has_tools:
         if isinstance(params.tool_choice, NamedTool):
@@ -129,12 +138,12 @@ def _put_params(body: dict[str, Any], params: LLMParams, has_tools: bool, dialec
     body.update(params.extra)
 
 
-def _tool(tool: ToolDescriptor) -> dict[str, Any]:
+def _tool(tool: ToolDescriptor, dialect: ChatDialect) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name, "parameters": tool.parameters}
     if tool.description:
         function["description"] = tool.description
-    if tool.strict is not None:
-        function["strict"] = tool.strict
+    if tool.strict is not None or dialect.says_strict:
+        function["strict"] = bool(tool.strict)
     return {"type": "function", "function": function}
 
 
@@ -231,6 +240,25 @@ def schema_name(schema: dict[str, Any]) -> str:
     title = title if isinstance(title, str) else ""
     name = "".join([c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in title])
     return name[:64] or "response"
+
+
+def response_format_schema(schema: dict[str, Any], dialect: str) -> tuple[dict[str, Any], bool]:
+    """The schema of a structured answer as it is sent, and whether the answer is held to it strictly.
+
+    Args:
+        schema: the caller's.
+        dialect: a name in `DIALECTS`; an empty one changes nothing.
+
+    Raises:
+        InvalidInputError: a schema that no fitting saves, such as one that is not an object's.
+    """
+    strict = is_strict_schema(schema)
+    if not dialect:
+        return schema, strict
+    if strict:
+        with suppress(InvalidInputError):  # then it cannot be held to it, and the other dialect has the last word
+            return fit_schema(schema, DIALECTS[f"{dialect}-strict"]).schema, True
+    return fit_schema(schema, DIALECTS[dialect]).schema, False
 
 
 def is_strict_schema(schema: Any) -> bool:

@@ -128,15 +128,25 @@ from promptport.protocols import (
     is_strict_schema,
     merge_extra,
     portable,
+    response_format_schema,
     role_runs,
     schema_name,
 )
 from promptport.stream import Timeouts, message_of
 from promptport.text_tools import FORMATS, TextFormat, TextToolsClient, Writing
-from promptport.tools import ToolDescriptor
+from promptport.tools import (
+    DIALECTS,
+    FittedSchema,
+    SchemaDialect,
+    ToolDescriptor,
+    fit_schema,
+    fit_tools,
+    without_nulls,
+)
 
 __all__ = [
     "ANY_ID",
+    "DIALECTS",
     "FORMATS",
     "SAFE_IDS",
     "SAFE_NAMES",
@@ -165,6 +175,7 @@ __all__ = [
     "EventStreamHeaders",
     "FinishReason",
     "FirstFrameTimeout",
+    "FittedSchema",
     "FittingRule",
     "HTTPClient",
     "HTTPRequest",
@@ -202,6 +213,7 @@ __all__ = [
     "ResponseBody",
     "Restarted",
     "SSEDecoder",
+    "SchemaDialect",
     "SdkTransport",
     "ServerError",
     "StepLimitError",
@@ -245,6 +257,8 @@ __all__ = [
     "encode_frame",
     "environment_key",
     "error_details",
+    "fit_schema",
+    "fit_tools",
     "fitting_id",
     "fitting_name",
     "header_secrets",
@@ -257,9 +271,11 @@ __all__ = [
     "origin_of",
     "parse_arguments",
     "portable",
+    "response_format_schema",
     "role_runs",
     "schema_name",
     "seal_call",
     "status_error",
     "transport_error",
+    "without_nulls",
 ]

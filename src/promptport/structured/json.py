@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from promptport.errors import ProtocolError
+from promptport.errors import InvalidInputError, ProtocolError
 from promptport.messages import Prompt
 from promptport.models import Capability, ModelCapabilities
 from promptport.structured.definition import prepended
+from promptport.tools import DIALECTS, fit_schema, without_nulls
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -52,10 +53,26 @@ class JsonDefinition(Generic[_Model]):
     def prepare(self, prompt: Prompt, capabilities: ModelCapabilities) -> Prompt:
         """Holds the answer to the schema where the model can be held to one; asks for it in words where it cannot."""
         schema = self.model.model_json_schema()
-        if Capability.JSON_SCHEMA in capabilities:
+        if Capability.JSON_SCHEMA in capabilities and _fits(schema, capabilities.schema_dialect):
             return prompt.with_params(response_schema=schema)
         text = f"Answer with one JSON object and nothing else. It follows this JSON schema:\n{json.dumps(schema)}"
         return prepended(prompt, text)
+
+    def _validated(self, text: str) -> _Model:
+        from pydantic import ValidationError  # noqa: PLC0415 - pydantic is imported when it is needed
+
+        try:
+            return self.model.model_validate_json(text)
+        except ValidationError:
+            # Where a server wants every property required, null stands for what was left out.
+            try:
+                value = json.loads(text)
+            except ValueError:
+                value = None
+            cleaned = without_nulls(value, self.model.model_json_schema())
+            if cleaned == value:
+                raise
+            return self.model.model_validate_json(json.dumps(cleaned))
 
     async def parse(self, text: AsyncIterable[str]) -> AsyncIterator[Partial | _Model]:
         """`Partial` values as they grow; last, once, the validated model.
@@ -87,9 +104,17 @@ class JsonDefinition(Generic[_Model]):
                 last = partial
                 yield partial
         try:
-            yield self.model.model_validate_json(_unfenced(whole))
+            yield self._validated(_unfenced(whole))
         except ValidationError as error:
             raise ProtocolError(f"the answer is not a {self.model.__name__}: {_problems(error)}") from error
+
+
+def _fits(schema: dict[str, Any], dialect: str) -> bool:
+    """Whether a server of this dialect can be held to the schema."""
+    try:
+        return not dialect or bool(fit_schema(schema, DIALECTS[dialect]).schema)
+    except InvalidInputError:
+        return False
 
 
 def _start(text: str) -> int | None:

@@ -18,6 +18,7 @@ from msgspec.structs import force_setattr, replace
 
 from promptport.errors import InvalidInputError, InvalidToolArgumentsError
 from promptport.frames import parse_arguments
+from promptport.tools.nulls import without_nulls
 
 __all__ = ["Tool", "ToolDescriptor", "ToolKind", "ToolStart", "tool"]
 
@@ -166,12 +167,26 @@ class Tool(ToolDescriptor, Generic[Function_co], frozen=True, kw_only=True):
         Raises:
             InvalidToolArgumentsError: they do not fit; the message says what to change, in words for the model.
         """
+        if self.strict:
+            arguments = _without_nulls(arguments, self.parameters)
         if self.validator is not None:
             return self.validator(arguments)
         try:
             return parse_arguments(arguments)
         except ValueError as error:
             raise InvalidToolArgumentsError(str(error), tool=self.name) from None
+
+
+def _without_nulls(arguments: str, schema: dict[str, Any]) -> str:
+    """Where a provider wants every property required, a model writes null for what it leaves out."""
+    if "null" not in arguments:
+        return arguments
+    try:
+        given = parse_arguments(arguments)
+    except ValueError:
+        return arguments
+    cleaned = without_nulls(given, schema)
+    return arguments if cleaned == given else msgspec.json.encode(cleaned).decode()
 
 
 def _called(function: Any) -> Any:

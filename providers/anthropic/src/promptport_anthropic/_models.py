@@ -112,4 +112,4 @@ def capabilities_of(model_id: str, *, sampling: bool) -> ModelCapabilities:
             found = found.without(Capability.TOOL_CHOICE)
     if sampling and (family is None or family.temperature):
         found = found.with_(Capability.TEMPERATURE)
-    return found
+    return msgspec.structs.replace(found, schema_dialect="anthropic-strict")

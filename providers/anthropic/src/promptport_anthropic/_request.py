@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from promptport.provider import (
+    DIALECTS,
     AssistantMessage,
     Citation,
     DocumentPart,
@@ -37,6 +38,8 @@ from promptport.provider import (
     ToolResultMessage,
     UnsupportedCapabilityError,
     UserPart,
+    fit_schema,
+    fit_tools,
     portable,
 )
 from promptport_anthropic._models import family_of
@@ -80,23 +83,34 @@ def messages_body(
         UnsupportedCapabilityError: what the API or the model has no form for.
     """
     prompt = portable(prompt, _HISTORY, origin)
-    body: dict[str, Any] = {"model": model.id, "max_tokens": prompt.params.max_tokens or _max_tokens(model)}
+    body: dict[str, Any] = {"model": model.id, "max_tokens": _max_tokens(model, prompt.params)}
     if system := [_text(part.text, part.cache) for part in prompt.messages if isinstance(part, SystemMessage)]:
         body["system"] = system[0]["text"] if len(system) == 1 and len(system[0]) == 2 else system
     body["messages"] = _messages(prompt, model, signed_thoughts)
     if stream:
         body["stream"] = True
     if tools:
+        tools = fit_tools(tools, DIALECTS["anthropic"], DIALECTS["anthropic-strict"] if strict_tools else None)
         body["tools"] = [_tool(tool, strict_tools, eager_input_streaming and stream) for tool in tools]
     _put_params(body, prompt.params, model)
     _put_extra(body, prompt.params.extra)
     return body
 
 
-def _max_tokens(model: LLModel) -> int:
+def _max_tokens(model: LLModel, params: LLMParams) -> int:
+    """The caller's limit; else what the model can, and more than it may think: thoughts count as well."""
+    budget = params.reasoning_budget or 0
+    if params.max_tokens is not None:
+        if params.max_tokens <= budget:
+            raise InvalidInputError(
+                f"max_tokens={params.max_tokens} leaves no room for an answer beside reasoning_budget={budget}. "
+                "Raise max_tokens above the budget, or leave it out"
+            )
+        return params.max_tokens
     family = family_of(model.id)
     known = model.capabilities.max_output_tokens if model.capabilities else None
-    return known or (family.max_output_tokens if family else _UNKNOWN_MAX_TOKENS)
+    most = known or (family.max_output_tokens if family else _UNKNOWN_MAX_TOKENS)
+    return most if most > budget else budget + _UNKNOWN_MAX_TOKENS
 
 
 def _unsupported(model: LLModel, missing: str, instead: str) -> UnsupportedCapabilityError:
@@ -233,7 +247,10 @@ def _put_params(body: dict[str, Any], params: LLMParams, model: LLModel) -> None
         _put_tool_choice(body, params)
     _put_thinking(body, params, model)
     if params.response_schema is not None:
-        body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": params.response_schema}
+        body.setdefault("output_config", {})["format"] = {
+            "type": "json_schema",
+            "schema": fit_schema(params.response_schema, DIALECTS["anthropic-strict"]).schema,
+        }
 
 
 def _put_tool_choice(body: dict[str, Any], params: LLMParams) -> None:

@@ -17,6 +17,7 @@ import msgspec
 
 from promptport.provider import (
     ANY_ID,
+    DIALECTS,
     AssistantMessage,
     HistoryRules,
     ImagePart,
@@ -34,6 +35,8 @@ from promptport.provider import (
     ToolDescriptor,
     UnsupportedCapabilityError,
     UserMessage,
+    fit_schema,
+    fit_tools,
     portable,
 )
 
@@ -51,6 +54,7 @@ _THINK: Mapping[ReasoningEffort, bool | str] = {
 """The words of the server; models that can only think or not take each of the last four for "think"."""
 
 
+_ANSWERS = msgspec.structs.replace(DIALECTS["ollama"], top_object=False)
 _HISTORY = HistoryRules(ANY_ID, blank_text=True)
 """Ids may be anything; a picture is the user's."""
 
@@ -72,9 +76,9 @@ def chat_body(
         "stream": stream,
     }
     if tools and params.tool_choice is not ToolChoice.NONE:  # there is no other way to forbid calls
-        body["tools"] = [_tool(tool) for tool in tools]
+        body["tools"] = [_tool(tool) for tool in fit_tools(tools, DIALECTS["ollama"])]
     if params.response_schema is not None:
-        body["format"] = params.response_schema
+        body["format"] = fit_schema(params.response_schema, _ANSWERS).schema
     if params.reasoning_effort is not None:
         body["think"] = _think(params.reasoning_effort, model)
     options = _options(params)

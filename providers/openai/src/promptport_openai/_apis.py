@@ -22,7 +22,7 @@ from promptport_openai._responses_request import responses_body
 
 __all__ = ["chat_completions", "responses"]
 
-_OPENAI = ChatDialect(max_tokens="max_completion_tokens", user="safety_identifier")
+_OPENAI = ChatDialect(max_tokens="max_completion_tokens", user="safety_identifier", schemas="openai", says_strict=True)
 _CLONE = ChatDialect()
 
 

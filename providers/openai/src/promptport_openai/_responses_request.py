@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from promptport.provider import (
+    DIALECTS,
     AssistantMessage,
     Capability,
     DocumentPart,
@@ -46,8 +47,10 @@ from promptport.provider import (
     UserMessage,
     UserPart,
     data_url,
+    fit_tools,
     is_strict_schema,
     portable,
+    response_format_schema,
     schema_name,
 )
 from promptport_openai._models import responses_capabilities
@@ -90,7 +93,8 @@ def responses_body(
     if stream:
         body["stream"] = True
     if tools:
-        body["tools"] = [_tool(tool) for tool in tools]
+        fitted = fit_tools(tools, DIALECTS["openai"], DIALECTS["openai-strict"])
+        body["tools"] = [_tool(tool) for tool in fitted]
     _put_params(body, params, bool(tools or extra.get("tools")))
     if keeps_nothing:
         body["store"] = False
@@ -131,15 +135,9 @@ def _put_params(body: dict[str, Any], params: LLMParams, has_tools: bool) -> Non
     if params.reasoning_effort is not None:
         body["reasoning"] = {"effort": params.reasoning_effort.value}
     if params.response_schema is not None:
-        schema = params.response_schema
-        body["text"] = {
-            "format": {
-                "type": "json_schema",
-                "name": schema_name(schema),
-                "schema": schema,
-                "strict": is_strict_schema(schema),
-            }
-        }
+        schema, strict = response_format_schema(params.response_schema, "openai")
+        name = schema_name(params.response_schema)
+        body["text"] = {"format": {"type": "json_schema", "name": name, "schema": schema, "strict": strict}}
     if has_tools:
         if isinstance(params.tool_choice, NamedTool):
             body["tool_choice"] = {"type": "function", "name": params.tool_choice.name}
@@ -154,12 +152,8 @@ def _tool(tool: ToolDescriptor) -> dict[str, Any]:
     item: dict[str, Any] = {"type": "function", "name": tool.name, "parameters": parameters}
     if tool.description:
         item["description"] = tool.description
-    if tool.strict is not None:
-        item["strict"] = tool.strict
-    elif not is_strict_schema(parameters):
-        # Where nothing is said, Responses makes the schema strict, so that optional arguments become required.
-        item["strict"] = False
-    return item
+    # Where nothing is said, Responses makes the schema strict, so that optional arguments become required.
+    return {**item, "strict": is_strict_schema(parameters) if tool.strict is None else tool.strict}
 
 
 def _merged(key: str, ours: Any, value: Any) -> Any:
