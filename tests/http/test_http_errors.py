@@ -256,6 +256,33 @@ def test_the_model_may_have_no_name() -> None:
     assert str(found) == "p: HTTP 401; check the API key"
 
 
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [("34.4s", 34.4), ("7s", 7.0), ("0s", 0.0), ("soon", None), ("-1s", None), (5, None), (None, None)],
+)
+@pytest.mark.parametrize("listed", [False, True])
+def test_google_says_in_the_body_when_to_try_again(told: Any, seconds: float | None, listed: bool) -> None:
+    info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": told}
+    details = [{"@type": "type.googleapis.com/google.rpc.QuotaFailure"}, "nonsense", info]
+    body: Any = {"error": {"code": 429, "message": "quota", "status": "RESOURCE_EXHAUSTED", "details": details}}
+    body = [body] if listed else body
+    found = error(429, body)
+    assert (type(found), found.retry_after, found.code) == (RateLimitError, seconds, "RESOURCE_EXHAUSTED")
+    assert error(429, body, {"retry-after": "3"}).retry_after == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"id": "1", "message": "invalid token"}, AuthenticationError),
+        ({"error": {"message": "token budget", "code": "capacity_exceeded"}}, OverloadedError),
+        ({"error": {"message": "no capacity for so many tokens"}}, OverloadedError),
+    ],
+)
+def test_498_is_two_things(body: Any, kind: type[ProviderError]) -> None:
+    assert type(error(498, body)) is kind
+
+
 # ------------------------------------------------------------------------------------------ recorded bodies
 
 CORPUS = Path(os.environ.get("PROMPTPORT_CORPUS", Path(__file__).parents[3] / "shared" / "wire"))

@@ -49,6 +49,12 @@ _KEY_CODES = frozenset({"invalid_api_key", "API_KEY_INVALID", "authentication_er
 _KEY_WORDS = re.compile(r"(incorrect|invalid|missing) api key|api key (is )?(not valid|invalid|missing)", re.IGNORECASE)
 
 
+_TOKEN_WORDS = re.compile(r"\btoken\b", re.IGNORECASE)
+
+
+_RETRY_DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
+
+
 _MODEL_CODES = frozenset({"model_not_found", "invalid_model"})
 
 
@@ -62,7 +68,7 @@ _BY_STATUS: Mapping[int, type[ProviderError]] = {
     404: ModelNotFoundError,
     408: OverloadedError,  # the provider gave up waiting for its own worker: the same request may do later
     429: RateLimitError,
-    498: OverloadedError,  # Groq: no capacity in the flex tier
+    498: OverloadedError,  # Groq: no capacity in the flex tier; Cohere: a token that is denied, by its words
     503: OverloadedError,
     529: OverloadedError,  # Anthropic
 }
@@ -118,6 +124,8 @@ def status_error(
     kind = _kind_of_status(status, words, codes)
     code = redacted(codes[0], secrets) if codes else None
     retry_after = _retry_after(lowered)
+    if retry_after is None:
+        retry_after = _retry_info(decoded)
     request_id = _request_id(lowered, decoded)
     head = f"{provider}/{model}" if model else provider
     said = f": {words.rstrip('.;: ')}" if words else ""
@@ -153,6 +161,8 @@ def _kind_of_status(status: int, words: str, codes: Collection[str]) -> type[Pro
         if status in (400, 413, 422) and (_CONTEXT_CODES.intersection(codes) or _CONTEXT_WORDS.search(words)):
             return ContextLengthError
         if status == 400 and (_KEY_CODES.intersection(codes) or _KEY_WORDS.search(words)):
+            return AuthenticationError
+        if status == 498 and _TOKEN_WORDS.search(words) and not _CAPACITY_CODES.intersection(codes):
             return AuthenticationError
         if status == 400 and _MODEL_CODES.intersection(codes):
             return ModelNotFoundError
@@ -207,6 +217,19 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None
     now = _date(headers.get("date", ""))  # the server's own clock, where it tells
     return max(0.0, then - (now if now is not None else time.time()))
+
+
+def _retry_info(body: object) -> float | None:
+    """Seconds; from ``google.rpc.RetryInfo`` among the details of Google's error, such as ``"34.4s"``."""
+    outer = body[0] if isinstance(body, list) and body else body
+    error = outer.get("error") if isinstance(outer, dict) else None
+    details = error.get("details") if isinstance(error, dict) else None
+    for detail in details if isinstance(details, list) else ():
+        told = detail.get("retryDelay") if isinstance(detail, dict) else None
+        found = _RETRY_DELAY.fullmatch(told) if isinstance(told, str) else None
+        if found is not None:
+            return _seconds(found[1])
+    return None
 
 
 def _seconds(text: str) -> float | None:
