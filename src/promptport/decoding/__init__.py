@@ -8,6 +8,7 @@ from promptport.decoding.assembly import CallAssembler, seal_call
 from promptport.decoding.error_codes import class_of_code
 from promptport.decoding.error_objects import error_details, json_or_none, shortened, words_and_codes
 from promptport.decoding.eventstream import EventStreamDecoder, EventStreamHeaders
+from promptport.decoding.json_objects import JSONObjectsDecoder
 from promptport.decoding.limits import DEFAULT_LIMITS, Limits
 from promptport.decoding.ndjson import NDJSONDecoder
 from promptport.decoding.sse import SSEDecoder
@@ -19,6 +20,7 @@ __all__ = [
     "CallAssembler",
     "EventStreamDecoder",
     "EventStreamHeaders",
+    "JSONObjectsDecoder",
     "Limits",
     "NDJSONDecoder",
     "SSEDecoder",

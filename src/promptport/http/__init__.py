@@ -10,6 +10,7 @@ from promptport.http.aiohttp_transport import AiohttpTransport
 from promptport.http.base_client import BaseClient, ByteStream
 from promptport.http.bodies import ResponseBody
 from promptport.http.chat_clones import chat_provider
+from promptport.http.google_credentials import GoogleCredentials
 from promptport.http.http_client import HTTPClient, new_transport
 from promptport.http.httpx_transport import HTTPTransport, ResponseStream
 from promptport.http.keys import APIKey, check_api_key, environment_key
@@ -26,6 +27,7 @@ __all__ = [
     "AiohttpTransport",
     "BaseClient",
     "ByteStream",
+    "GoogleCredentials",
     "HTTPClient",
     "HTTPRequest",
     "HTTPTransport",
