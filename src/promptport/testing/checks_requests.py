@@ -63,6 +63,8 @@ _TOOL_PARAMS: tuple[tuple[str, Any, Capability | None, Any], ...] = (
     ("parallel_tool_calls", False, Capability.PARALLEL_TOOL_CALLS, None),
 )
 _BYTES = b"\x89PNG these are bytes of the kit"
+_TEXT = "This is the text of the kit."
+_TEXT_DOCUMENT = DocumentPart(data=_TEXT.encode(), media_type="text/plain", name="kit.txt")
 _PARTS: dict[str, tuple[Capability, UserPart]] = {
     "image": (Capability.IMAGES, ImagePart(data=_BYTES, media_type="image/png")),
     "image by address": (Capability.IMAGES, ImagePart(url="https://example.com/kit.png")),
@@ -172,6 +174,10 @@ class RequestChecks:
         """Images, documents and audio: in the request where they are declared, refused where they are not."""
         capability, part = _PARTS[kind]
         prompt = self.bench.prompt.user("Look at this.", part)
+        if kind == "document" and capability in self.bench.can and run(self._refusal(prompt, ())) is not None:
+            part, sent = _TEXT_DOCUMENT, _TEXT  # some read text and no PDF
+            self._sent_or_refused(self.bench.prompt.user("Look at this.", part), capability, sent)
+            return
         self._sent_or_refused(prompt, capability, _content_of(part), optional=kind == "image by address")
 
     def test_images_in_results_are_sent_or_refused(self) -> None:
@@ -242,8 +248,14 @@ class RequestChecks:
             assert first.json() != others[0].json(), "it was dropped: the request is as if it had not been asked for"
         if sent is not None:
             found = any(
-                sent in atom if isinstance(atom, str) and isinstance(sent, str) else atom == sent for atom in atoms
+                sent.casefold() in atom.casefold() if isinstance(atom, str) and isinstance(sent, str) else atom == sent
+                for atom in atoms
             )
+            if isinstance(
+                prompt.params.tool_choice, NamedTool
+            ):  # where there is no word for it: this tool, and no other
+                others_names = [f'"{tool.name}"' for tool in tools if tool.name != sent]
+                found = found or not any(name in first.body.decode() for name in others_names)
             assert found, f"{sent!r} is not in the request"
 
     async def _refusal(self, prompt: Prompt, tools: Sequence[ToolDescriptor]) -> PromptportError | None:

@@ -180,6 +180,8 @@ class WireChecks:
         protocol = self.bench.contract.mutators
         if protocol is None:
             not_applicable("the mutators do not know this protocol")
+        if mutator.name == "data_after_the_end" and self.bench.contract.ends_with_its_bytes:
+            not_applicable("no event ends an answer of this protocol")
         batches = [self._faulty(mutator, protocol, scenario) for scenario in SCENARIOS]
         bodies = [body for batch in batches for body in batch]
         if not bodies:

@@ -51,6 +51,7 @@ class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, E
         sends_call_ids: the protocol has ids for calls, and carries them back with the results.
         mutators: the protocol's name for `promptport.testing.mutators`; ``sse`` and ``ndjson`` are any others of that
             format; ``None`` is for those that are neither.
+        ends_with_its_bytes: no event ends an answer (Gemini): what follows the reason why it ended belongs to it.
         floor: how many tests must have run, and not been skipped; never less than the kit's own.
     """
 
@@ -58,6 +59,7 @@ class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, E
     content_type: ClassVar[str] = "text/event-stream"
     sends_call_ids: ClassVar[bool] = True
     mutators: ClassVar[AnyProtocol | None] = None
+    ends_with_its_bytes: ClassVar[bool] = False
     floor: ClassVar[int] = 60
 
     # ------------------------------------------------------------------------------- what an author gives
