@@ -1,0 +1,7 @@
+"""The contract, for Cohere's chat API."""
+
+from promptport_cohere.conformance import ChatContract
+
+
+class TestChat(ChatContract):
+    pass
