@@ -16,6 +16,9 @@ LONG = Timeouts(first_frame=30, idle=30, total=60, connect=10)
 
 _KITS = {
     "anthropic": "promptport_anthropic.conformance:MessagesContract",
+    "cohere": "promptport_cohere.conformance:ChatContract",
+    "google": "promptport_google.conformance:GeminiContract",
+    "google-vertex": "promptport_google.conformance:VertexContract",
     "local": "promptport_local.conformance:LlamaServerContract",
     "ollama": "promptport_ollama.conformance:ChatContract",
     "openai": "promptport_openai.conformance:ResponsesContract",

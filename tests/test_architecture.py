@@ -63,11 +63,11 @@ PURE = (
     "http.redaction",
     "http.status_errors",
 )
-PURE_IN_PROVIDERS = ("decode", "request", "calls", "models")
+PURE_IN_PROVIDERS = ("decode", "request", "calls", "models", "wire", "arguments")
 IMPURE = {
     *("asyncio", "anyio", "trio", "select", "selectors", "socket", "ssl", "subprocess", "threading"),
     *("aiohttp", "h11", "http", "httpcore", "httpx", "httpx2", "requests", "urllib3"),
-    *("anthropic", "ollama", "openai", "xllamacpp", "pytest"),
+    *("anthropic", "cohere", "google", "ollama", "openai", "xllamacpp", "pytest"),
 }
 
 
@@ -360,7 +360,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 HEAVY = {
-    *("anthropic", "ollama", "openai", "xllamacpp"),
+    *("anthropic", "cohere", "google", "ollama", "openai", "xllamacpp"),
     *("aiohttp", "anyio", "h11", "httpcore", "httpx", "httpx2", "requests", "ssl"),
     *("pydantic", "pydantic_core", "docstring_parser", "pytest", "rich", "typer", "mcp"),
 }

@@ -20,6 +20,8 @@ import msgspec
 import pytest
 
 import promptport_anthropic
+import promptport_cohere
+import promptport_google
 import promptport_ollama
 import promptport_openai
 from promptport.decoding import StreamDecoder
@@ -32,11 +34,14 @@ from promptport.protocols import ChatCompletionsDecoder
 from promptport.stream import message_of
 from promptport.testing import Cut, WireResponse, WireServer, assert_valid_stream
 from promptport_anthropic._decode import MessagesDecoder
+from promptport_cohere._decode import ChatDecoder as CohereDecoder
+from promptport_google._decode import ContentDecoder
 from promptport_ollama._decode import ChatDecoder
 from promptport_openai._responses_decode import ResponsesDecoder
 
 FOLDER = Path(os.environ.get("PROMPTPORT_CORPUS", Path(__file__).resolve().parents[2] / "shared" / "wire"))
 EVERYTHING = ModelCapabilities.of(StreamedTools.DELTAS, Capability)
+REASONING_IS_EXACT = ("gemini-sse", "gemini-array")
 RANDOM_CUTS: list[Cut] = [("random", seed) for seed in range(5)]
 SMALL = 2048  # bytes; up to here the socket gets single bytes too
 
@@ -58,6 +63,9 @@ APIS: dict[str, Api] = {
     ),
     "anthropic": Api(lambda url: promptport_anthropic.client(base_url=url, api_key="key"), MessagesDecoder, 36),
     "ollama-chat": Api(lambda url: promptport_ollama.client(base_url=url), ChatDecoder, 23),
+    "gemini-sse": Api(lambda url: promptport_google.client(base_url=url, api_key="key"), ContentDecoder, 21),
+    "gemini-array": Api(lambda url: promptport_google.vertex_client(base_url=url, api_key="key"), ContentDecoder, 5),
+    "cohere-v2": Api(lambda url: promptport_cohere.client(base_url=url, api_key="key"), CohereDecoder, 5),
 }
 
 READ_OTHERWISE: dict[str, str] = {
@@ -167,6 +175,9 @@ def check(entry: dict[str, Any], frames: list[StreamFrame], error: str | None) -
         assert_valid_stream(frames)
     message = message_of(frames)
     assert message.text == expect["text"]
+    thought = (entry.get("expect_extra") or {}).get("reasoning")
+    if entry["protocol"] in REASONING_IS_EXACT and isinstance(thought, str):
+        assert message.reasoning == thought
     reported = "error_in_stream" in entry["features"]
     kind = ERRORS.get(path, ProviderStreamError if reported else None)
     assert (error or "").partition("(")[0] == (kind.__name__ if kind else "")
@@ -175,8 +186,17 @@ def check(entry: dict[str, Any], frames: list[StreamFrame], error: str | None) -
     assert calls(frames) == [(call["name"], call["arguments"] or {}) for call in expect["tool_calls"]]
     end = frames[-1] if frames else None
     if isinstance(end, End):
-        assert end.raw_finish_reason == expect["finish_reason"]
+        assert end.raw_finish_reason == told_reason(entry)
         assert counted(entry["protocol"], end.usage) == expect["usage"]
+
+
+def told_reason(entry: dict[str, Any]) -> str | None:
+    """The provider's word; Gemini's may be an enum's number, or the reason why it refused the prompt."""
+    told = entry["expect"]["finish_reason"]
+    if told is None:
+        blocked: str | None = (entry.get("expect_extra") or {}).get("block_reason")
+        return blocked
+    return str(told)
 
 
 def calls(frames: list[StreamFrame]) -> list[tuple[str, Any]]:
@@ -193,8 +213,10 @@ def calls(frames: list[StreamFrame]) -> list[tuple[str, Any]]:
 
 
 def counted(protocol: str, usage: Usage) -> dict[str, int | None] | None:
-    """The counts as the provider tells them; Anthropic counts cached tokens apart from the others."""
-    inputs = usage.input_tokens
+    """The counts as the provider tells them: Anthropic counts cached tokens apart from the others, Gemini thoughts."""
+    inputs, outputs = usage.input_tokens, usage.output_tokens
+    if protocol.startswith("gemini") and outputs is not None:
+        outputs -= usage.reasoning_tokens or 0
     if protocol == "anthropic" and inputs is not None:
         inputs -= (usage.cached_input_tokens or 0) + (usage.cache_write_tokens or 0)
-    return None if (inputs, usage.output_tokens) == (None, None) else {"input": inputs, "output": usage.output_tokens}
+    return None if (inputs, outputs) == (None, None) else {"input": inputs, "output": outputs}

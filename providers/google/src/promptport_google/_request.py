@@ -1,0 +1,326 @@
+"""A prompt to the body of ``generateContent``. Pure.
+
+Rules: what the API cannot express raises, and nothing is dropped silently but what another provider's model thought or
+ran itself, which only that provider can read. What Gemini signed goes back as the part that it was: a signature stands
+on its own part, never on a merged one.
+
+Source: https://ai.google.dev/api/generate-content, its guides on function calling, thought signatures and structured
+output, and the types of google-genai 3.6.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from promptport.provider import (
+    ANY_ID,
+    AssistantMessage,
+    Capability,
+    DocumentPart,
+    FittingRule,
+    HistoryRules,
+    InvalidInputError,
+    InvalidToolCall,
+    LLModel,
+    LLMParams,
+    NamedTool,
+    Origin,
+    Prompt,
+    ProviderItem,
+    Reasoning,
+    ReasoningEffort,
+    SystemMessage,
+    TextPart,
+    ToolCall,
+    ToolChoice,
+    ToolDescriptor,
+    ToolResultMessage,
+    UnsupportedCapabilityError,
+    UserMessage,
+    UserPart,
+    merge_extra,
+    portable,
+    role_runs,
+)
+from promptport_google._models import Family, family_of
+
+__all__ = ["content_body"]
+
+_OURS = frozenset({"contents", "model"})
+_CACHED = ("systemInstruction", "tools", "toolConfig")
+
+_OLDER = HistoryRules(ANY_ID, FittingRule(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}", "", 8), user_first=True)
+_THIRD = msgspec.structs.replace(_OLDER, result_parts=frozenset(["image", "document"]))
+
+_UNSIGNED = "skip_thought_signature_validator"
+"""What Google's page on thought signatures gives for calls that another model made."""
+
+_BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
+"""What the OpenAI-compatible endpoint makes of an effort for the models that take a budget, by its page."""
+
+_RESULT_MEDIA = frozenset({"image/png", "image/jpeg", "image/webp", "application/pdf", "text/plain"})
+_ITEMS = frozenset({"executableCode", "codeExecutionResult", "toolCall", "toolResponse", "inlineData", "fileData"})
+
+
+def content_body(
+    prompt: Prompt,
+    model: LLModel,
+    tools: Sequence[ToolDescriptor],
+    *,
+    origin: Origin | None = None,
+    vertex: bool = False,
+    stream_arguments: bool = False,
+) -> dict[str, Any]:
+    """The request body for this prompt, for a stream as for a whole answer.
+
+    Args:
+        prompt: its ``params.extra`` is put over the body: ``tools`` are appended, objects are merged, anything else
+            replaces. With ``cachedContent``, system message and tools are part of what is cached, and are not sent.
+        model: whom to ask.
+        tools: what the caller can run.
+        origin: the server; what it signed or ran itself goes back to it alone.
+        vertex: the server is Vertex AI, which knows no ids of calls.
+        stream_arguments: ask for arguments as they are written.
+
+    Raises:
+        InvalidInputError: parameters that contradict each other, or what JSON cannot hold.
+        UnsupportedCapabilityError: what the API or the model has no form for.
+    """
+    params, family = prompt.params, family_of(model.id)
+    # An unknown model is taken for a new one, unless it is none of Google's own.
+    third = family.third if family is not None else "gemini" in model.id
+    prompt = portable(prompt, _THIRD if third else _OLDER, origin)
+    body: dict[str, Any] = {"contents": _Contents(model, third, vertex).of(prompt)}
+    if system := [{"text": part.text} for part in prompt.messages if isinstance(part, SystemMessage)]:
+        body["systemInstruction"] = {"parts": system}
+    if tools:
+        body["tools"] = [{"functionDeclarations": [_tool(tool) for tool in tools]}]
+        if config := _calling(params, tools, stream_arguments):
+            body["toolConfig"] = {"functionCallingConfig": config}
+    if config := _generation(params, model, family, tools):
+        body["generationConfig"] = config
+    _put_extra(body, params.extra)
+    return body
+
+
+def _unsupported(model: LLModel, missing: str, instead: str) -> UnsupportedCapabilityError:
+    return UnsupportedCapabilityError(provider=model.provider, model=model.id, missing=[missing], instead=instead)
+
+
+# -------------------------------------------------------------------------------------------- messages
+
+
+class _Contents:
+    """Turns of the user and the model, in the order of the messages."""
+
+    def __init__(self, model: LLModel, third: bool, vertex: bool) -> None:
+        self._model = model
+        self._vertex = vertex
+        self._third = third
+        self._calls: dict[str, tuple[str, str, int]] = {}  # our id of a call: the server's, its name, its place
+
+    def of(self, prompt: Prompt) -> list[dict[str, Any]]:
+        turns: list[dict[str, Any]] = []
+        for role, messages in role_runs(prompt.messages):
+            parts: list[dict[str, Any]] = self._results([m for m in messages if isinstance(m, ToolResultMessage)])
+            for message in messages:
+                if isinstance(message, AssistantMessage):
+                    parts += self._assistant(message)
+                elif isinstance(message, UserMessage):
+                    parts += [self._part(part) for part in message.parts]
+            if parts:
+                turns.append({"role": "model" if role == "assistant" else "user", "parts": parts})
+        return turns
+
+    def _part(self, part: UserPart) -> dict[str, Any]:
+        if isinstance(part, TextPart):
+            return {"text": part.text}
+        if getattr(part, "detail", None) is not None:
+            instead = "leave it out, or set extra={'generationConfig': {'mediaResolution': …}}"
+            raise _unsupported(self._model, "ImagePart.detail", instead)
+        if part.data is not None:
+            blob = {"mimeType": part.media_type, "data": base64.b64encode(part.data).decode()}
+            if self._vertex and isinstance(part, DocumentPart) and part.name:
+                blob["displayName"] = part.name
+            return {"inlineData": blob}
+        url = part.url or ""
+        if url.startswith("data:"):
+            head, _, data = url[5:].partition(",")
+            if head.endswith(";base64"):
+                return {"inlineData": {"mimeType": head[:-7], "data": data}}
+        if self._vertex and part.media_type is None:
+            raise InvalidInputError(
+                f"{self._model.provider}: {type(part).__name__} with a url needs its media_type. Pass media_type=…"
+            )
+        file = {"fileUri": url} if part.media_type is None else {"mimeType": part.media_type, "fileUri": url}
+        return {"fileData": file}
+
+    def _assistant(self, message: AssistantMessage) -> list[dict[str, Any]]:
+        parts: list[dict[str, Any]] = []
+        signed = False  # the calls under way: only the first of those that come together has a signature
+        for part in message.parts:
+            if isinstance(part, ToolCall | InvalidToolCall):
+                entry = self._call(part)
+                if self._third and not signed and "thoughtSignature" not in entry:
+                    entry["thoughtSignature"] = _UNSIGNED
+                signed = True
+                parts.append(entry)
+                continue
+            before = len(parts)
+            if isinstance(part, TextPart):
+                parts.append({"text": part.text})
+            elif isinstance(part, Reasoning):
+                _put_thought(parts, part)
+            elif isinstance(part, ProviderItem) and part.type in _ITEMS and part.type in part.data:
+                parts.append(part.data)
+            signed = signed and len(parts) == before
+        return parts
+
+    def _call(self, call: ToolCall | InvalidToolCall) -> dict[str, Any]:
+        kept = call.provider_data or {}
+        server_id, name = str(kept.get("id") or call.id), call.name
+        self._calls[call.id] = (server_id, name, len(self._calls))
+        if isinstance(call, ToolCall):
+            try:
+                call.parsed()
+            except ValueError as error:
+                raise InvalidInputError(f"tool call {call.name!r}: {error}") from None
+            # As the model wrote it, numbers of any size included.
+            given: Any = msgspec.Raw(call.arguments.encode())
+        else:
+            given = {"INVALID_JSON": call.arguments}  # an object is a must; the model is shown what it wrote
+        entry: dict[str, Any] = {"name": name, "args": given}
+        if not self._vertex:
+            entry = {"id": server_id, **entry}
+        part: dict[str, Any] = {"functionCall": entry}
+        if isinstance(kept.get("thoughtSignature"), str):
+            part["thoughtSignature"] = kept["thoughtSignature"]
+        return part
+
+    def _results(self, results: list[ToolResultMessage]) -> list[dict[str, Any]]:
+        """The results of one turn's calls, in the order of the calls; media that do not fit into one stand behind."""
+        results.sort(key=lambda message: self._calls[message.call_id][2] if message.call_id in self._calls else 0)
+        parts: list[dict[str, Any]] = []
+        behind: list[dict[str, Any]] = []
+        for message in results:
+            server_id, name, _ = self._calls.get(message.call_id, (message.call_id, message.name, 0))
+            output = message.output if message.error is None and not isinstance(message.output, str) else ()
+            media = [self._part(part) for part in output if not isinstance(part, TextPart)]
+            within = [part for part in media if _fits_result(part)]
+            answer = {"output": message.text} if message.error is None else {"error": message.error}
+            entry: dict[str, Any] = {"name": name, "response": answer}
+            if within:
+                entry["parts"] = within
+            parts.append({"functionResponse": entry if self._vertex else {"id": server_id, **entry}})
+            behind += [part for part in media if part not in within]
+        return parts + behind
+
+
+def _fits_result(part: dict[str, Any]) -> bool:
+    return part.get("inlineData", {}).get("mimeType") in _RESULT_MEDIA
+
+
+def _put_thought(parts: list[dict[str, Any]], thought: Reasoning) -> None:
+    """A signature goes back where it stood; thoughts without one are of no use to the server, which may refuse them."""
+    kept = thought.provider_data or {}
+    signature = kept.get("thoughtSignature")
+    if not isinstance(signature, str):
+        return
+    if kept.get("part") == "text" and parts and list(parts[-1]) == ["text"]:
+        parts[-1]["thoughtSignature"] = signature
+    elif kept.get("part") in ("text", "empty text"):
+        parts.append({"text": "", "thoughtSignature": signature})
+    else:
+        parts.append({"text": thought.text, "thought": True, "thoughtSignature": signature})
+
+
+# ------------------------------------------------------------------------------------------- parameters
+
+
+def _tool(tool: ToolDescriptor) -> dict[str, Any]:
+    # "parameters" is a subset of OpenAPI that refuses much of JSON schema; this field takes it as it is.
+    schema = tool.parameters or {"type": "object", "properties": {}}
+    entry: dict[str, Any] = {"name": tool.name, "parametersJsonSchema": schema}
+    return {**entry, "description": tool.description} if tool.description else entry
+
+
+def _calling(params: LLMParams, tools: Sequence[ToolDescriptor], stream_arguments: bool) -> dict[str, Any]:
+    choice = params.tool_choice
+    config: dict[str, Any] = {}
+    if isinstance(choice, NamedTool):
+        config = {"mode": "ANY", "allowedFunctionNames": [choice.name]}
+    elif choice is ToolChoice.REQUIRED:
+        config = {"mode": "ANY"}
+    elif choice is ToolChoice.NONE:
+        config = {"mode": "NONE"}
+    elif any(tool.strict for tool in tools):
+        config = {"mode": "VALIDATED"}  # as AUTO, and calls keep to their schema
+    elif choice is not None:
+        config = {"mode": "AUTO"}
+    if stream_arguments:
+        config["streamFunctionCallArguments"] = True
+    return config
+
+
+def _generation(
+    params: LLMParams, model: LLModel, family: Family | None, tools: Sequence[ToolDescriptor]
+) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "temperature": params.temperature,
+        "maxOutputTokens": params.max_tokens,
+        "stopSequences": list(params.stop) or None,
+        "seed": params.seed,
+    }
+    if params.response_schema is not None:
+        if tools and family is not None and not family.third:
+            instead = "leave one of them out, or ask a model of Gemini 3 or later"
+            raise _unsupported(model, f"{Capability.JSON_SCHEMA.value} together with tools", instead)
+        config["responseMimeType"] = "application/json"
+        config["responseJsonSchema"] = params.response_schema
+    config["thinkingConfig"] = _thinking(params, model, family) or None
+    return {name: value for name, value in config.items() if value is not None}
+
+
+def _thinking(params: LLMParams, model: LLModel, family: Family | None) -> dict[str, Any]:
+    effort, budget = params.reasoning_effort, params.reasoning_budget
+    if effort is None and budget is None:
+        return {}
+    if effort is not None and budget is not None:
+        raise InvalidInputError("reasoning_effort and reasoning_budget cannot be sent together. Pass one of them.")
+    if effort is not None and effort is not ReasoningEffort.NONE:
+        return {**_level(effort.value, model, family), "includeThoughts": True}
+    budget = budget or 0
+    if budget == 0 and family is not None and not family.off:
+        instead = f"use reasoning_effort {family.levels[0]}" if family.levels else "use a small reasoning_budget"
+        raise _unsupported(model, "thinking turned off", instead)
+    if budget and family is not None and family.budget:
+        least, most = family.budget
+        if not least <= budget <= most:
+            raise InvalidInputError(f"reasoning_budget: {model.id} takes {least} to {most} tokens, not {budget}")
+    return {"thinkingBudget": budget, "includeThoughts": True} if budget else {"thinkingBudget": 0}
+
+
+def _level(effort: str, model: LLModel, family: Family | None) -> dict[str, Any]:
+    if family is not None and family.budget and effort in _BUDGETS:
+        return {"thinkingBudget": _BUDGETS[effort]}
+    levels = family.levels if family is not None else ("minimal", "low", "medium", "high", "xhigh")
+    if effort not in levels:
+        usable = [*levels] or [*_BUDGETS]
+        raise _unsupported(model, f"reasoning_effort {effort}", f"use {', '.join(usable)}")
+    return {"thinkingLevel": effort.upper()}
+
+
+def _put_extra(body: dict[str, Any], extra: dict[str, Any]) -> None:
+    if taken := _OURS.intersection(extra):
+        raise InvalidInputError(f"extra cannot hold {', '.join(sorted(taken))}: the prompt and the model say that")
+    tools = [*body.get("tools", ()), *extra.get("tools", ())]
+    merge_extra(body, extra)
+    if tools:
+        body["tools"] = tools
+    if "cachedContent" in extra:
+        for name in _CACHED:
+            body.pop(name, None)
