@@ -227,6 +227,21 @@ def test_only_the_first_of_calls_that_come_together_needs_a_signature() -> None:
 
 
 @pytest.mark.parametrize(
+    ("made_by", "same"), [("gemini-3.1-pro-preview", True), ("gemini-2.5-flash", False), (None, True)]
+)
+def test_signatures_of_another_generation_are_refused(made_by: str | None, same: bool) -> None:
+    message = own(
+        Reasoning("hm", {"thoughtSignature": "s"}),
+        ProviderItem("inlineData", {**BLOB, "thoughtSignature": "s"}),
+        ToolCall("c1", "f", "{}", {"thoughtSignature": "s"}),
+    )
+    message = msgspec.structs.replace(message, model=made_by)
+    turns = body(HI.add(message, ToolResultMessage("c1", "f", "ok")))["contents"]
+    signatures = [part.get("thoughtSignature") for part in turns[1]["parts"]]
+    assert signatures == (["s", "s", "s"] if same else [None, STAND_IN])
+
+
+@pytest.mark.parametrize(
     ("model", "stand_in"),
     [(NEW, True), (UNKNOWN, True), (OLD, False), (LLModel("google", "gemma-4-31b-it"), False)],
 )

@@ -2,7 +2,7 @@
 
 Rule: a code is a word of the protocol; the words of a message are not looked at. What is not listed is ``None``.
 
-Sources: OpenAI's and Anthropic's API references ("Errors"), google.rpc.Code, the exceptions of Bedrock's
+Sources: OpenAI's, Anthropic's and Cohere's API references ("Errors"), google.rpc.Code, the exceptions of Bedrock's
 ConverseStream; all looked up in November 2026.
 """
 
@@ -35,7 +35,8 @@ _CODES: Mapping[type[ProviderError], str] = {
     OverloadedError: "overloaded_error overloaded capacity_exceeded unavailable serviceunavailableexception"
     " modelnotreadyexception service_unavailable engine_overloaded",
     ServerError: "server_error api_error internal_error internal_server_error internal timeout_error"
-    " internalserverexception modelstreamerrorexception modeltimeoutexception deadline_exceeded vector_store_timeout",
+    " internalserverexception modelstreamerrorexception modeltimeoutexception deadline_exceeded vector_store_timeout"
+    " error timeout",  # Cohere's finish reasons
 }
 _BY_CODE = {code: kind for kind, codes in _CODES.items() for code in codes.split()}
 _BY_STATUS: Mapping[int, type[ProviderError]] = {

@@ -11,6 +11,7 @@ output, and the types of google-genai 3.6.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,7 @@ _CACHED = ("systemInstruction", "tools", "toolConfig")
 _OLDER = HistoryRules(ANY_ID, FittingRule(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}", "", 8), user_first=True)
 _THIRD = msgspec.structs.replace(_OLDER, result_parts=frozenset(["image", "document"]))
 
+_SIGNATURE = "thoughtSignature"
 _UNSIGNED = "skip_thought_signature_validator"
 """What Google's page on thought signatures gives for calls that another model made."""
 
@@ -101,7 +103,7 @@ def content_body(
         body["tools"] = [{"functionDeclarations": [_tool(tool) for tool in tools]}]
         if config := _calling(params, tools, stream_arguments):
             body["toolConfig"] = {"functionCallingConfig": config}
-    if config := _generation(params, model, family, tools):
+    if config := _config(params, model, family, tools):
         body["generationConfig"] = config
     _put_extra(body, params.extra)
     return body
@@ -161,12 +163,15 @@ class _Contents:
 
     def _assistant(self, message: AssistantMessage) -> list[dict[str, Any]]:
         parts: list[dict[str, Any]] = []
+        other = _generation(message.model) not in ("", _generation(self._model.id))  # its signatures are refused
         signed = False  # the calls under way: only the first of those that come together has a signature
         for part in message.parts:
             if isinstance(part, ToolCall | InvalidToolCall):
                 entry = self._call(part)
-                if self._third and not signed and "thoughtSignature" not in entry:
-                    entry["thoughtSignature"] = _UNSIGNED
+                if other:
+                    entry.pop(_SIGNATURE, None)
+                if self._third and not signed and _SIGNATURE not in entry:
+                    entry[_SIGNATURE] = _UNSIGNED
                 signed = True
                 parts.append(entry)
                 continue
@@ -174,9 +179,10 @@ class _Contents:
             if isinstance(part, TextPart):
                 parts.append({"text": part.text})
             elif isinstance(part, Reasoning):
-                _put_thought(parts, part)
+                if not other:
+                    _put_thought(parts, part)
             elif isinstance(part, ProviderItem) and part.type in _ITEMS and part.type in part.data:
-                parts.append(part.data)
+                parts.append({name: value for name, value in part.data.items() if not (other and name == _SIGNATURE)})
             signed = signed and len(parts) == before
         return parts
 
@@ -197,8 +203,8 @@ class _Contents:
         if not self._vertex:
             entry = {"id": server_id, **entry}
         part: dict[str, Any] = {"functionCall": entry}
-        if isinstance(kept.get("thoughtSignature"), str):
-            part["thoughtSignature"] = kept["thoughtSignature"]
+        if isinstance(kept.get(_SIGNATURE), str):
+            part[_SIGNATURE] = kept[_SIGNATURE]
         return part
 
     def _results(self, results: list[ToolResultMessage]) -> list[dict[str, Any]]:
@@ -220,6 +226,12 @@ class _Contents:
         return parts + behind
 
 
+def _generation(model: str | None) -> str:
+    """The number of a model of Gemini's, such as ``3``; empty where its name has none."""
+    found = re.search(r"gemini-(\d+)", model or "")
+    return found[1] if found else ""
+
+
 def _fits_result(part: dict[str, Any]) -> bool:
     return part.get("inlineData", {}).get("mimeType") in _RESULT_MEDIA
 
@@ -227,15 +239,15 @@ def _fits_result(part: dict[str, Any]) -> bool:
 def _put_thought(parts: list[dict[str, Any]], thought: Reasoning) -> None:
     """A signature goes back where it stood; thoughts without one are of no use to the server, which may refuse them."""
     kept = thought.provider_data or {}
-    signature = kept.get("thoughtSignature")
+    signature = kept.get(_SIGNATURE)
     if not isinstance(signature, str):
         return
     if kept.get("part") == "text" and parts and list(parts[-1]) == ["text"]:
-        parts[-1]["thoughtSignature"] = signature
+        parts[-1][_SIGNATURE] = signature
     elif kept.get("part") in ("text", "empty text"):
-        parts.append({"text": "", "thoughtSignature": signature})
+        parts.append({"text": "", _SIGNATURE: signature})
     else:
-        parts.append({"text": thought.text, "thought": True, "thoughtSignature": signature})
+        parts.append({"text": thought.text, "thought": True, _SIGNATURE: signature})
 
 
 # ------------------------------------------------------------------------------------------- parameters
@@ -266,7 +278,7 @@ def _calling(params: LLMParams, tools: Sequence[ToolDescriptor], stream_argument
     return config
 
 
-def _generation(
+def _config(
     params: LLMParams, model: LLModel, family: Family | None, tools: Sequence[ToolDescriptor]
 ) -> dict[str, Any]:
     config: dict[str, Any] = {
