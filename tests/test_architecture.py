@@ -309,7 +309,7 @@ def test_all_names_what_there_is(module: str) -> None:
 
 _BESIDE = {
     "llm_client": {"check_request", "missing_capabilities"},  # for authors of providers
-    "tools": {"DIALECTS", "FittedSchema", "SchemaDialect", "fit_schema", "fit_tools", "without_nulls"},
+    "tools": {"DIALECTS", "FittedSchema", "SchemaCheck", "SchemaDialect", "fit_schema", "fit_tools", "without_nulls"},
 }
 
 
@@ -362,7 +362,7 @@ def loaded_by(code: str) -> set[str]:
 HEAVY = {
     *("anthropic", "cohere", "google", "ollama", "openai", "xllamacpp"),
     *("aiohttp", "anyio", "h11", "httpcore", "httpx", "httpx2", "requests", "ssl"),
-    *("pydantic", "pydantic_core", "docstring_parser", "pytest", "rich", "typer", "mcp"),
+    *("pydantic", "pydantic_core", "docstring_parser", "jsonschema_rs", "pytest", "rich", "typer", "mcp"),
 }
 
 

@@ -19,7 +19,7 @@ from promptport.frames import Append, StreamFrame
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import LLModel, ModelCapabilities
 from promptport.stream import FrameStream
-from promptport.tools import Tool, ToolDescriptor
+from promptport.tools import ToolDescriptor
 
 __all__ = ["BlockingExecutor", "BlockingFrameStream", "BlockingStream", "connect"]
 
@@ -114,7 +114,7 @@ class BlockingExecutor:
         return message
 
     def dispatch(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[Tool[Any]], **options: Any
+        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], **options: Any
     ) -> BlockingStream[DispatchFrame]:
         """The tool loop: ``ToolDispatcher(executor, tools, **options).stream(prompt, model)``."""
 

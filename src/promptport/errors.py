@@ -21,7 +21,7 @@ where all errors of a client pass (`promptport.http`).
     │   └── ProtocolError             bytes that the protocol does not allow
     ├── ToolError                     tool
     │   └── UnknownToolError · InvalidToolArgumentsError · ToolTimeoutError · ToolFailedError
-    ├── StepLimitError                the tool loop passed ``max_steps``
+    ├── StepLimitError                the tool loop passed ``max_steps``, ``max_calls`` or ``max_failures``
     └── BudgetExceededError           a budget is used up; nothing was sent
 """
 
@@ -209,7 +209,10 @@ class StreamError(PromptportError):
 
 
 class IncompleteStreamError(StreamError):
-    """The bytes ended, the connection dropped, or the stream was closed, before the provider's terminal was seen."""
+    """The bytes ended, the connection dropped, or the stream was closed, before the provider's terminal was seen.
+
+    The tool loop raises it also where the model's last answer is complete and empty.
+    """
 
 
 class ProviderStreamError(StreamError):
@@ -249,10 +252,10 @@ class ToolFailedError(ToolError):
 
 
 class StepLimitError(PromptportError):
-    """The tool loop wanted more requests than ``max_steps`` allows.
+    """The tool loop passed ``max_steps``, ``max_calls`` or ``max_failures``; the message says which.
 
     Attributes:
-        max_steps: the limit.
+        max_steps: how many requests it may make.
         partial: the last message of the model, whose calls were run and whose results were not sent.
     """
 

@@ -105,6 +105,9 @@ class ToolCallDelta(msgspec.Struct, frozen=True, gc=False, tag="tool_call_delta"
     name: str
     arguments: str
 
+    def __repr__(self) -> str:
+        return f"ToolCallDelta(id={self.id!r}, name={self.name!r}, {len(self.arguments)} characters)"
+
 
 class ToolCall(msgspec.Struct, frozen=True, gc=False, tag="tool_call", omit_defaults=True):
     """The call is sealed, and safe to run.
@@ -120,6 +123,9 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False, tag="tool_call", omit_defa
     name: str
     arguments: str
     provider_data: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"ToolCall(id={self.id!r}, name={self.name!r}, {len(self.arguments)} characters)"
 
     def parsed(self) -> dict[str, Any]:
         """The arguments as a dict.
@@ -146,6 +152,9 @@ class InvalidToolCall(msgspec.Struct, frozen=True, gc=False, tag="invalid_tool_c
     arguments: str
     reason: str
     provider_data: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"InvalidToolCall(id={self.id!r}, name={self.name!r}, {len(self.arguments)} characters)"
 
 
 class Citation(msgspec.Struct, frozen=True, gc=False, tag="citation", omit_defaults=True):
@@ -202,6 +211,9 @@ class UnfinishedCall(msgspec.Struct, frozen=True, gc=False):
     id: str
     name: str
     arguments: str
+
+    def __repr__(self) -> str:
+        return f"UnfinishedCall(id={self.id!r}, name={self.name!r}, {len(self.arguments)} characters)"
 
 
 class End(msgspec.Struct, frozen=True, gc=False, tag="end", omit_defaults=True):

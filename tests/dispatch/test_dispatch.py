@@ -223,10 +223,9 @@ async def test_progress_is_shown_at_once_and_the_last_value_is_the_output() -> N
             if type(frame) is ToolProgress:
                 go.set()  # so that the first came before the tool went on
     at = frames.index(ToolStarted("1", "search"))
-    assert frames[at + 1 : at + 5] == [
+    assert frames[at + 1 : at + 4] == [
         ToolProgress("1", {"found": 0}),
         ToolProgress("1", {"found": 1}),
-        ToolProgress("1", {"found": 2}),
         ToolResult("1", "search", '{"found":2}'),
     ]
 
@@ -461,7 +460,11 @@ class Holder:
     ("tools", "options", "says"),
     [
         ([echo, echo], {}, "two tools are named 'echo'"),
-        ([ToolDescriptor("echo")], {}, "@tool"),
+        ([None], {}, "ToolDescriptor"),
+        ([ToolDescriptor("echo"), echo], {}, "two tools are named 'echo'"),
+        ([], {"max_calls": 0}, "max_calls"),
+        ([], {"max_failures": 0}, "max_failures"),
+        ([], {"grace": -1}, "grace"),
         ([echo.function], {}, "@tool"),
         ([Holder.method], {}, "instance.method"),
         ([], {"max_steps": 0}, "max_steps"),

@@ -94,10 +94,13 @@ async def test_tools_run_in_the_workers(cluster: Any, tools: Any) -> None:
 
 
 async def test_equal_calls_are_not_one(cluster: Any, tools: Any) -> None:
-    """Dask takes equal tasks for one; two calls of a tool are two."""
-    calls = [ToolCall(str(n), "unique", '{"text": "same"}') for n in range(4)]
-    results = await results_of(cluster, [tools.unique], calls)
-    assert len({result.output for result in results}) == 4
+    """Dask takes equal tasks for one; equal calls of two answers are two."""
+    answers = [[ToolCall(str(n), "unique", '{"text": "same"}')] for n in range(4)]
+    executor = ScriptedExecutor(*answers, ["end"])
+    dispatcher = ToolDispatcher(executor, [tools.unique], workers=cluster.get_executor())
+    async with dispatcher, dispatcher.stream(PROMPT, MODEL) as stream:
+        outputs = [frame.output async for frame in stream if type(frame) is ToolResult]
+    assert len(set(outputs)) == 4
 
 
 async def test_a_function_that_no_worker_can_import_is_sent_itself(cluster: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from promptport.errors import (
     TransportError,
 )
 from promptport.frames import ToolCall
+from promptport.mcp.mcp_tools import names_for_models
 from promptport.mcp.server import McpServer, connect_http, connect_stdio
 from promptport.messages import DocumentPart, ImagePart, Prompt, TextPart
 from promptport.models import LLModel
@@ -190,6 +192,57 @@ async def test_names_fit_every_provider_and_are_unique(library: McpServer) -> No
     assert await tool() == "the other"
 
 
+@pytest.mark.parametrize("name", ["same", "a" * 80, "not a name!", "", "ü" * 300])
+def test_names_are_made_in_linear_time(name: str) -> None:
+    """Three thousand tools of one name once took 101 s; here the test's own limit would end it."""
+    for names in (
+        [name] * 20_000,
+        [name + str(n) for n in range(20_000)],
+        [f"{name}_{n}" for n in range(2, 9_000)] * 2,
+    ):
+        given = names_for_models(names)
+        assert len(set(given)) == len(names)
+        assert all(re.fullmatch("[A-Za-z0-9_-]{1,64}", one) for one in given)
+
+
+HOSTILE = """
+import json, sys
+doubled = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(40)}
+deep = {"type": "object"}
+for _ in range(70):
+    deep = {"type": "object", "properties": {"a": deep}}
+schemas = {
+    "doubles": {"type": "object", "$defs": {**doubled, "d40": {}}, "allOf": [{"$ref": "#/$defs/d0"}]},
+    "deep": deep,
+    "long": {"type": "object", "description": "x" * 300_000},
+    "good": {"type": "object", "properties": {"text": {"type": "string", "pattern": "^(a+)+$"}}},
+}
+for line in sys.stdin:
+    request = json.loads(line)
+    if "id" not in request:
+        continue
+    if request["method"] == "initialize":
+        info = {"name": "hostile", "version": "1"}
+        result = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": info}
+    elif request["method"] == "tools/list":
+        result = {"tools": [{"name": name, "inputSchema": schema} for name, schema in schemas.items()]}
+    else:
+        result = {}
+    print(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}), flush=True)
+"""
+
+
+async def test_a_hostile_schema_is_left_out_by_its_tool_s_name(caplog: pytest.LogCaptureFixture) -> None:
+    async with connect_stdio(sys.executable, ["-c", HOSTILE]) as server:
+        (good,) = await server.tools(prefix="p_")
+    assert good.name == "p_good"
+    assert set(server.refused_tools) == {"p_doubles", "p_deep", "p_long"}
+    assert all(f"tool '{name}'" in reason for name, reason in server.refused_tools.items())
+    assert "tool 'p_deep'" in caplog.text
+    with pytest.raises(InvalidToolArgumentsError, match="does not match"):
+        good.validate(f'{{"text": "{"a" * 10_000}!"}}')
+
+
 async def test_arguments_that_do_not_fit_are_not_sent(library: McpServer) -> None:
     tools = await library.tools()
     add = next(tool for tool in tools if tool.name == "add")
@@ -229,8 +282,7 @@ async def test_progress_is_shown_where_it_is_asked_for(lab: McpServer) -> None:
     assert await results_of(await lab.tools(), call) == [ToolResult("1", "steps", "all steps")]
     *progress, result = await results_of(await lab.tools(progress=True), call)
     assert [frame.data for frame in progress] == [
-        *[{"progress": step, "total": 3, "message": f"step {step}"} for step in (1, 2, 3)],
-        "all steps",
+        {"progress": step, "total": 3, "message": f"step {step}"} for step in (1, 2, 3)
     ]
     assert result == ToolResult("1", "steps", "all steps")
     (failed,) = await results_of(await lab.tools(progress=True), ToolCall("1", "fail", "{}"))

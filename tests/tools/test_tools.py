@@ -375,7 +375,7 @@ def test_a_tool_from_elsewhere() -> None:
 
     schema = {"type": "object", "properties": {"q": {"type": "string"}}}
     found = Tool(name="search", parameters=schema, function=search)
-    assert found.validate('{"q": 1}') == {"q": 1}
+    assert found.validate('{"q": "a", "more": 1}') == {"q": "a", "more": 1}  # its function takes **arguments
     assert found == Tool(name="search", parameters=schema, function=search)
     assert found in {found}
     with pytest.raises(InvalidToolArgumentsError, match="not a JSON object"):

@@ -5,14 +5,18 @@ provider.
 """
 
 from promptport.dispatch.dispatcher import DispatchStream, ToolDispatcher
-from promptport.dispatch.step_loop import StepChange, StepState, StreamingExecutor
+from promptport.dispatch.settings import StepChange, StepState, StreamingExecutor
 from promptport.dispatch.tool_frames import (
     ApprovalNeeded,
     DispatchFrame,
+    MemoryPauseStore,
     PausedRun,
+    PauseStore,
     StepEnd,
+    StepReset,
     ToolProgress,
     ToolResult,
+    ToolsPending,
     ToolStarted,
     decode_dispatch_frame,
     encode_dispatch_frame,
@@ -24,9 +28,12 @@ __all__ = [
     "Approve",
     "DispatchFrame",
     "DispatchStream",
+    "MemoryPauseStore",
+    "PauseStore",
     "PausedRun",
     "StepChange",
     "StepEnd",
+    "StepReset",
     "StepState",
     "StreamingExecutor",
     "ToolDispatcher",
@@ -34,6 +41,7 @@ __all__ = [
     "ToolProgress",
     "ToolResult",
     "ToolStarted",
+    "ToolsPending",
     "decode_dispatch_frame",
     "encode_dispatch_frame",
 ]

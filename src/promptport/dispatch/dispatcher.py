@@ -8,50 +8,61 @@ What a caller sees is here; how a stream runs is in `step_loop`, and how a call 
 
 from __future__ import annotations
 
+import functools
+import inspect
+import math
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from types import AsyncGeneratorType, TracebackType
 from typing import Any, Self, cast
 
-from promptport.dispatch.step_loop import (
+from promptport.dispatch.settings import (
+    RESUMED_BEFORE,
     OnStep,
-    Run,
     Settings,
     StepChange,
     StepChoice,
     StepState,
     StreamingExecutor,
     by_name,
-    drive,
 )
+from promptport.dispatch.step_loop import Run, drive
 from promptport.dispatch.tool_frames import (
     ApprovalNeeded,
     DispatchFrame,
+    MemoryPauseStore,
     PausedRun,
+    PauseStore,
     StepEnd,
+    StepReset,
     ToolProgress,
     ToolResult,
+    ToolsPending,
     ToolStarted,
     decode_dispatch_frame,
     encode_dispatch_frame,
 )
+from promptport.dispatch.tool_output import describe, output_of
 from promptport.dispatch.tool_runner import Approve, ToolOutcome
 from promptport.dispatch.workers import Workers
 from promptport.errors import InvalidInputError
 from promptport.frames import Usage
 from promptport.messages import AssistantMessage, Message, Prompt
 from promptport.models import LLModel
-from promptport.tools import Tool, ToolStart
+from promptport.tools import ToolDescriptor, ToolStart
 
 __all__ = [
     "ApprovalNeeded",
     "Approve",
     "DispatchFrame",
     "DispatchStream",
+    "MemoryPauseStore",
+    "PauseStore",
     "PausedRun",
     "StepChange",
     "StepEnd",
+    "StepReset",
     "StepState",
     "StreamingExecutor",
     "ToolDispatcher",
@@ -59,6 +70,7 @@ __all__ = [
     "ToolProgress",
     "ToolResult",
     "ToolStarted",
+    "ToolsPending",
     "decode_dispatch_frame",
     "encode_dispatch_frame",
 ]
@@ -84,48 +96,69 @@ class ToolDispatcher:
     def __init__(
         self,
         executor: StreamingExecutor,
-        tools: Iterable[Tool[Any]] = (),
+        tools: Iterable[ToolDescriptor] = (),
         *,
         approve: Approve | None = None,
         start: ToolStart = "eager",
         max_concurrency: int = 8,
         timeout: float | None = 600.0,
+        grace: float = 2.0,
         max_steps: int = 20,
+        max_calls: int | None = 1000,
+        max_failures: int | None = 5,
         max_output_chars: int | None = None,
         tool_choice: StepChoice | None = None,
         on_step: OnStep | None = None,
         workers: Executor | None = None,
+        store: PauseStore | None = None,
     ) -> None:
         """Args:
             executor: who asks the model; it is not closed.
-            tools: what the model may call.
-            approve: asks a person about a call that needs it: ``True`` runs it, ``False`` or a reason does not. It
-                is asked as soon as the call is sealed, for several calls at once. Without it the stream pauses:
-                see `ApprovalNeeded` and `resume`.
+            tools: what the model may call. A `ToolDescriptor` without a function is a tool that the front end runs:
+                the stream then ends in `ToolsPending`, and `resume` takes the results.
+            approve: asks a person about a call that needs it: ``True`` runs it, ``False`` or a reason does not. An
+                async function, or a plain one that does not block. It is asked as soon as the call is sealed, for
+                several calls at once. Without it the stream pauses: see `ApprovalNeeded` and `resume`.
             start: ``"on_finish"`` starts no call before the model's answer is complete.
             max_concurrency: how many tools of one stream run at a time.
             timeout: seconds from a tool's start to its result, for tools that say nothing; ``None`` is no limit. On
                 busy ``workers`` the wait for a free one counts.
+            grace: seconds that a tool has to end after its timeout, or after the stream was left. One that swallows
+                its cancellation is abandoned then, with a `RuntimeWarning` that names it.
             max_steps: how many requests one stream may make; one more raises `StepLimitError`.
+            max_calls: how many tool calls one answer, and all answers of one stream together, may hold; one more
+                raises `StepLimitError`. ``None`` is no limit.
+            max_failures: how often the model may make the same call that fails, answer after answer, before the
+                stream raises `StepLimitError`. ``None`` is no limit.
             max_output_chars: the longest text of one result; what is longer is cut, with a note that says so. By
                 default all of it is passed on.
             tool_choice: the tool choice of a request, by its index from 0; where it says nothing, the prompt's own
                 holds, of which ``REQUIRED`` or a named tool is for the first request only, so that the loop can end.
-            on_step: called between two requests; may change the prompt or the tools from there on.
+            on_step: called between two requests; may change the prompt or the tools from there on. An async function,
+                or a plain one that does not block.
             workers: runs sync tools: any ``concurrent.futures.Executor``, such as a process pool or
                 ``dask.distributed.Client.get_executor()``; the caller closes it. Threads by default. Where it is not
                 a thread pool, function, arguments and result must be picklable. A cluster may run a call again that
                 its worker did not survive, unless it is configured not to (Dask: ``allowed-failures: 0``).
+            store: remembers which pauses were resumed. Default: the memory of this process; see `PauseStore`.
 
         Raises:
             InvalidInputError: two tools of one name, a tool that cannot run, a limit below 1.
         """
-        limits = {"max_concurrency": max_concurrency, "max_steps": max_steps, "max_output_chars": max_output_chars}
+        limits = {
+            "max_concurrency": max_concurrency,
+            "max_steps": max_steps,
+            "max_calls": max_calls,
+            "max_failures": max_failures,
+            "max_output_chars": max_output_chars,
+        }
         for name, limit in limits.items():
             if limit is not None and limit < 1:
                 raise InvalidInputError(f"{name} must be at least 1, not {limit}")
         if timeout is not None and not timeout > 0:
             raise InvalidInputError(f"timeout must be more than 0 seconds, not {timeout}; None is no limit")
+        if not 0 <= grace < math.inf:
+            raise InvalidInputError(f"grace must be 0 or more seconds, not {grace}")
         if start not in ("eager", "on_finish"):
             raise InvalidInputError(f"start is 'eager' or 'on_finish', not {start!r}")
         self._settings = Settings(
@@ -134,16 +167,20 @@ class ToolDispatcher:
             start,
             max_concurrency,
             timeout,
+            grace,
             max_steps,
+            max_calls,
+            max_failures,
             max_output_chars,
             tool_choice,
             on_step,
+            store if store is not None else _MEMORY,
         )
         self._tools = by_name(tools)
         self._workers = Workers(workers)
 
     @property
-    def tools(self) -> tuple[Tool[Any], ...]:
+    def tools(self) -> tuple[ToolDescriptor, ...]:
         """What the model may call."""
         return tuple(self._tools.values())
 
@@ -157,24 +194,59 @@ class ToolDispatcher:
         run.ask(run.request())
         return DispatchStream(run)
 
-    def resume(self, paused: PausedRun, decisions: Mapping[str, bool | str]) -> DispatchStream:
-        """Goes on with a loop that waited for a person.
+    def resume(
+        self,
+        paused: PausedRun,
+        decisions: Mapping[str, bool | str] | None = None,
+        *,
+        results: Mapping[str, Any] | None = None,
+    ) -> DispatchStream:
+        """Goes on with a loop that waited for a person, or for the front end. A pause can be resumed once.
 
         Args:
             paused: what ``DispatchStream.paused`` held.
-            decisions: for the id of each pending call ``True`` to run it, ``False`` or a reason, in words for the
-                model, not to.
+            decisions: for the id of each pending call that a person decides ``True`` to run it, ``False`` or a
+                reason, in words for the model, not to.
+            results: for the id of each pending call that the front end ran (``paused.client_calls``) a `ToolResult`,
+                or what a tool could return: text, parts, or anything that is JSON.
 
         Raises:
-            InvalidInputError: a pending call without a decision, or a decision about another.
+            InvalidInputError: A pending call without a decision or result, one for another call, a paused run that
+                was changed since it paused, or one that was resumed before. With a store that is asynchronous, the
+                last is raised by the first read.
         """
-        wanted = {call.id for call in paused.pending}
-        if wanted != set(decisions):
-            missing, strange = sorted(wanted - set(decisions)), sorted(set(decisions) - wanted)
-            raise InvalidInputError(f"decisions: missing for {missing}, and not asked for {strange}")
+        if not isinstance(paused, PausedRun):
+            raise InvalidInputError(
+                f"resume(): takes a PausedRun, not {type(paused).__name__}. Use PausedRun.from_json()."
+            )
+        paused.check()
+        asked = {call.id for call in paused.pending} - set(paused.client_calls)
+        _match("decisions", asked, decisions or {})
+        _match("results", set(paused.client_calls), results or {})
+        for call_id, decision in (decisions or {}).items():
+            if not isinstance(decision, bool | str):
+                name = type(decision).__name__
+                raise InvalidInputError(
+                    f"resume(): the decision for call {call_id!r} is {name}. Pass True, False or a reason."
+                )
+        names = {call.id: call.name for call in paused.pending}
+        given = {call_id: _result_of(call_id, names[call_id], value) for call_id, value in (results or {}).items()}
         run = Run(self._settings, self._workers, self._tools, paused.prompt, paused.model)
-        run.restore(paused, decisions)
+        self._take(run, paused.id)
+        run.restore(paused, decisions or {}, given)
         return DispatchStream(run)
+
+    def _take(self, run: Run, id: str) -> None:
+        """Takes the pause from the store: now, or where the store is asynchronous, when the stream is first read."""
+        store = self._settings.store
+        if inspect.iscoroutinefunction(store.take):
+            run.claim = functools.partial(cast("Callable[[str], Awaitable[bool]]", store.take), id)
+            return
+        taken = store.take(id)
+        if inspect.isawaitable(taken):
+            run.claim = lambda: taken
+        elif not taken:
+            raise InvalidInputError(RESUMED_BEFORE)
 
     async def aclose(self) -> None:
         """Ends our own threads, and waits for those in which a tool still runs. Close the streams first."""
@@ -187,14 +259,40 @@ class ToolDispatcher:
         await self.aclose()
 
 
+_MEMORY = MemoryPauseStore()
+"""One for the process: a dispatcher is often made for each request."""
+
+
+def _match(name: str, wanted: set[str], given: Mapping[str, Any]) -> None:
+    if wanted != set(given):
+        missing, strange = sorted(wanted - set(given)), sorted(set(given) - wanted)
+        raise InvalidInputError(
+            f"resume(): {name}: missing for {missing}, and not asked for {strange}. Pass one for each pending call."
+        )
+
+
+def _result_of(id: str, name: str, value: Any) -> ToolResult:
+    """What the front end gave for a call."""
+    if isinstance(value, ToolResult):
+        if (value.id, value.name) != (id, name):
+            raise InvalidInputError(f"resume(): the result for call {id!r} of {name!r} is of call {value.id!r}.")
+        return value
+    try:
+        output = output_of(value)
+    except Exception as error:
+        raise InvalidInputError(f"resume(): the result for call {id!r} is not usable: {describe(error)}") from error
+    return ToolResult(id, name, output.output, json=output.json)
+
+
 # ------------------------------------------------------------------------------------------------- stream
 
 
 class DispatchStream:
     """What a loop yields: an async iterator of `DispatchFrame` and an async context manager, for one use.
 
-    The last frame is `End`, with the usage of all requests, or `ApprovalNeeded`. Iterating raises what the model's
-    stream raises, `StepLimitError`, and what ``approve`` and ``on_step`` raise; before it does, the tools that run are
+    The last frame is `End`, with the usage of all requests, or, where the run pauses, `ApprovalNeeded` or
+    `ToolsPending`. Iterating raises what the model's stream raises, `StepLimitError`, `IncompleteStreamError` for a
+    last answer that is empty, and what ``approve`` and ``on_step`` raise; before it does, the tools that run are
     cancelled, and their `ToolResult`s yielded. Leaving cancels them too: their outcomes are in `outcomes`.
 
     A consumer that stops reading stops the model's stream, at most 32 frames later. Tools go on, but for one that
@@ -271,7 +369,7 @@ class DispatchStream:
 
     @property
     def paused(self) -> PausedRun | None:
-        """What `ToolDispatcher.resume` needs, once the stream ended in `ApprovalNeeded`."""
+        """What `ToolDispatcher.resume` needs, once the stream ended in `ApprovalNeeded` or `ToolsPending`."""
         return self._run.paused
 
     def __del__(self) -> None:

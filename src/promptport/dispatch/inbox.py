@@ -39,6 +39,10 @@ class Inbox(Generic[_Item]):
     async def put(self, item: _Item) -> None:
         """Takes an item; waits while too many are unread."""
         self.push(item)
+        await self.room()
+
+    async def room(self) -> None:
+        """Waits while too many items are unread."""
         if len(self.items) > _ROOM:
             self._room.clear()
             await self._room.wait()

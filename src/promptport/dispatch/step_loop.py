@@ -8,15 +8,26 @@ these two places, so that closing can always reach it. No ``yield`` stands insid
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, cast
+import inspect
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from typing import TypeAlias, TypeVar, cast
 
 import msgspec
 from msgspec.structs import replace
 
 from promptport.dispatch.inbox import Inbox
-from promptport.dispatch.tool_frames import ApprovalNeeded, DispatchFrame, PausedRun, StepEnd, ToolResult
-from promptport.dispatch.tool_runner import Approve, Entry, RunningTools, ToolOutcome
+from promptport.dispatch.settings import RESUMED_BEFORE, SUCCESS, Settings, StepChange, StepState, by_name, is_empty
+from promptport.dispatch.tool_frames import (
+    ApprovalNeeded,
+    DispatchFrame,
+    PausedRun,
+    StepEnd,
+    ToolResult,
+    ToolsPending,
+    call_key,
+)
+from promptport.dispatch.tool_runner import Entry, RunningTools, State, ToolOutcome
 from promptport.dispatch.workers import Workers
 from promptport.errors import (
     IncompleteStreamError,
@@ -27,103 +38,15 @@ from promptport.errors import (
     UnknownToolError,
 )
 from promptport.frames import End, FinishReason, InvalidToolCall, ToolCall, Usage
-from promptport.messages import AssistantMessage, NamedTool, Prompt, ToolChoice
+from promptport.messages import AssistantMessage, Prompt, ToolChoice
 from promptport.models import LLModel
 from promptport.stream import FrameStream
-from promptport.tools import Tool, ToolDescriptor, ToolStart
+from promptport.tools import SchemaCheck, Tool, ToolDescriptor
 
-__all__ = [
-    "OnStep",
-    "Run",
-    "Settings",
-    "StepChange",
-    "StepChoice",
-    "StepState",
-    "StreamingExecutor",
-    "by_name",
-    "drive",
-]
+__all__ = ["Run", "StepChange", "StepState", "drive"]
 
 
-class StreamingExecutor(Protocol):
-    """Who asks the model: a `PromptExecutor`, an `LLMClient`, or anything with this one method."""
-
-    def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
-    ) -> FrameStream:
-        """The answer as frames; see `LLMClient.execute_streaming_with_tools`."""
-        ...
-
-
-class StepState(msgspec.Struct, frozen=True):
-    """Where a loop stands between two requests.
-
-    Attributes:
-        step: the index of the request that is over, from 0.
-        prompt: what is asked next: the conversation with the answer and the results.
-        tools: what is offered next.
-        message: the answer.
-        results: what the tools gave for its calls, in their order.
-        usage: the tokens of all requests so far.
-    """
-
-    step: int
-    prompt: Prompt
-    tools: tuple[Tool[Any], ...]
-    message: AssistantMessage
-    results: tuple[ToolResult, ...]
-    usage: Usage
-
-
-class StepChange(msgspec.Struct, frozen=True):
-    """What is different from the next request on; ``None`` leaves it.
-
-    Attributes:
-        prompt: asked as it is, in place of ``StepState.prompt``.
-        tools: offered, and run, in place of those before.
-    """
-
-    prompt: Prompt | None = None
-    tools: Sequence[Tool[Any]] | None = None
-
-
-OnStep: TypeAlias = Callable[[StepState], Awaitable[StepChange | None]]
-Choice: TypeAlias = ToolChoice | NamedTool
-StepChoice: TypeAlias = Mapping[int, Choice] | Callable[[int], Choice | None]
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """What a dispatcher was made with; see `ToolDispatcher`."""
-
-    executor: StreamingExecutor
-    approve: Approve | None
-    start: ToolStart
-    max_concurrency: int
-    timeout: float | None
-    max_steps: int
-    max_output_chars: int | None
-    tool_choice: StepChoice | None
-    on_step: OnStep | None
-
-
-def by_name(tools: Iterable[Tool[Any]]) -> dict[str, Tool[Any]]:
-    """The tools by their names.
-
-    Raises:
-        InvalidInputError: two of one name, or one that cannot run.
-    """
-    named: dict[str, Tool[Any]] = {}
-    for tool in tools:
-        if not isinstance(tool, Tool):
-            raise InvalidInputError(
-                f"a dispatcher runs tools; decorate the function with @tool, to give more than {tool!r}"
-            )
-        if tool.unbound:
-            raise InvalidInputError(f"tool {tool.name!r} is a method; take it from an instance: instance.{tool.name}")
-        if tool.name in named:
-            raise InvalidInputError(f"two tools are named {tool.name!r}; names must differ")
-        named[tool.name] = tool
-    return named
+_T = TypeVar("_T")
 
 
 class _Parked(msgspec.Struct, frozen=True):
@@ -139,7 +62,7 @@ class Run:
     """The state of one stream; it does not refer to its handle, so that a dropped handle is noticed."""
 
     def __init__(
-        self, settings: Settings, workers: Workers, tools: dict[str, Tool[Any]], prompt: Prompt, model: LLModel
+        self, settings: Settings, workers: Workers, tools: dict[str, ToolDescriptor], prompt: Prompt, model: LLModel
     ) -> None:
         self.settings = settings
         self.tools = tools
@@ -150,14 +73,21 @@ class Run:
             self.inbox,
             workers,
             self.fail,
+            self._park,
             approve=settings.approve,
             timeout=settings.timeout,
+            grace=settings.grace,
             max_concurrency=settings.max_concurrency,
             max_output_chars=settings.max_output_chars,
         )
         self.step = 0
         self.usage = Usage()
-        # The answer that is read now, and its calls: all, those that start at its end, those that a person decides.
+        self.calls = 0
+        self.failures: Counter[tuple[str, bytes]] = Counter()
+        self.checks: dict[str, SchemaCheck] = {}
+        self.claim: Callable[[], Awaitable[bool]] | None = None
+        # The answer that is read now, and its calls: all, those that start at its end, those that a person decides,
+        # those that the front end runs; and the first of each that are identical.
         self.source: FrameStream | None = None
         self.reader: asyncio.Task[None] | None = None
         self.exhausted = False
@@ -166,6 +96,8 @@ class Run:
         self.entries: list[Entry] = []
         self.held: list[Entry] = []
         self.pending: list[Entry] = []
+        self.outside: list[Entry] = []
+        self.first: dict[tuple[str, bytes], Entry] = {}
         # How it all ends.
         self.paused: PausedRun | None = None
         self.failure: BaseException | None = None
@@ -188,10 +120,12 @@ class Run:
         """Makes the next request; it is sent when its stream is read."""
         offered = tuple(self.tools.values())
         self.source = self.settings.executor.execute_streaming_with_tools(request, self.model, offered)
-        self.exhausted, self.end, self.entries = False, None, []
+        self.exhausted, self.end, self.entries, self.first = False, None, [], {}
 
-    def restore(self, paused: PausedRun, decisions: Mapping[str, bool | str]) -> None:
-        """Takes up an answer whose calls waited for a person."""
+    def restore(
+        self, paused: PausedRun, decisions: Mapping[str, bool | str], client_results: Mapping[str, ToolResult]
+    ) -> None:
+        """Takes up an answer whose calls waited for a person, or for the front end."""
         self.message, self.end, self.exhausted = paused.message, paused.end, True
         self.step, self.usage = paused.step, paused.usage
         results = {result.id: result for result in paused.results}
@@ -200,11 +134,29 @@ class Run:
                 continue
             if part.id in results:
                 result = results[part.id]
-                self._entry(part).outcome = ToolOutcome(result, "finished" if result.error is None else "failed")
-            elif isinstance(part, ToolCall) and decisions[part.id] is True:
+                state: State = "finished" if result.error is None else "refused" if result.denied else "failed"
+                self._entry(part).outcome = ToolOutcome(result, state)
+                continue
+            if not isinstance(part, ToolCall) or self._is_twin(part):
+                continue  # `PausedRun.check` has seen that nothing else is left
+            if decisions.get(part.id) is True:
                 self._take_call(part, approved=True)
+                continue
+            entry = self.first[call_key(part)] = self._entry(part)
+            if part.id in client_results:
+                self.running.accept(entry, client_results[part.id])
             else:
-                self.running.deny(self._entry(part), decisions[part.id])
+                self.running.deny(entry, decisions[part.id])
+
+    async def claimed(self) -> None:
+        """Asks the store whether this is the first who resumes.
+
+        Raises:
+            InvalidInputError: it is not.
+        """
+        assert self.claim is not None
+        if not await self._call(self.claim()):
+            raise InvalidInputError(RESUMED_BEFORE)
 
     # ------------------------------------------------------------------------------------------ frames
 
@@ -219,8 +171,11 @@ class Run:
             return None
         if self.failure is None:  # else what had arrived is shown, and starts nothing any more
             if kind is ToolCall:
-                self._take_call(cast("ToolCall", item))
+                self._count_call()
+                if self.failure is None:
+                    self._take_call(cast("ToolCall", item))
             elif kind is InvalidToolCall:
+                self._count_call()
                 invalid = cast("InvalidToolCall", item)
                 self.running.refuse(self._entry(invalid), InvalidToolArgumentsError(invalid.reason, tool=invalid.name))
         return cast("DispatchFrame", item)
@@ -232,31 +187,73 @@ class Run:
 
     def _take_call(self, call: ToolCall, *, approved: bool = False) -> None:
         """Starts a sealed call, keeps it for later, or refuses it."""
-        entry, tool = self._entry(call), self.tools.get(call.name)
+        tool = self.tools.get(call.name)
+        if any(entry.call.id == call.id for entry in self.entries):
+            text = f"not run: another call of this answer has the id {call.id!r}"
+            self.running.refuse(self._entry(call), ToolError(text, tool=call.name))
+            return
+        if tool is not None and self._is_twin(call):
+            return
+        entry = self._entry(call)
         if tool is None:
             known = ", ".join(self.tools) or "none"
             text = f"there is no tool named {call.name!r}; the tools are: {known}"
             self.running.refuse(entry, UnknownToolError(text, tool=call.name))
-        elif self.running.prepare(entry, tool):
-            if approved:
-                entry.approved = True
-            if not entry.approved and self.settings.approve is None:
-                self.pending.append(entry)
-            elif approved or "on_finish" in (tool.start, self.settings.start):
-                self.held.append(entry)
-            else:
-                self.running.start(entry)
+            return
+        self.first[call_key(call)] = entry
+        if not isinstance(tool, Tool):
+            if self.running.fits(entry, self._check_of(tool), tool):
+                self.outside.append(entry)
+            return
+        entry.approved = approved
+        if not self.running.prepare(entry, tool):
+            return
+        if not entry.approved and not entry.unchecked and self.settings.approve is None:
+            self.pending.append(entry)
+        elif approved or "on_finish" in (tool.start, self.settings.start):
+            self.held.append(entry)
+        else:
+            self.running.start(entry)
+
+    def _is_twin(self, call: ToolCall) -> bool:
+        """Whether the answer has an identical call, whose result is this one's too."""
+        first = self.first.get(call_key(call))
+        if first is None:
+            return False
+        self.running.follow(first, self._entry(call))
+        return True
+
+    def _check_of(self, tool: ToolDescriptor) -> SchemaCheck:
+        check = self.checks.get(tool.name)
+        if check is None or check.schema is not tool.parameters:
+            check = self.checks[tool.name] = SchemaCheck(tool.name, tool.parameters, lenient=True)
+        return check
+
+    def _park(self, entry: Entry) -> None:
+        """Keeps a call for a person, whose arguments were checked only now."""
+        if self.end is not None and self.end.finish_reason is FinishReason.CONTENT_FILTER:
+            self._filter([entry])
+        else:
+            self.pending.append(entry)
+
+    def _count_call(self) -> None:
+        """Ends a run that calls without end."""
+        self.calls += 1
+        limit = self.settings.max_calls
+        if limit is not None and self.calls > limit:
+            self.fail(self._limit(f"the model made more than {limit:,} tool calls (max_calls)"))
+
+    def _filter(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            self.running.refuse(entry, ToolError("not run: a content filter stopped the answer", tool=entry.call.name))
 
     def _take_end(self, end: End) -> None:
         self.end = end
         self.usage += end.usage
         self.message = self.partial
         if end.finish_reason is FinishReason.CONTENT_FILTER:
-            for entry in [*self.held, *self.pending]:
-                self.running.refuse(
-                    entry, ToolError("not run: a content filter stopped the answer", tool=entry.call.name)
-                )
-            self.held, self.pending = [], []
+            self._filter([*self.held, *self.pending, *self.outside])
+            self.held, self.pending, self.outside = [], [], []
         self.start_held()
 
     def start_held(self) -> None:
@@ -286,24 +283,71 @@ class Run:
 
     # ------------------------------------------------------------------------------------------- steps
 
-    def finish_step(self) -> DispatchFrame | None:
-        """Appends the answer and its results to the conversation; the last frame, if this is the end."""
+    def finish_step(self) -> tuple[DispatchFrame, ...]:
+        """Appends the answer and its results to the conversation; the last frames, if this is the end.
+
+        Raises:
+            IncompleteStreamError: the model's stream had no end, or its last answer is empty.
+        """
         if self.end is None:
             raise self.cut("the model's stream ended without its End")
-        if self.pending:
-            calls = tuple([cast("ToolCall", entry.call) for entry in self.pending])
-            self.paused = PausedRun(
-                self.prompt, self.message, self.end, self.model, calls, self._results(), self.step, self.usage
-            )
+        if self.pending or self.outside:
             self.ended = True
-            return ApprovalNeeded(calls, self.usage)
+            return self._pause(self.end)
         results = [result.message() for result in self._results()]
-        self.prompt = self.prompt.add(self.message, *results)
         reason = self.end.finish_reason
+        self._count_failures()
         if reason is FinishReason.PAUSED or (results and reason is not FinishReason.CONTENT_FILTER):
-            return None
+            self.prompt = self.prompt.add(self.message, *results)
+            return ()
+        if reason in SUCCESS and is_empty(self.message):
+            raise self.cut(
+                "the model's last answer is empty: it has no text and no tool call. Ask again, or ask for a text in "
+                "the prompt."
+            )
+        self.prompt = self.prompt.add(self.message, *results)
         self.ended = True
-        return replace(self.end, usage=self.usage)
+        return (replace(self.end, usage=self.usage),)
+
+    def _pause(self, end: End) -> tuple[DispatchFrame, ...]:
+        """Keeps all that is needed to go on, and says what for."""
+        asked = [cast("ToolCall", entry.call) for entry in self.entries if entry in self.pending]
+        outside = [cast("ToolCall", entry.call) for entry in self.entries if entry in self.outside]
+        waiting = [cast("ToolCall", entry.call) for entry in self.entries if entry in [*self.pending, *self.outside]]
+        self.paused = PausedRun(
+            self.prompt,
+            self.message,
+            end,
+            self.model,
+            tuple(waiting),
+            self._results(),
+            self.step,
+            self.usage,
+            tuple([call.id for call in outside]),
+        )
+        frames: list[DispatchFrame] = []
+        if asked:
+            frames.append(ApprovalNeeded(tuple(asked), self.usage))
+        if outside:
+            frames.append(ToolsPending(tuple(outside), self.usage))
+        return tuple(frames)
+
+    def _count_failures(self) -> None:
+        """Notes which calls failed again, and which no longer do."""
+        failed: dict[tuple[str, bytes], bool] = {}
+        for entry in self.entries:
+            if entry.outcome is not None:
+                failed[call_key(entry.call)] = entry.outcome.state != "finished"
+        for key, again in failed.items():
+            if again:
+                self.failures[key] += 1
+            else:
+                del self.failures[key]
+
+    def _limit(self, text: str) -> StepLimitError:
+        error = StepLimitError(text, max_steps=self.settings.max_steps)
+        error.partial = self.partial
+        return error
 
     def _results(self) -> tuple[ToolResult, ...]:
         return tuple([entry.outcome.result for entry in self.entries if entry.outcome is not None])
@@ -312,16 +356,18 @@ class Run:
         """Makes the request that follows; says that the one before is over.
 
         Raises:
-            StepLimitError: there may be no more requests.
+            StepLimitError: there may be no more requests, or the same call failed too often.
         """
         assert self.end is not None
         if self.step + 1 >= self.settings.max_steps:
-            error = StepLimitError(
-                f"the model still calls tools after {self.settings.max_steps} requests (max_steps)",
-                max_steps=self.settings.max_steps,
-            )
-            error.partial = self.message
-            raise error
+            raise self._limit(f"the model still calls tools after {self.settings.max_steps} requests (max_steps)")
+        most = self.settings.max_failures
+        for (name, _), times in self.failures.items():
+            if most is not None and times >= most:
+                raise self._limit(
+                    f"the model made the same call of {name!r} {times} times, and it failed each time (max_failures). "
+                    "Its last error is in the stream's outcomes."
+                )
         over = StepEnd(self.step, self.end)
         self.step += 1
         request = self.request()
@@ -329,7 +375,8 @@ class Run:
             state = StepState(
                 over.index, request, tuple(self.tools.values()), self.message, self._results(), self.usage
             )
-            change = await self._call(self.settings.on_step(state))
+            changing = self.settings.on_step(state)
+            change = await self._call(changing) if inspect.isawaitable(changing) else changing
             if change is not None and change.tools is not None:
                 self.tools = by_name(change.tools)
             if change is not None and change.prompt is not None:
@@ -337,16 +384,19 @@ class Run:
         self.ask(request)
         return over
 
-    async def _call(self, awaitable: Awaitable[StepChange | None]) -> StepChange | None:
-        """Awaits the caller's hook in a task of its own, so that closing the stream can end the wait."""
+    async def _call(self, awaitable: Awaitable[_T]) -> _T:
+        """Awaits what is the caller's in a task of its own, so that closing the stream can end the wait."""
 
-        async def work() -> StepChange | None:
+        async def work() -> _T:
             return await awaitable
 
-        task = self.running.spawn(work(), "promptport-on-step")
+        task = self.running.spawn(work(), "promptport-hook")
         while self.running.tasks:
             await self.inbox.wait()
-        return cast("StepChange | None", task.result())
+        if not task.done():
+            raise self.cut("the stream was closed while it was read")
+        result: _T = task.result()
+        return result
 
     # --------------------------------------------------------------------------------------- the end
 
@@ -386,10 +436,13 @@ class Run:
         self.running.cancel()
         if self.reader is not None:
             self.reader.cancel()
-        tasks = [*self.running.tasks, *([self.reader] if self.reader is not None else [])]
-        while tasks := [task for task in tasks if not task.done()]:
+        tasks = {*self.running.tasks, *([self.reader] if self.reader is not None else [])}
+        while tasks := {
+            task for task in tasks if not task.done() and (task in self.running.tasks or task is self.reader)
+        }:
             try:
-                await asyncio.wait(tasks)
+                # In the meantime those that do not end are abandoned; the reader's is the model's stream.
+                await asyncio.wait(tasks, timeout=self.settings.grace + 0.01)
             except asyncio.CancelledError as error:
                 cancelled = error
         self.reader = None
@@ -405,6 +458,8 @@ async def drive(run: Run) -> AsyncGenerator[DispatchFrame, None]:  # noqa: PLR09
     item: _Item
     run.started = True
     try:
+        if run.claim is not None:
+            await run.claimed()
         run.start_held()
         while True:
             while True:
@@ -432,9 +487,9 @@ async def drive(run: Run) -> AsyncGenerator[DispatchFrame, None]:  # noqa: PLR09
                 shown = run.take(item)
                 if shown is not None:
                     yield shown
-            last = run.finish_step()
-            if last is not None:
-                yield last
+            if last := run.finish_step():
+                for shown in last:
+                    yield shown
                 return
             yield await run.next_step()
     finally:

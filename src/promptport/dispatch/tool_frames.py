@@ -1,14 +1,19 @@
-"""What the tool loop says besides the model's frames: `DispatchFrame`, and `PausedRun`, a loop that waits for a person.
+"""What the tool loop says besides the model's frames: `DispatchFrame`, and `PausedRun`, a loop that waits.
 
 Rule: as in `promptport.frames`; all of it goes to JSON and back without loss.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+import secrets
+import threading
+from collections.abc import Awaitable
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
+from msgspec.structs import force_setattr
 
+from promptport.errors import InvalidInputError
 from promptport.frames import (
     Append,
     Citation,
@@ -21,6 +26,7 @@ from promptport.frames import (
     ToolCall,
     ToolCallDelta,
     Usage,
+    parse_arguments,
 )
 from promptport.json_values import read_value
 from promptport.messages import AssistantMessage, Prompt, ToolResultMessage, UserPart
@@ -29,11 +35,16 @@ from promptport.models import LLModel
 __all__ = [
     "ApprovalNeeded",
     "DispatchFrame",
+    "MemoryPauseStore",
+    "PauseStore",
     "PausedRun",
     "StepEnd",
+    "StepReset",
     "ToolProgress",
     "ToolResult",
     "ToolStarted",
+    "ToolsPending",
+    "call_key",
     "decode_dispatch_frame",
     "encode_dispatch_frame",
 ]
@@ -64,23 +75,60 @@ class ToolProgress(msgspec.Struct, frozen=True, gc=False, tag="tool_progress"):
 
 
 class ToolResult(msgspec.Struct, frozen=True, tag="tool_result", omit_defaults=True):
-    """A call's one outcome, as the model is told of it.
+    """A call's one outcome, as the model is told of it. Its ``repr`` shows no contents.
+
+    Results are equal if the model reads the same: ``denied`` and ``json`` are notes for those who show them.
 
     Attributes:
         id: the call's id.
         name: the tool's name, as the model wrote it.
         output: text, or parts.
         error: ``None``, or what went wrong.
+        denied: a person did not allow the call; ``error`` is the reason.
+        json: ``output`` is the JSON of what the tool returned, and not a text.
     """
 
     id: str
     name: str
     output: str | tuple[UserPart, ...] = ""
     error: str | None = None
+    denied: bool = False
+    json: bool = False
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ToolResult):
+            return NotImplemented
+        mine, others = (self.id, self.name, self.output, self.error), (other.id, other.name, other.output, other.error)
+        return mine == others
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.name, self.output, self.error))
+
+    def __repr__(self) -> str:
+        state = "denied" if self.denied else "failed" if self.error is not None else "finished"
+        return f"ToolResult(id={self.id!r}, name={self.name!r}, {state})"
 
     def message(self) -> ToolResultMessage:
         """The message that gives it to the model."""
         return ToolResultMessage(self.id, self.name, self.output, self.error)
+
+
+def call_key(call: ToolCall | InvalidToolCall) -> tuple[str, bytes]:
+    """What identical calls have in common: the tool, and the arguments by value."""
+    try:
+        return call.name, msgspec.json.encode(parse_arguments(call.arguments), order="deterministic")
+    except (ValueError, RecursionError):
+        return call.name, call.arguments.encode("utf-8", "surrogatepass")
+
+
+class StepReset(msgspec.Struct, frozen=True, gc=False, tag="step_reset"):
+    """The answer of a step is asked anew: forget the frames of this step so far. A run that is taken up again says so.
+
+    Attributes:
+        index: which request, from 0.
+    """
+
+    index: int
 
 
 class StepEnd(msgspec.Struct, frozen=True, gc=False, tag="step_end"):
@@ -106,6 +154,26 @@ class ApprovalNeeded(msgspec.Struct, frozen=True, gc=False, tag="approval_needed
     calls: tuple[ToolCall, ...]
     usage: Usage = Usage()
 
+    def __repr__(self) -> str:
+        return f"ApprovalNeeded({len(self.calls)} calls)"
+
+
+class ToolsPending(msgspec.Struct, frozen=True, gc=False, tag="tools_pending"):
+    """The front end is to run these calls: the last frame, instead of `End`.
+
+    ``DispatchStream.paused`` holds what ``ToolDispatcher.resume(paused, results={id: …})`` needs.
+
+    Attributes:
+        calls: what is to be run.
+        usage: the tokens of all requests so far.
+    """
+
+    calls: tuple[ToolCall, ...]
+    usage: Usage = Usage()
+
+    def __repr__(self) -> str:
+        return f"ToolsPending({len(self.calls)} calls)"
+
 
 # Written out, because a union of an alias and more does not type-check to exhaustion everywhere.
 DispatchFrame: TypeAlias = (
@@ -122,26 +190,31 @@ DispatchFrame: TypeAlias = (
     | ToolProgress
     | ToolResult
     | StepEnd
+    | StepReset
     | ApprovalNeeded
+    | ToolsPending
     | End
 )
 """What a `DispatchStream` yields: the model's frames, and the loop's."""
 
 
 class PausedRun(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A loop that waits for decisions; ``ToolDispatcher.resume`` goes on with it, also in another process.
+    """A loop that waits for decisions, or for results; ``ToolDispatcher.resume`` goes on with it, once.
 
-    It holds the whole conversation, and what it says is trusted: keep it on the server, and show a person ``pending``.
+    It goes to JSON and back, so that another process can resume it. It holds the whole conversation: keep it on the
+    server, and show a person ``pending``. Its ``repr`` shows no contents. What was changed in it is refused.
 
     Attributes:
         prompt: the conversation before the answer that wants these calls.
         message: that answer.
         end: how it ended.
         model: which model is asked.
-        pending: the calls to decide, in order.
+        pending: the calls that wait, in order: for a decision, or for the front end's result.
         results: what the answer's other calls gave, in order.
         step: the index of the request, from 0.
         usage: the tokens of all requests so far.
+        client_calls: the ids of those pending calls that the front end runs.
+        id: what this pause is known by; made when the run pauses, and bound to all of the above.
     """
 
     prompt: Prompt
@@ -152,6 +225,45 @@ class PausedRun(msgspec.Struct, frozen=True, omit_defaults=True):
     results: tuple[ToolResult, ...] = ()
     step: int = 0
     usage: Usage = Usage()
+    client_calls: tuple[str, ...] = ()
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            force_setattr(self, "id", f"{secrets.token_hex(16)}.{self._digest()}")
+
+    def __repr__(self) -> str:
+        return f"PausedRun(id={self.id!r}, step={self.step}, {len(self.pending)} pending)"
+
+    def check(self) -> None:
+        """Refuses what was changed since the run paused, and what no run can have left.
+
+        Raises:
+            InvalidInputError: it was, or its calls and its answer do not agree.
+        """
+        calls = {part.id: part for part in self.message.parts if isinstance(part, ToolCall | InvalidToolCall)}
+        waiting, done = [call.id for call in self.pending], [result.id for result in self.results]
+        problem = None
+        if len(calls) != sum([isinstance(part, ToolCall | InvalidToolCall) for part in self.message.parts]):
+            problem = "two calls of its answer have the same id"
+        elif len({*waiting, *done}) != len(waiting) + len(done):
+            problem = "a call is listed twice"
+        elif not {*waiting, *done} <= set(calls) or any(calls[call.id] != call for call in self.pending):
+            problem = "a pending call, or a result, is not one of its answer's calls"
+        elif not {call_key(calls[one]) for one in set(calls) - {*waiting, *done}} <= {*map(call_key, self.pending)}:
+            problem = "a call of its answer is neither pending nor answered"
+        elif not set(self.client_calls) <= set(waiting):
+            problem = "a call for the front end is not pending"
+        elif self.id.rpartition(".")[2] != self._digest():
+            problem = "it was changed after the run paused"
+        if problem is not None:
+            raise InvalidInputError(f"resume(): the paused run is not usable: {problem}. Pass it as it was saved.")
+
+    def _digest(self) -> str:
+        import hashlib  # noqa: PLC0415 - for pauses alone
+
+        fields = [getattr(self, name) for name in self.__struct_fields__ if name != "id"]
+        return hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).hexdigest()[:32]
 
     def to_json(self) -> bytes:
         """This as JSON (UTF-8)."""
@@ -166,6 +278,41 @@ class PausedRun(msgspec.Struct, frozen=True, omit_defaults=True):
         """
         return read_value(_paused_decoder.decode, data, "a paused run")
 
+
+class PauseStore(Protocol):
+    """Remembers which pauses were resumed, so that each is resumed once; `MemoryPauseStore` is the default.
+
+    A store that several processes share, such as a database, makes this hold for all of them.
+    """
+
+    def take(self, id: str) -> bool | Awaitable[bool]:
+        """Take a pause: ``True`` for the first who asks, ``False`` for all others, also at the same moment.
+
+        Args:
+            id: ``PausedRun.id``.
+        """
+        ...
+
+
+class MemoryPauseStore:
+    """A `PauseStore` in memory, for one process. It remembers the last 100,000 pauses."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, None] = {}
+        self._lock = threading.Lock()
+
+    def take(self, id: str) -> bool:
+        """See `PauseStore.take`."""
+        with self._lock:
+            if id in self._taken:
+                return False
+            self._taken[id] = None
+            if len(self._taken) > _REMEMBERED:
+                del self._taken[next(iter(self._taken))]
+            return True
+
+
+_REMEMBERED = 100_000
 
 _encoder = msgspec.json.Encoder()
 _frame_decoder: msgspec.json.Decoder[DispatchFrame] = msgspec.json.Decoder(DispatchFrame)

@@ -14,14 +14,27 @@ import msgspec
 from promptport.errors import ToolError
 from promptport.messages import AudioPart, DocumentPart, ImagePart, TextPart, UserPart
 
-__all__ = ["Output", "describe", "limited", "output_of", "portable", "progress_of", "tamed"]
+__all__ = ["Given", "Output", "describe", "limited", "output_of", "portable", "progress_of", "tamed"]
 
 Output: TypeAlias = str | tuple[UserPart, ...]
+
+
+class Given(msgspec.Struct, frozen=True):
+    """What a tool gave, as the model gets it.
+
+    Attributes:
+        output: text, or parts.
+        json: the text is the JSON of a value, and not a text that the tool returned.
+    """
+
+    output: Output = ""
+    json: bool = False
+
 
 _PARTS = (TextPart, ImagePart, DocumentPart, AudioPart)
 
 
-def output_of(value: Any) -> Output:
+def output_of(value: Any) -> Given:
     """What the model gets for what a tool returned.
 
     Text and parts (text, images, documents, audio; also a list of them and of strings) go as they are, ``None`` as
@@ -31,21 +44,21 @@ def output_of(value: Any) -> Output:
         TypeError, ValueError, RecursionError: it is not JSON; the message says what is not.
     """
     if value is None:
-        return ""
+        return Given()
     if isinstance(value, enum.Enum):
         value = value.value
     if isinstance(value, str):
-        return _text(value)
+        return Given(_text(value))
     if isinstance(value, _PARTS):
-        return (value,)
+        return Given((value,))
     if isinstance(value, list | tuple) and any(isinstance(item, _PARTS) for item in value):
-        return tuple([item if isinstance(item, _PARTS) else TextPart(_text_of(item)) for item in value])
-    return _json(value).decode()
+        return Given(tuple([item if isinstance(item, _PARTS) else TextPart(_text_of(item)) for item in value]))
+    return Given(_json(value).decode(), json=True)
 
 
 def progress_of(value: Any) -> Any:
     """What an async-generator tool yielded, as JSON types. Raises as `output_of`."""
-    return _text(value) if isinstance(value, str) else msgspec.json.decode(_json(value))
+    return _text(value) if isinstance(value, str) else msgspec.json.decode(_encoded(value))
 
 
 def _text_of(value: Any) -> str:
@@ -53,21 +66,53 @@ def _text_of(value: Any) -> str:
 
 
 def _text(value: str) -> str:
+    if type(value) is not str:
+        value = str.__str__(value)  # a subclass may answer as it likes
     try:
         value.encode()
     except UnicodeEncodeError:  # half a surrogate pair would fail in every request from now on
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value if type(value) is str else str.__str__(value)
+    return value
 
 
 def _json(value: Any) -> bytes:
-    if inspect.iscoroutine(value):
-        value.close()
-        raise TypeError("the tool returned a coroutine; declare its function 'async def'")
+    if _has_bytes(value):
+        raise TypeError(_BYTES)
+    return _encoded(value)
+
+
+def _encoded(value: Any) -> bytes:
     return msgspec.json.encode(value, enc_hook=_plain)
 
 
+def _has_bytes(value: Any) -> bool:
+    """Whether bytes stand anywhere in it, which would reach the model as base64."""
+    if isinstance(value, bool | int | float):
+        return False
+    plain = msgspec.to_builtins(value, builtin_types=_BINARY, enc_hook=_plain)
+    layer: list[Any] = [plain]
+    while layer:
+        if any(isinstance(one, _BINARY) for one in layer):
+            return True
+        layer = [item for one in layer if isinstance(one, dict | list | tuple) for item in _items(one)]
+    return False
+
+
+def _items(value: Any) -> Any:
+    return value.values() if isinstance(value, dict) else value
+
+
+_BINARY = (bytes, bytearray, memoryview)
+_BYTES = (
+    "the tool gave bytes, which a model cannot read as text. Return a text, or the bytes in a part, such as "
+    'ImagePart(data=…, media_type="image/png") or DocumentPart(data=…, media_type="application/pdf")'
+)
+
+
 def _plain(value: Any) -> Any:
+    if inspect.iscoroutine(value):
+        value.close()
+        raise TypeError("the tool returned a coroutine; declare its function 'async def'")
     dump = getattr(value, "model_dump", None)
     if dump is not None:
         return dump(mode="json")
@@ -104,8 +149,8 @@ def _note(total: int, limit: int) -> str:
 def describe(error: BaseException) -> str:
     """An exception in words for the model; one of ours says all in its own."""
     try:
-        text = str(error)
-    except Exception:  # an exception's own __str__ may fail
+        text = _text(str(error))
+    except BaseException:  # an exception's own __str__ may do anything, such as leave the process
         text = ""
     name = type(error).__name__
     return _text(text if text and isinstance(error, ToolError) else f"{name}: {text}" if text else name)
@@ -114,7 +159,8 @@ def describe(error: BaseException) -> str:
 def tamed(error: BaseException) -> Exception:
     """The exception, as one that neither ends a thread, a process or an event loop, nor stops an iteration."""
     if isinstance(error, SystemExit):
-        return RuntimeError(f"the tool called sys.exit({error.code!r})")
+        code = error.code if isinstance(error.code, int | str | None) else type(error.code).__name__
+        return RuntimeError(f"the tool called sys.exit({code!r})")
     if isinstance(error, Exception) and not isinstance(error, StopIteration | StopAsyncIteration):
         return error
     return RuntimeError(f"the tool raised {describe(error)}")
@@ -129,6 +175,6 @@ def portable(error: Exception) -> Exception:
 
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
-    except Exception:
+    except BaseException:  # an exception's own methods may do anything
         return RuntimeError(describe(error))
     return error

@@ -7,35 +7,41 @@ does and whoever leaves; nothing is started twice.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
+import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import msgspec
+from msgspec.structs import replace
 
+from promptport.dispatch.far_check import check_far
 from promptport.dispatch.inbox import Inbox
 from promptport.dispatch.tool_frames import ToolProgress, ToolResult, ToolStarted
-from promptport.dispatch.tool_output import Output, describe, limited, output_of, progress_of, tamed
+from promptport.dispatch.tool_output import Given, Output, describe, limited, output_of, progress_of, tamed
 from promptport.dispatch.workers import Workers
 from promptport.errors import InvalidToolArgumentsError, ToolError, ToolFailedError, ToolTimeoutError
 from promptport.frames import InvalidToolCall, ToolCall
-from promptport.tools import Tool
+from promptport.tools import SchemaCheck, Tool, ToolDescriptor
 
-__all__ = ["Approve", "Entry", "RunningTools", "ToolOutcome"]
-
-
-Approve: TypeAlias = Callable[[ToolCall], Awaitable[bool | str]]
+__all__ = ["Approve", "Entry", "RunningTools", "State", "ToolOutcome"]
 
 
-"""Asks a person: ``True`` runs the call, ``False`` or a reason in words for the model does not."""
+Approve: TypeAlias = Callable[[ToolCall], Awaitable[bool | str] | bool | str]
+"""Asks a person: ``True`` runs the call, ``False`` or a reason in words for the model does not.
 
+A plain function is called in the event loop, so it must not block."""
+
+
+State: TypeAlias = Literal["finished", "failed", "cancelled", "refused"]
 
 _DENIED = "the user did not allow this call"
 
 
 class ToolOutcome(msgspec.Struct, frozen=True):
-    """What became of a call.
+    """What became of a call. Its ``repr`` shows no contents.
 
     Attributes:
         result: what the model is told.
@@ -44,8 +50,12 @@ class ToolOutcome(msgspec.Struct, frozen=True):
     """
 
     result: ToolResult
-    state: Literal["finished", "failed", "cancelled", "refused"]
+    state: State
     error: ToolError | None = None
+
+    def __repr__(self) -> str:
+        error = f", {type(self.error).__name__}" if self.error is not None else ""
+        return f"ToolOutcome({self.result!r}, {self.state!r}{error})"
 
 
 class Entry:
@@ -55,18 +65,26 @@ class Entry:
         call: the call.
         tool: its tool, once it is known that the call can run.
         values: what the tool is called with.
+        unchecked: its arguments are yet to be checked, in a process of its own.
         approved: a person allowed it, or nobody needs to.
+        started: its tool runs, or ran.
+        timed_out: its tool is to end, because its time is over.
         outcome: what became of it.
+        twins: the identical calls of the same answer, which get its result.
     """
 
-    __slots__ = ("approved", "call", "outcome", "tool", "values")
+    __slots__ = ("approved", "call", "outcome", "started", "timed_out", "tool", "twins", "unchecked", "values")
 
     def __init__(self, call: ToolCall | InvalidToolCall, outcome: ToolOutcome | None = None) -> None:
         self.call = call
         self.tool: Tool[Any] | None = None
         self.values: dict[str, Any] = {}
+        self.unchecked = False
         self.approved = False
+        self.started = False
+        self.timed_out = False
         self.outcome = outcome
+        self.twins: list[Entry] = []
 
 
 class RunningTools:
@@ -82,53 +100,100 @@ class RunningTools:
         inbox: Inbox[Any],
         workers: Workers,
         fail: Callable[[BaseException], None],
+        park: Callable[[Entry], None],
         *,
         approve: Approve | None,
         timeout: float | None,
+        grace: float,
         max_concurrency: int,
         max_output_chars: int | None,
     ) -> None:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.outcomes: list[ToolOutcome] = []
+        self._entries: dict[asyncio.Task[Any], Entry] = {}
         self._inbox = inbox
         self._workers = workers
         self._fail_stream = fail
+        self._park = park
         self._approve = approve
         self._timeout = timeout
+        self._grace = grace
         self._slots = asyncio.Semaphore(max_concurrency)
         self._limit = max_output_chars
 
+    # ------------------------------------------------------------------------------------ before it runs
+
     def prepare(self, entry: Entry, tool: Tool[Any]) -> bool:
         """Makes a sealed call fit to run; where it does not fit, it is refused, and the answer is ``False``."""
-        arguments = entry.call.arguments
+        check, arguments = tool.validator, entry.call.arguments
+        if isinstance(check, SchemaCheck) and check.is_heavy(arguments):
+            entry.tool, entry.unchecked = tool, True
+            return True
         try:
             entry.values = tool.validate(arguments)
-            needs = tool.needs_approval
-            entry.approved = not (needs(entry.values) if callable(needs) else needs)
-        except InvalidToolArgumentsError as error:
-            self.refuse(entry, error)
-            return False
-        except Exception as cause:
-            unfit = InvalidToolArgumentsError(describe(cause), tool=tool.name)
-            unfit.__cause__ = cause
-            self.refuse(entry, unfit)
+            self._ask_whether_to_ask(entry, tool)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as cause:
+            self._unfit(entry, cause, tool)
             return False
         entry.tool = tool
         return True
 
-    def refuse(self, entry: Entry, error: ToolError) -> None:
+    def _ask_whether_to_ask(self, entry: Entry, tool: Tool[Any]) -> None:
+        needs = tool.needs_approval
+        entry.approved = entry.approved or not (needs(entry.values) if callable(needs) else needs)
+
+    def _unfit(self, entry: Entry, cause: BaseException, tool: ToolDescriptor) -> None:
+        if isinstance(cause, InvalidToolArgumentsError):
+            self.refuse(entry, cause)
+            return
+        unfit = InvalidToolArgumentsError(describe(cause), tool=tool.name)
+        unfit.__cause__ = cause
+        self.refuse(entry, unfit)
+
+    def fits(self, entry: Entry, check: SchemaCheck, tool: ToolDescriptor) -> bool:
+        """Whether a call of a tool that runs elsewhere fits its schema; where it does not, it is refused."""
+        if check.is_heavy(entry.call.arguments):
+            return True  # whoever runs it checks it
+        try:
+            check(entry.call.arguments)
+        except InvalidToolArgumentsError as error:
+            self._unfit(entry, error, tool)
+            return False
+        return True
+
+    def refuse(self, entry: Entry, error: ToolError, *, denied: bool = False) -> None:
         """The call's outcome, without running it."""
-        self._settle(entry, "refused", error=error)
+        self._settle(entry, "refused", error=error, denied=denied)
 
     def deny(self, entry: Entry, decision: bool | str) -> None:
         """The outcome of a call that a person did not allow; a text is the reason."""
-        self.refuse(
-            entry, ToolError(decision or _DENIED if isinstance(decision, str) else _DENIED, tool=entry.call.name)
+        reason = decision or _DENIED if isinstance(decision, str) else _DENIED
+        self.refuse(entry, ToolError(reason, tool=entry.call.name), denied=True)
+
+    def accept(self, entry: Entry, result: ToolResult) -> None:
+        """The outcome of a call that ran elsewhere."""
+        output = limited(result.output, self._limit)
+        cut = ToolResult(
+            result.id, result.name, output, result.error, result.denied, result.json and output == result.output
         )
+        error = None if result.error is None else ToolFailedError(result.error, tool=result.name)
+        state: State = "finished" if result.error is None else "refused" if result.denied else "failed"
+        self._record(entry, ToolOutcome(cut, state, error))
+
+    def follow(self, first: Entry, twin: Entry) -> None:
+        """Gives an identical call the outcome of the first, now or when it is there."""
+        first.twins.append(twin)
+        if first.outcome is not None:
+            self._share(first.outcome, twin)
+
+    # ----------------------------------------------------------------------------------------- the tasks
 
     def start(self, entry: Entry) -> None:
         """Asks for approval if need be, waits for a free place, and runs a prepared call."""
-        self.spawn(self._run(entry), f"promptport-tool-{entry.call.name}")
+        task = self.spawn(self._run(entry), f"promptport-tool-{entry.call.name}")
+        self._entries[task] = entry
 
     def spawn(self, work: Any, name: str) -> asyncio.Task[Any]:
         """A task that the stream waits for, and whose error is the stream's."""
@@ -138,63 +203,170 @@ class RunningTools:
         return task
 
     def cancel(self) -> None:
-        """Ends all tasks; `tasks` is empty when they have ended."""
-        for task in self.tasks:
+        """Ends all tasks; `tasks` is empty when they have ended, or were abandoned after the grace period."""
+        tasks = list(self.tasks)
+        for task in tasks:
             task.cancel()
+        if tasks:
+            loop = asyncio.get_running_loop()
+            late = loop.call_later(self._grace, self._abandon_all, tasks)
+            pending = len(tasks)
+
+            def ended(_: asyncio.Task[Any]) -> None:
+                nonlocal pending
+                pending -= 1
+                if not pending:
+                    late.cancel()
+
+            for task in tasks:
+                task.add_done_callback(ended)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
+        self._entries.pop(task, None)
+        abandoned = task not in self.tasks
         self.tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if not task.cancelled() and (error := task.exception()) is not None and not abandoned:
             self._fail_stream(error)
         self._inbox.wake()
 
+    def _abandon_all(self, tasks: list[asyncio.Task[Any]]) -> None:
+        for task in tasks:
+            self._abandon(task)
+
+    def _abandon(self, task: asyncio.Task[Any]) -> None:
+        """Waits no longer for a task that goes on after its cancellation."""
+        if task.done() or task not in self.tasks:
+            return
+        entry = self._entries.get(task)
+        self.tasks.discard(task)
+        name = "on_step" if entry is None else f"tool {entry.call.name!r}"
+        if entry is not None:
+            if entry.started and entry.outcome is None:
+                self._slots.release()
+            if entry.timed_out:
+                self._settle(entry, "failed", error=self._too_late(entry))
+            else:
+                self._settle(entry, "cancelled")
+        self._inbox.wake()
+        warnings.warn(
+            f"{name} was cancelled and still runs {self._grace:g} s later (grace). It is abandoned: it runs on, and "
+            "what it gives is dropped. Let asyncio.CancelledError pass through it.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
     async def _run(self, entry: Entry) -> None:
-        if not entry.approved and self._approve is not None and isinstance(entry.call, ToolCall):
-            decision = await self._approve(entry.call)
+        if entry.unchecked and not await self._check_far(entry):
+            return
+        if not entry.approved and isinstance(entry.call, ToolCall):
+            if self._approve is None:
+                self._park(entry)
+                return
+            decision = self._approve(entry.call)
+            if inspect.isawaitable(decision):
+                decision = await decision
             if decision is not True:
                 self.deny(entry, decision)
                 return
-        async with self._slots:
+        await self._slots.acquire()
+        entry.started = True
+        try:
             self._inbox.push(ToolStarted(entry.call.id, entry.call.name))
             await self._execute(entry)
+        finally:
+            if asyncio.current_task() in self.tasks:  # else its place was freed when it was abandoned
+                self._slots.release()
+
+    async def _check_far(self, entry: Entry) -> bool:
+        """Checks arguments in another process, for as long as the tool itself may take."""
+        tool = entry.tool
+        assert tool is not None
+        seconds = self._seconds(tool)
+        try:
+            async with self._slots, asyncio.timeout(seconds):
+                entry.values = await check_far(
+                    cast("SchemaCheck", tool.validator), tool.arguments_of(entry.call.arguments)
+                )
+            self._ask_whether_to_ask(entry, tool)
+        except TimeoutError:
+            text = f"the arguments could not be checked within {seconds:g} s; they were not used"
+            self.refuse(entry, ToolTimeoutError(text, tool=tool.name))
+            return False
+        except Exception as cause:
+            self._unfit(entry, cause, tool)
+            return False
+        return True
+
+    def _seconds(self, tool: Tool[Any]) -> float | None:
+        seconds = tool.timeout if tool.timeout is not None else self._timeout
+        return None if seconds == math.inf else seconds
 
     async def _execute(self, entry: Entry) -> None:
         """Runs a call that was started, whose outcome is settled when this returns or raises."""
-        name, tool = entry.call.name, entry.tool
+        tool, task = entry.tool, asyncio.current_task()
         assert tool is not None
-        seconds = tool.timeout if tool.timeout is not None else self._timeout
-        clock = asyncio.timeout(None if seconds == math.inf else seconds)
-        task = asyncio.current_task()
+        assert task is not None
+        seconds = self._seconds(tool)
+        late: asyncio.TimerHandle | None = None
+        if seconds is not None:
+            late = asyncio.get_running_loop().call_later(seconds, self._time_is_over, entry, task)
         try:
-            async with clock:
-                output = await self._output(entry, tool)
+            given = await self._output(entry, tool)
         except (asyncio.CancelledError, KeyboardInterrupt) as error:
-            if isinstance(error, KeyboardInterrupt) or (task is not None and task.cancelling()):
+            if entry.timed_out and isinstance(error, asyncio.CancelledError) and task.cancelling() <= 1:
+                task.uncancel()  # the cancellation was ours
+                self._settle(entry, "failed", error=self._too_late(entry, error))
+                return
+            if isinstance(error, KeyboardInterrupt) or task.cancelling():
                 self._settle(entry, "cancelled")
                 raise
             self._fail(entry, tamed(error))
         except BaseException as error:
-            if clock.expired():
-                timeout = ToolTimeoutError(f"the tool did not finish within {seconds:g} s", tool=name)
-                timeout.__cause__ = error
-                self._settle(entry, "failed", error=timeout)
+            if entry.timed_out:
+                self._settle(entry, "failed", error=self._too_late(entry, error))
             else:
                 self._fail(entry, tamed(error))
         else:
-            self._settle(entry, "finished", limited(output, self._limit))
+            if entry.timed_out:
+                self._settle(entry, "failed", error=self._too_late(entry))
+            else:
+                output = limited(given.output, self._limit)
+                self._settle(entry, "finished", output, json=given.json and output == given.output)
+        finally:
+            if late is not None:
+                late.cancel()
 
-    async def _output(self, entry: Entry, tool: Tool[Any]) -> Output:
+    def _time_is_over(self, entry: Entry, task: asyncio.Task[Any]) -> None:
+        entry.timed_out = True
+        task.cancel()
+        asyncio.get_running_loop().call_later(self._grace, self._abandon, task)
+
+    def _too_late(self, entry: Entry, cause: BaseException | None = None) -> ToolTimeoutError:
+        assert entry.tool is not None
+        error = ToolTimeoutError(
+            f"the tool did not finish within {self._seconds(entry.tool):g} s", tool=entry.call.name
+        )
+        error.__cause__ = cause
+        return error
+
+    async def _output(self, entry: Entry, tool: Tool[Any]) -> Given:
         function, values = tool.function, entry.values
         kind = tool.kind
         if kind == "sync":
             return await self._workers.call(function, values)
         if kind == "async":
             return output_of(await function(**values))
+        progress = _Progress(entry, self._inbox)
         value: Any = None
-        async with aclosing(function(**values)) as steps:
-            async for value in steps:
-                await self._inbox.put(ToolProgress(entry.call.id, progress_of(value)))
+        try:
+            async with aclosing(function(**values)) as steps:
+                async for value in steps:
+                    await progress.show(value)
+        finally:
+            progress.end()
         return output_of(value)
+
+    # --------------------------------------------------------------------------------------- its outcome
 
     def _fail(self, entry: Entry, cause: Exception) -> None:
         error = ToolFailedError(describe(cause), tool=entry.call.name)
@@ -204,15 +376,62 @@ class RunningTools:
     def _settle(
         self,
         entry: Entry,
-        state: Literal["finished", "failed", "cancelled", "refused"],
+        state: State,
         output: Output = "",
         error: ToolError | None = None,
+        *,
+        denied: bool = False,
+        json: bool = False,
     ) -> None:
         text = "the call was cancelled before it finished" if state == "cancelled" else None
         if error is not None:
             cut = limited(str(error), self._limit)
             text = cut if isinstance(cut, str) else None
-        result = ToolResult(entry.call.id, entry.call.name, output, text)
-        entry.outcome = ToolOutcome(result, state, error)
-        self.outcomes.append(entry.outcome)
-        self._inbox.push(result)
+        result = ToolResult(entry.call.id, entry.call.name, output, text, denied, json)
+        self._record(entry, ToolOutcome(result, state, error))
+
+    def _record(self, entry: Entry, outcome: ToolOutcome) -> None:
+        if entry.outcome is not None:
+            return  # it was abandoned, and has its outcome
+        entry.outcome = outcome
+        self.outcomes.append(outcome)
+        self._inbox.push(outcome.result)
+        for twin in entry.twins:
+            self._share(outcome, twin)
+
+    def _share(self, outcome: ToolOutcome, twin: Entry) -> None:
+        self._record(twin, replace(outcome, result=replace(outcome.result, id=twin.call.id)))
+
+
+class _Progress:
+    """What an async-generator tool yields, shown at once; but for its last value, which is its output.
+
+    A value is shown when the generator goes on and waits for something, or yields the next; where it ends at once, it
+    was the last.
+    """
+
+    __slots__ = ("_entry", "_held", "_inbox", "_later")
+
+    def __init__(self, entry: Entry, inbox: Inbox[Any]) -> None:
+        self._entry = entry
+        self._inbox = inbox
+        self._held: ToolProgress | None = None
+        self._later: asyncio.Handle | None = None
+
+    async def show(self, value: Any) -> None:
+        """Takes the next value; waits while too many are unread."""
+        self._flush()
+        self._held = ToolProgress(self._entry.call.id, progress_of(value))
+        self._later = asyncio.get_running_loop().call_soon(self._flush)
+        await self._inbox.room()
+
+    def _flush(self) -> None:
+        if self._held is not None and self._entry.outcome is None:
+            self._inbox.push(self._held)
+        self.end()
+
+    def end(self) -> None:
+        """Drops what was not shown."""
+        if self._later is not None:
+            self._later.cancel()
+        self._held = self._later = None

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from promptport.dispatch.tool_output import Output, output_of, portable, tamed
+from promptport.dispatch.tool_output import Given, output_of, portable, tamed
 from promptport.tools import Tool
 
 __all__ = ["Workers"]
@@ -27,16 +27,16 @@ class Workers:
     def __init__(self, executor: Executor | None) -> None:
         self._given = executor
         self._own: ThreadPoolExecutor | None = None
-        self._calls: set[Future[Output]] = set()
+        self._calls: set[Future[Given]] = set()
 
-    async def call(self, function: Callable[..., Any], values: dict[str, Any]) -> Output:
+    async def call(self, function: Callable[..., Any], values: dict[str, Any]) -> Given:
         """What the model gets for ``function(**values)``. Raises what the function raised."""
         future = self._submit(function, values)
         self._calls.add(future)
         future.add_done_callback(self._calls.discard)
         return await asyncio.wrap_future(future)
 
-    def _submit(self, function: Callable[..., Any], values: dict[str, Any]) -> Future[Output]:
+    def _submit(self, function: Callable[..., Any], values: dict[str, Any]) -> Future[Given]:
         executor = self._given
         if executor is None:
             if self._own is None:
@@ -57,7 +57,7 @@ class Workers:
             self._own = None
 
 
-def _call(function: Callable[..., Any], values: dict[str, Any]) -> Output:
+def _call(function: Callable[..., Any], values: dict[str, Any]) -> Given:
     try:
         return output_of(function(**values))
     except BaseException as error:
@@ -67,7 +67,7 @@ def _call(function: Callable[..., Any], values: dict[str, Any]) -> Output:
         raise calm from error
 
 
-def _call_far(function: Callable[..., Any], values: dict[str, Any], _unique: str) -> Output:
+def _call_far(function: Callable[..., Any], values: dict[str, Any], _unique: str) -> Given:
     try:
         return _call(function, values)
     except Exception as error:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from promptport.decoding import SSEDecoder, StreamDecoder
-from promptport.dispatch import ApprovalNeeded, DispatchFrame
+from promptport.dispatch import ApprovalNeeded, DispatchFrame, ToolsPending
 from promptport.errors import (
     AuthenticationError,
     ContextLengthError,
@@ -152,7 +152,7 @@ class EventDecoder(StreamDecoder[tuple[bytes, bytes]]):
             except msgspec.ValidationError:
                 self._skip(str(kind))
                 return
-            self._finished = self._finished or isinstance(frame, End | ApprovalNeeded)
+            self._finished = self._finished or isinstance(frame, End | ApprovalNeeded | ToolsPending)
             out.append(frame)
 
     def _end_of_bytes(self, out: list[Any]) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from promptport.errors import InvalidToolArgumentsError
-from promptport.frames import parse_arguments
 from promptport.messages import AudioPart, DocumentPart, ImagePart, TextPart, UserPart
+from promptport.tools import SchemaCheck
 
 if TYPE_CHECKING:
     from mcp import types
@@ -19,9 +18,11 @@ __all__ = ["Output", "names_for_models", "only_reads", "output_of_call", "text_o
 
 Output: TypeAlias = str | tuple[UserPart, ...]
 
-_PROBLEMS = 5
-_LENGTH = 300
-"""So much of what does not fit is told to the model: so many problems, in so many characters each."""
+_NAME_LENGTH = 256
+"""So much of a server's name for a tool is read."""
+
+_STEM = 56
+"""So much of it stays where a number tells it from another."""
 
 # ------------------------------------------------------------------------------------- what a server offers
 
@@ -32,50 +33,26 @@ def only_reads(tool: types.Tool) -> bool:
 
 
 def names_for_models(names: Iterable[str]) -> list[str]:
-    """Names that every provider takes, each once."""
-    given: list[str] = []
+    """Names that every provider takes, each once; in linear time, whatever a server lists."""
+    given: dict[str, None] = {}
+    next_number: dict[str, int] = {}
     for name in names:
-        fitting = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64] or "_"
-        number = 2
-        unique = fitting
+        fitting = re.sub(r"[^A-Za-z0-9_-]", "_", name[:_NAME_LENGTH])[:64] or "_"
+        unique, stem = fitting, fitting[:_STEM]
         while unique in given:
-            unique = f"{fitting[: 63 - len(str(number))]}_{number}"
-            number += 1
-        given.append(unique)
-    return given
+            number = next_number[stem] = next_number.get(stem, 1) + 1
+            unique = f"{stem}_{number}"
+        given[unique] = None
+    return list(given)
 
 
-def validator(name: str, schema: dict[str, Any]) -> Callable[[str], dict[str, Any]]:
-    """Checks an argument text by a JSON schema; a schema that is none itself is left to the server."""
-    from jsonschema.exceptions import SchemaError  # type: ignore[import-untyped]  # noqa: PLC0415 - the SDK brings it
-    from jsonschema.validators import Draft202012Validator, validator_for  # type: ignore[import-untyped]  # noqa: PLC0415
-    from referencing import Registry  # noqa: PLC0415
-    from referencing.exceptions import Unresolvable  # noqa: PLC0415
+def validator(name: str, schema: dict[str, Any]) -> SchemaCheck:
+    """Checks an argument text by a JSON schema; one that is none itself, or points elsewhere, is left to the server.
 
-    kind = validator_for(schema, default=Draft202012Validator)
-    try:
-        kind.check_schema(schema)
-        checked = kind(schema, registry=Registry())  # an empty one: nothing is fetched for a "$ref"
-    except SchemaError:
-        checked = kind(True)
-
-    def validate(arguments: str) -> dict[str, Any]:
-        try:
-            values = parse_arguments(arguments)
-        except ValueError as error:
-            raise InvalidToolArgumentsError(str(error), tool=name) from None
-        try:
-            problems = [
-                f"{'.'.join(map(str, problem.absolute_path)) or 'the arguments'}: {problem.message[:_LENGTH]}"
-                for problem in checked.iter_errors(values)
-            ]
-        except Unresolvable:
-            return values
-        if problems:
-            raise InvalidToolArgumentsError("; ".join(problems[:_PROBLEMS]), tool=name)
-        return values
-
-    return validate
+    Raises:
+        InvalidInputError: the schema is too large, too deep, or doubles too often.
+    """
+    return SchemaCheck(name, schema, lenient=True)
 
 
 # -------------------------------------------------------------------------------------- what a call gave

@@ -13,6 +13,7 @@ The SDK is imported by the first connection, not by this module.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -48,6 +49,8 @@ WhatNeedsApproval: TypeAlias = Literal["none", "writes", "all"]
 
 _Opener: TypeAlias = Callable[["McpServer", AsyncExitStack], Awaitable["Transport"]]
 """Gives the transport; what must be closed after the connection goes on the stack."""
+
+_LOG = logging.getLogger("promptport")
 
 _PROGRESS_KEPT = 64
 """So many unread notices of one call are kept; a consumer that is slower than that misses the oldest."""
@@ -162,12 +165,15 @@ class McpServer:
         name: the server's own name for itself, once it is connected.
         instructions: what the server says on how to use it, for a system message; may be empty.
         tools_changed: the server said that its tools are others than those that `tools` gave last.
+        refused_tools: the tools that `tools` left out last, because their schema is too large, too deep or not an
+            object's, each with its reason; a warning on the logger ``promptport`` names them too.
     """
 
     def __init__(self, label: str, opener: _Opener, connect_timeout: float) -> None:
         self.name = label
         self.instructions = ""
         self.tools_changed = False
+        self.refused_tools: dict[str, str] = {}
         self._label = label
         self._open = opener
         self._seconds = connect_timeout
@@ -296,19 +302,28 @@ class McpServer:
             raise InvalidInputError(f"approve is 'none', 'writes' or 'all', not {approve!r}")
         self.tools_changed = False
         offered = await self._offered()
-        return [
-            Tool(
-                name=name,
-                description=tool.description or tool.title or "",
-                parameters={"type": "object", **tool.input_schema},
-                function=self._function(tool.name, name, progress=progress),
-                timeout=timeout,
-                start=start,
-                needs_approval=approve == "all" or (approve == "writes" and not only_reads(tool)),
-                validator=validator(name, tool.input_schema),
-            )
-            for name, tool in zip(names_for_models([prefix + tool.name for tool in offered]), offered, strict=True)
-        ]
+        made: list[Tool[Any]] = []
+        self.refused_tools = {}
+        names = names_for_models([prefix + tool.name for tool in offered])
+        for name, tool in zip(names, offered, strict=True):
+            await asyncio.sleep(0)  # a long list does not hold up the loop
+            try:
+                made.append(
+                    Tool(
+                        name=name,
+                        description=tool.description or tool.title or "",
+                        parameters={"type": "object", **tool.input_schema},
+                        function=self._function(tool.name, name, progress=progress),
+                        timeout=timeout,
+                        start=start,
+                        needs_approval=approve == "all" or (approve == "writes" and not only_reads(tool)),
+                        validator=validator(name, tool.input_schema),
+                    )
+                )
+            except InvalidInputError as error:
+                self.refused_tools[name] = str(error)
+                _LOG.warning("MCP server %s: %s", self._label, error)
+        return made
 
     async def _offered(self) -> list[types.Tool]:
         client = self._connected()
@@ -352,8 +367,9 @@ class McpServer:
                         wake.clear()
                 yield await task
             finally:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                if not task.done():
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
 
         return call_with_progress if progress else call
 

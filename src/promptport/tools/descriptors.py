@@ -19,6 +19,7 @@ from msgspec.structs import force_setattr, replace
 from promptport.errors import InvalidInputError, InvalidToolArgumentsError
 from promptport.frames import parse_arguments
 from promptport.tools.nulls import without_nulls
+from promptport.tools.schema_check import SchemaCheck, check_size, named_by, takes_any
 
 __all__ = ["Tool", "ToolDescriptor", "ToolKind", "ToolStart", "tool"]
 
@@ -27,6 +28,8 @@ ToolStart: TypeAlias = Literal["eager", "on_finish"]
 
 ToolKind: TypeAlias = Literal["sync", "async", "stream"]
 """How a tool's function is called: plainly, awaited, or iterated (an async generator)."""
+
+_NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -50,7 +53,8 @@ class ToolDescriptor(msgspec.Struct, frozen=True, omit_defaults=True):
         strict: ask the provider to hold the arguments to the schema, where it can; ``None`` leaves it to the provider.
 
     Raises:
-        InvalidInputError: the name, or the schema, is not one that a provider takes.
+        InvalidInputError: the name, or the schema, is not one that a provider takes, or the schema has more than
+            256 KiB or 64 levels.
     """
 
     name: str
@@ -62,16 +66,13 @@ class ToolDescriptor(msgspec.Struct, frozen=True, omit_defaults=True):
         if not _NAME.fullmatch(self.name):
             raise InvalidInputError(f"a tool's name is 1 to 64 letters, digits, '_' or '-', not {self.name!r}")
         if not self.parameters:
-            force_setattr(self, "parameters", {"type": "object", "properties": {}})
+            force_setattr(self, "parameters", {**_NO_PARAMETERS})
         if self.parameters.get("type") != "object":
             raise InvalidInputError(
                 f'tool {self.name!r}: the schema of the parameters must say "type": "object", with one property '
                 f"for each argument, not {self.parameters.get('type')!r}"
             )
-        try:
-            msgspec.json.encode(self.parameters)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise InvalidInputError(f"tool {self.name!r}: the schema of the parameters is not JSON: {error}") from None
+        check_size(self.name, self.parameters)
 
     def __hash__(self) -> int:
         return hash((self.name, self.description))  # a schema is a dict, which has no hash
@@ -91,11 +92,14 @@ class Tool(ToolDescriptor, Generic[Function_co], frozen=True, kw_only=True):
         start: when a dispatcher starts a sealed call: ``"eager"`` at once, ``"on_finish"`` after the answer's end.
         needs_approval: whether a person is asked before it runs; or a function of the (validated) arguments that
             says so.
-        validator: gives the values for an argument text, or raises `InvalidToolArgumentsError`; ``None`` only parses.
+        validator: gives the values for an argument text, or raises `InvalidToolArgumentsError`. Default: a check
+            against ``parameters``, which also refuses keys that the schema does not declare, unless it says
+            ``additionalProperties`` or the function takes ``**kwargs``. Nested objects follow the schema alone.
         unbound: it was made of a method in a class's body: take it from an instance to run it.
 
     Raises:
-        InvalidInputError: as in `ToolDescriptor`; a timeout of 0 or less; a generator that is not async.
+        InvalidInputError: as in `ToolDescriptor`; a timeout of 0 or less; a generator that is not async; a schema
+            that cannot be checked, such as one that refers to what is not in it.
     """
 
     function: Function_co
@@ -106,6 +110,7 @@ class Tool(ToolDescriptor, Generic[Function_co], frozen=True, kw_only=True):
     unbound: bool = False
 
     def __post_init__(self) -> None:
+        bare = not self.parameters
         super().__post_init__()
         if self.timeout is not None and not self.timeout > 0:
             raise InvalidInputError(f"tool {self.name!r}: timeout must be more than 0 seconds, not {self.timeout}")
@@ -115,6 +120,19 @@ class Tool(ToolDescriptor, Generic[Function_co], frozen=True, kw_only=True):
             raise InvalidInputError(f"tool {self.name!r}: function must be callable, not {self.function!r}")
         if inspect.isgeneratorfunction(_called(self.function)):
             raise InvalidInputError(f"tool {self.name!r}: a generator that shows progress is written 'async def'")
+        self._check_arguments(bare=bare)
+
+    def _check_arguments(self, *, bare: bool) -> None:
+        """Without a validator, the schema is one; without a schema, the function's signature."""
+        own, function = self.validator, cast("Callable[..., Any]", self.function)
+        if own is not None and not isinstance(own, _OwnCheck | _SignatureCheck):
+            return
+        if bare or (isinstance(own, _SignatureCheck) and self.parameters == _NO_PARAMETERS):
+            check: Any = _SignatureCheck(self.name, None if takes_any(function) else named_by(function))
+        else:
+            check = _OwnCheck(self.name, self.parameters, closed=not takes_any(function))
+            check.compile()
+        force_setattr(self, "validator", check)
 
     __hash__ = ToolDescriptor.__hash__
 
@@ -167,14 +185,35 @@ class Tool(ToolDescriptor, Generic[Function_co], frozen=True, kw_only=True):
         Raises:
             InvalidToolArgumentsError: they do not fit; the message says what to change, in words for the model.
         """
-        if self.strict:
-            arguments = _without_nulls(arguments, self.parameters)
-        if self.validator is not None:
-            return self.validator(arguments)
+        assert self.validator is not None
+        return self.validator(self.arguments_of(arguments))
+
+    def arguments_of(self, text: str) -> str:
+        """The arguments that a model meant: without the nulls that a strict schema makes it write."""
+        return _without_nulls(text, self.parameters) if self.strict else text
+
+
+class _OwnCheck(SchemaCheck):
+    """The check that a tool makes of its own schema: made anew where the schema is replaced."""
+
+
+class _SignatureCheck(msgspec.Struct, frozen=True):
+    """Checks the arguments of a tool that was made without a schema: their names, which its function's are."""
+
+    name: str
+    names: tuple[str, ...] | None
+
+    def __call__(self, arguments: str) -> dict[str, Any]:
         try:
-            return parse_arguments(arguments)
+            values = parse_arguments(arguments)
         except ValueError as error:
             raise InvalidToolArgumentsError(str(error), tool=self.name) from None
+        strange = [] if self.names is None else [name for name in values if name not in self.names]
+        if strange and self.names is not None:
+            known = ", ".join(self.names) or "none"
+            text = f"{', '.join(strange)[:300]}: not an argument (there are: {known})"
+            raise InvalidToolArgumentsError(text, tool=self.name)
+        return values
 
 
 def _without_nulls(arguments: str, schema: dict[str, Any]) -> str:
