@@ -16,6 +16,7 @@ from promptport.dispatch.tool_runner import ToolOutcome
 from promptport.errors import (
     IncompleteStreamError,
     InvalidToolArgumentsError,
+    ProtocolError,
     StepLimitError,
     ToolFailedError,
     ToolTimeoutError,
@@ -359,10 +360,16 @@ async def test_identical_calls_that_fail_fail_together(start: Any) -> None:
     ]
 
 
-async def test_a_second_call_of_one_id_never_runs() -> None:
-    calls = [call("1", "count", '{"number": 1}'), call("1", "count", '{"number": 2}')]
-    stream, _ = await run([calls, ["end"]], [count])
-    assert {outcome.state: outcome.result.output for outcome in stream.outcomes} == {"refused": "", "finished": "1"}
+async def test_a_second_call_of_one_id_ends_the_run() -> None:
+    ran = []
+
+    @tool(start="on_finish")
+    async def look(number: int) -> None:
+        ran.append(number)
+
+    with pytest.raises(ProtocolError, match="two tool calls of one answer have the id '1'"):
+        await run([[call("1", "look", '{"number": 1}'), call("1", "look", '{"number": 2}')], ["end"]], [look])
+    assert not ran
 
 
 @pytest.mark.parametrize("how", ["raises", "does not fit", "is not there", "is not JSON", "is denied"])

@@ -33,6 +33,7 @@ from promptport.errors import (
     IncompleteStreamError,
     InvalidInputError,
     InvalidToolArgumentsError,
+    ProtocolError,
     StepLimitError,
     ToolError,
     UnknownToolError,
@@ -189,8 +190,9 @@ class Run:
         """Starts a sealed call, keeps it for later, or refuses it."""
         tool = self.tools.get(call.name)
         if any(entry.call.id == call.id for entry in self.entries):
-            text = f"not run: another call of this answer has the id {call.id!r}"
-            self.running.refuse(self._entry(call), ToolError(text, tool=call.name))
+            error = ProtocolError(f"two tool calls of one answer have the id {call.id!r}; neither can be answered")
+            error.partial = self.partial
+            self.fail(error)
             return
         if tool is not None and self._is_twin(call):
             return
