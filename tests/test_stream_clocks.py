@@ -71,6 +71,38 @@ async def test_bytes_without_frames_keep_the_idle_clock_from_running_out() -> No
     assert [frame async for frame in stream] == [Append("a"), END]
 
 
+async def test_heartbeats_for_ever_run_into_the_clock_that_only_frames_stop() -> None:
+    async def heartbeats() -> FrameBatches:
+        yield [Append("a")]
+        yield [Append("b")]
+        while True:
+            await asyncio.sleep(SOON / 10)
+            yield []
+
+    frames, error = await until_error(FrameStream(heartbeats(), timeouts=Timeouts(next_frame=SOON)))
+    assert frames == [Append("a"), Append("b")]
+    assert isinstance(error, IdleTimeout)
+    assert "timeouts.next_frame" in str(error)
+    assert error.partial == message_of(frames)
+
+
+async def test_a_frame_in_time_sets_the_clock_of_frames_anew_and_the_caller_has_all_the_time_it_wants() -> None:
+    async def source() -> FrameBatches:
+        for _ in range(6):
+            await asyncio.sleep(SOON)
+            yield []
+            yield [Append("a")]
+        yield [END]
+
+    stream = FrameStream(source(), timeouts=Timeouts(next_frame=SOON * 4))
+    count = 0
+    async for _ in stream:
+        count += 1
+        if count == 3:
+            await asyncio.sleep(SOON * 5)
+    assert count == 7
+
+
 async def test_the_idle_clock_stands_while_the_consumer_holds_the_stream() -> None:
     source = Source([Append("a")], [Append("b")], never())
     stream = source.stream(Timeouts(first_frame=SOON, idle=SOON))

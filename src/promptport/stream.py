@@ -59,6 +59,7 @@ async def _run(state: StreamState) -> AsyncGenerator[Any, None]:  # noqa: PLR091
                     log.clear()
                 log.extend(batch)
                 state.seen = True
+                state.frameless = 0.0
                 state.rest = rest = iter(batch)
                 if state.text_only:
                     for frame in rest:
@@ -69,6 +70,8 @@ async def _run(state: StreamState) -> AsyncGenerator[Any, None]:  # noqa: PLR091
                         yield frame
             elif state.ended:
                 return
+            elif not state.frameless:
+                state.frameless = state.waiting_since
             if state.reason is not None and not state.ended:
                 raise state.reason
             state.read()

@@ -39,19 +39,21 @@ FrameBatches: TypeAlias = AsyncGenerator[Sequence[StreamFrame], None]
 
 
 class Timeouts(msgspec.Struct, frozen=True):
-    """The three clocks of a stream, in seconds; ``None`` stops a clock.
+    """The clocks of a stream, in seconds; ``None`` stops a clock.
 
     Attributes:
         first_frame: from the request until the first frame.
         idle: without any byte, while the caller waits for one; before the first byte only where ``first_frame`` is off.
         total: from the request until `End`.
         connect: until a connection to the server stands.
+        next_frame: from one frame to the next, while the caller waits; only frames stop it, and heartbeats do not.
     """
 
     first_frame: float | None = 600.0
     idle: float | None = 300.0
     total: float | None = None
     connect: float | None = 10.0
+    next_frame: float | None = 600.0
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -76,6 +78,7 @@ class StreamState:
         "ended",
         "failure",
         "finished",
+        "frameless",
         "handles",
         "log",
         "loop",
@@ -119,6 +122,7 @@ class StreamState:
         self.finished = False  # … and is done
         self.begun = False  # a read came
         self.seen = False  # a frame came
+        self.frameless = 0.0  # since when the caller waits, where reads came since that brought no frame
         # The read that waits now, if one does.
         self.loop: asyncio.AbstractEventLoop | None = None
         self.task: asyncio.Task[Any] | None = None
@@ -244,6 +248,10 @@ class StreamState:
             idling = self.task is not None and (self.begun or timeouts.first_frame is None)
             since = self.waiting_since if idling else monotonic()
             due.append((since + timeouts.idle, IdleTimeout, f"no byte came for {timeouts.idle:g} s (timeouts.idle)"))
+        if timeouts.next_frame is not None and self.seen:
+            waiting = self.frameless or (self.waiting_since if self.task is not None else monotonic())
+            text = f"no frame came for {timeouts.next_frame:g} s, though bytes may have (timeouts.next_frame)"
+            due.append((waiting + timeouts.next_frame, IdleTimeout, text))
         return min(due, key=lambda entry: entry[0]) if due else None
 
     def _tick(self) -> None:

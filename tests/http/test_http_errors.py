@@ -48,7 +48,7 @@ def error(status: int, body: Any = b"", headers: dict[str, str] | None = None, *
         (418, BadRequestError),
         (422, BadRequestError),
         (429, RateLimitError),
-        (498, OverloadedError),
+        (498, BadRequestError),
         (500, ServerError),
         (501, ServerError),
         (502, ServerError),
@@ -320,3 +320,51 @@ def test_recorded_errors() -> None:
         assert words
         assert words.rstrip(".") in str(found)
     assert seen >= 35
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Invalid request: Your request exceeded model token limit: 131072 (requested: 140000)",
+        "Input length 200001 exceeds the maximum allowed input length of 131072 tokens",
+        "The prompt exceeds the maximum input size",
+    ],
+)
+def test_more_vendors_words_for_a_prompt_that_is_too_long(words: str) -> None:
+    assert type(error(400, {"error": {"message": words}})) is ContextLengthError
+    assert type(error(401, {"error": {"message": words}})) is AuthenticationError
+
+
+def test_a_limit_of_the_answer_is_no_prompt_that_is_too_long() -> None:
+    assert type(error(400, {"error": {"message": "max_tokens exceeds the maximum tokens allowed"}})) is BadRequestError
+
+
+@pytest.mark.parametrize(("delay", "seconds"), [("34s", 34.0), ("1.5s", 1.5), ("soon", None), (7, None), ("-1s", None)])
+def test_googles_retry_info(delay: Any, seconds: float | None) -> None:
+    kind = "type.googleapis.com/google.rpc.RetryInfo"
+    details = [{"@type": "type.googleapis.com/google.rpc.Help"}, {"@type": kind, "retryDelay": delay}]
+    body = {"error": {"code": 429, "message": "quota", "status": "RESOURCE_EXHAUSTED", "details": details}}
+    assert error(429, body).retry_after == error(429, [body]).retry_after == seconds
+    assert error(429, body, {"Retry-After": "2"}).retry_after == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "kind"),
+    [
+        (400, "ThrottlingException:http://internal.amazon.com/coral/com.amazon.bedrock/", RateLimitError),
+        (400, "com.amazon.coral.service#ValidationException", BadRequestError),
+        (403, "AccessDeniedException", PermissionDeniedError),
+        (500, "ModelNotReadyException", OverloadedError),
+        (404, "ResourceNotFoundException", ModelNotFoundError),
+        (400, "SomethingNewException", BadRequestError),
+    ],
+)
+def test_awss_header_names_the_class(status: int, name: str, kind: type[ProviderError]) -> None:
+    found = error(status, {"message": "no"}, {"x-amzn-ErrorType": name})
+    assert type(found) is kind
+    assert found.code == name.partition(":")[0].rpartition("#")[2]
+
+
+def test_498_is_no_capacity_at_groq_only() -> None:
+    found = status_error(provider="groq", model="m", status=498, headers={}, body=b"")
+    assert type(found) is OverloadedError

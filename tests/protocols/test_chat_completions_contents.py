@@ -303,3 +303,65 @@ def test_growing_lists_of_sources_come_once_at_the_end() -> None:
     results = [{"title": "A", "url": "https://a", "snippet": "words"}]
     answer = message(delta(content="a"), finish("stop", search_results=results, citations=["https://a"]), DONE)
     assert answer.parts == (TextPart("a"), Citation("https://a", "A", "words", results[0]))
+
+
+def test_item_17_an_index_that_counts_chunks() -> None:
+    parts = [delta(index=at, content=text) for at, text in enumerate("Hello")]
+    assert message(*parts, delta("stop", index=5), DONE).text == "Hello"
+    assert message(*parts[:2], delta("stop", index=2), DONE).text == "He"
+    assert message(delta(index=0, content="a"), delta("stop", index=1, content="b"), DONE).text == "ab"
+
+
+@pytest.mark.parametrize("role", [{}, {"role": "assistant"}])
+def test_item_17_an_index_that_begins_at_1(role: dict[str, Any]) -> None:
+    parts = [delta(index=1, content=text, **role) for text in "Hello"]
+    assert message(*parts, delta("stop", index=1), DONE).text == "Hello"
+
+
+def test_item_17_tool_calls_where_the_index_counts_chunks() -> None:
+    entries = [[tool("", "f", index=0, id="a")], [tool('{"x":', index=0)], [tool(" 1}", index=0)]]
+    parts = [delta(index=at, tool_calls=calls) for at, calls in enumerate(entries)]
+    assert calls_of(*parts, delta("stop", index=3), DONE) == [("a", "f", '{"x": 1}')]
+
+
+def test_item_17_two_answers_side_by_side_are_not_mixed() -> None:
+    roles = [delta(index=at, role="assistant", content="") for at in (0, 1)]
+    texts = [delta(index=at % 2, content=text) for at, text in enumerate("AaBbCc")]
+    ends = [delta("stop", index=at) for at in (0, 1)]
+    assert message(*roles, *texts, *ends, DONE).text == "ABC"
+    assert message(*texts, *ends, DONE).text == "ABC"
+    assert message(*texts[::2], ends[0], *texts[1::2], ends[1], DONE).text == "ABC"
+
+
+def test_item_17_answers_that_nothing_tells_apart_are_an_error() -> None:
+    parts = [delta(index=at, content="x") for at in (0, 1, 2, 0)]
+    _, error = failing(*parts, DONE)
+    assert "two answers" in str(error)
+
+
+def in_message(text: str, reason: str | None = None, **fields: Any) -> bytes:
+    choice = {"index": 0, "message": {"role": "assistant", "content": text, **fields}, "finish_reason": reason}
+    return chunk({"id": "answer-1", "model": "model-1", "choices": [choice]})
+
+
+def test_item_17_a_message_in_place_of_a_delta() -> None:
+    assert message(in_message("Hello", "stop"), DONE).text == "Hello"
+    assert message(in_message("Hel"), in_message("lo"), finish("stop"), DONE).text == "Hello"
+    grown = ["Hello you", "Hello you there", "Hello you there!"]
+    assert message(*[in_message(text) for text in grown], in_message(grown[-1], "stop"), DONE).text == grown[-1]
+    call = in_message("", "tool_calls", tool_calls=[tool("{}", "f", id="a"), tool("{}", "g", id="b")])
+    assert calls_of(call, DONE) == [("a", "f", "{}"), ("b", "g", "{}")]
+
+
+def test_item_20_the_whole_message_after_its_deltas_is_not_the_text_twice() -> None:
+    decoder = ChatCompletionsDecoder()
+    frames = decoder.feed(delta(content="Hel") + delta(content="lo") + in_message("Hello", "stop") + DONE)
+    assert frames[:2] == [Append("Hel"), Append("lo")]
+    assert isinstance(frames[2], End)
+    assert decoder.skipped == {"message after deltas": 1}
+
+
+def test_a_choice_of_which_nothing_is_read_is_counted() -> None:
+    decoder = ChatCompletionsDecoder()
+    decoder.feed(delta(content="a") + chunk({"choices": [{"index": 0, "output": "lost"}]}) + finish() + DONE)
+    assert decoder.skipped == {"choice without a delta": 1}

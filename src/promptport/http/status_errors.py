@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Collection, Mapping
 
-from promptport.decoding import json_or_none, shortened, words_and_codes
+from promptport.decoding import class_of_code, json_or_none, shortened, words_and_codes
 from promptport.errors import (
     AuthenticationError,
     BadRequestError,
@@ -35,6 +35,7 @@ _CONTEXT_CODES = frozenset(
 _CONTEXT_WORDS = re.compile(
     r"prompt is too long|input is too long|(maximum|max) (context|prompt) length|context (length|window|size|limit)"
     r"|exceeds? the (model'?s? )?(maximum |available )?context|token count .{0,40}exceeds the maximum"
+    r"|exceeded (the )?model('s)? token limit|exceeds? the maximum (allowed )?(input|prompt)"
     r"|too many tokens: |reduce the length of the (messages|prompt|input)",
     re.IGNORECASE,
 )
@@ -68,7 +69,6 @@ _BY_STATUS: Mapping[int, type[ProviderError]] = {
     404: ModelNotFoundError,
     408: OverloadedError,  # the provider gave up waiting for its own worker: the same request may do later
     429: RateLimitError,
-    498: OverloadedError,  # Groq: no capacity in the flex tier; Cohere: a token that is denied, by its words
     503: OverloadedError,
     529: OverloadedError,  # Anthropic
 }
@@ -121,7 +121,15 @@ def status_error(
     if isinstance(decoded, str) and decoded.startswith("<"):
         words = "an HTML page"
     words = shortened(redacted(words, secrets))
+    named_by_aws = lowered.get("x-amzn-errortype", "").partition(":")[0].rpartition("#")[2].strip()
+    if named_by_aws and named_by_aws not in codes:
+        codes.insert(0, named_by_aws)
     kind = _kind_of_status(status, words, codes)
+    by_aws = class_of_code(named_by_aws)
+    if by_aws is not None and kind in (BadRequestError, ServerError, PermissionDeniedError, ModelNotFoundError):
+        kind = by_aws
+    if status == 498 and provider == "groq":
+        kind = OverloadedError  # no capacity in the flex tier; a status that others use as they like
     code = redacted(codes[0], secrets) if codes else None
     retry_after = _retry_after(lowered)
     if retry_after is None:

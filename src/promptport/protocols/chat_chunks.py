@@ -27,6 +27,7 @@ __all__ = [
     "decode_any",
     "decode_chunk",
     "decode_first_chunk",
+    "delta_of",
     "dicts_in",
     "lenient_chunk",
     "read_json",
@@ -142,13 +143,14 @@ def _choice(body: dict[str, Any]) -> Choice:
     delta = body.get("delta")
     return Choice(
         _number(body.get("index")),
-        _delta(delta) if isinstance(delta, dict) else None,
+        delta_of(delta) if isinstance(delta, dict) else None,
         _text(body.get("finish_reason")),
         body.get("error"),
     )
 
 
-def _delta(body: dict[str, Any]) -> Delta:
+def delta_of(body: dict[str, Any]) -> Delta:
+    """An increment, or a message in its place, as far as its meaning is plain."""
     content, thinking = _content(body.get("content"))
     function = body.get("function_call")
     return Delta(

@@ -41,6 +41,7 @@ from promptport.protocols.chat_chunks import (
     decode_any,
     decode_chunk,
     decode_first_chunk,
+    delta_of,
     dicts_in,
     lenient_chunk,
     read_json,
@@ -76,6 +77,21 @@ _CUT = frozenset(
 """Words that say that the answer did not end by itself: the calls that are open then are unfinished."""
 
 
+_OTHER = "choice other than the first"
+_HELD = 256  # chunks that wait; a server that sends so many under one new index has no other answer
+_TELLING = 8  # characters that do not begin two pieces of a text by chance
+
+
+def _raw_choice(event: tuple[bytes, bytes], choice: Choice) -> dict[str, Any]:
+    """The choice as it came."""
+    body = decode_any(event[1])
+    found = dicts_in(body.get("choices")) if isinstance(body, dict) else None
+    for raw in found or ():
+        if len(found or ()) == 1 or raw.get("index") == choice.index:
+            return raw
+    return {}
+
+
 class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
     """Decodes one streamed answer; the first choice only, for a frame stream is one answer."""
 
@@ -94,6 +110,15 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._id: str | None = None
         self._reason: str | None = None
         self._cut = False
+        # Whose the choices are: the index of ours; chunks that wait for the next to tell; the other answers'.
+        self._ours = 0
+        self._begun = self._moved = False
+        self._held: list[tuple[Any, tuple[bytes, bytes]]] = []
+        self._others: set[int | None] = set()
+        # What came in messages, where there are no deltas.
+        self._by_delta = False
+        self._messages: list[str] = []
+        self._message_size = 0
 
     # ------------------------------------------------------------------------------------------- events
 
@@ -165,10 +190,9 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         choices = chunk.choices
         if choices:
             for choice in choices:
-                if choice.index:
-                    self._skip("choice other than the first")
+                if ((choice.index or 0) != self._ours or self._held) and not self._is_ours(choice, chunk, event, out):
                     continue
-                delta = choice.delta
+                delta = choice.delta if choice.delta is not None else self._in_place_of_delta(choice, event)
                 if delta is not None:
                     if not (
                         delta.reasoning is None and delta.reasoning_content is None and delta.reasoning_details is None
@@ -193,8 +217,101 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         if self._decode is decode_first_chunk:
             self._id = self._id or chunk.id
             self._model = self._model or chunk.model
-            if self._model:
+            self._begun = self._begun or bool(choices)
+            self._by_delta = self._by_delta or any(choice.delta is not None for choice in choices or ())
+            if self._model and self._by_delta and not (self._held or self._moved):
                 self._decode = decode_chunk
+
+    # ------------------------------------------------------------------------------------------ choices
+
+    def _is_ours(self, choice: Choice, chunk: Chunk, event: tuple[bytes, bytes], out: list[StreamFrame]) -> bool:
+        """Whether a choice is of this answer, though its index is not the one before.
+
+        Some servers count their chunks there, or begin at 1; others send several answers side by side. A chunk waits
+        until the next one tells, for nothing is lost in silence, and two answers are never mixed.
+
+        Raises:
+            ProtocolError: they are mixed already.
+        """
+        index = choice.index or 0
+        if index == self._ours:
+            for waiting in self._held:  # this answer goes on under its own index
+                self._others.add(waiting[0].choices[0].index)
+                self._skip(_OTHER)
+            self._held.clear()
+            return True
+        if not self._begun:
+            self._ours = index
+            return True
+        if self._moved and index > self._ours:
+            self._ours = index
+            return True
+        if self._moved:
+            raise ProtocolError(
+                "the chunks of two answers came in one stream, and nothing tells them apart: ask for one (n=1)"
+            )
+        alone = len(chunk.choices or ()) == 1
+        if not alone or index in self._others or index < self._ours or self._reason is not None:
+            self._others.add(index)
+            self._skip(_OTHER)
+            return False
+        last = self._held[-1][0].choices[0].index if self._held else self._ours
+        if self._held and index == last + 1:
+            self._release(out)
+            self._ours = index
+            return True
+        delta = _raw_choice(event, choice).get("delta")
+        if isinstance(delta, dict) and delta.get("role") and not delta.get("content"):
+            self._others.add(index)  # the head of another answer
+            self._skip(_OTHER)
+            return False
+        self._held.append((chunk, event))
+        self._decode = decode_first_chunk
+        if len(self._held) > _HELD:
+            self._release(out)
+        return False
+
+    def _release(self, out: list[StreamFrame]) -> None:
+        """What waited is of this answer."""
+        held, self._held = self._held, []
+        self._moved = True
+        for chunk, event in held:
+            self._ours = chunk.choices[0].index
+            self._chunk(chunk, event, out)
+
+    def _settle(self, out: list[StreamFrame]) -> None:
+        """The stream is at its end."""
+        if self._reason is None:
+            self._release(out)
+        for _ in self._held:
+            self._skip(_OTHER)
+        self._held = []
+
+    def _in_place_of_delta(self, choice: Choice, event: tuple[bytes, bytes]) -> Delta | None:
+        """A choice without a delta: what stands in its place is read, or at least counted."""
+        body = _raw_choice(event, choice)
+        message, text = body.get("message"), body.get("text")
+        if isinstance(message, dict):
+            for place, entry in enumerate(dicts_in(message.get("tool_calls")) or ()):
+                entry.setdefault("index", place)
+            delta = delta_of(message)
+        elif isinstance(text, str):  # of the old Completions
+            delta = delta_of({"content": text})
+        else:
+            if not choice.finish_reason and choice.error is None:
+                self._skip("choice without a delta")
+            return None
+        if self._by_delta:
+            self._skip("message after deltas")  # the whole once more, as MiniMax says it
+            return None
+        text, before = delta.content or "", self._message_size
+        if before and len(text) >= before and (choice.finish_reason or before >= _TELLING):
+            said = "".join(self._messages)
+            if text.startswith(said):  # it grows from chunk to chunk
+                delta.content = text = text[before:]
+        self._messages.append(text)
+        self._message_size += len(text)
+        return delta
 
     def _thoughts(self, delta: Delta, out: list[StreamFrame]) -> None:
         """A delta with reasoning in it, and perhaps text after that."""
@@ -299,11 +416,13 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._skip(event[0].decode("utf-8", "replace") or str(kind or "chunk"))
 
     def _done(self, out: list[StreamFrame]) -> None:
+        self._settle(out)
         if self._calls.open and not self._cut:
             raise IncompleteStreamError("the stream ended with a tool call that was not finished")
         self._end(out)
 
     def _end_of_bytes(self, out: list[StreamFrame]) -> None:
+        self._settle(out)
         if self._reason is None or (self._calls.open and not self._cut):
             if self._wire.stray:
                 report_if_error(bare_error(self._wire.stray))
