@@ -248,8 +248,9 @@ class StreamState:
             idling = self.task is not None and (self.begun or timeouts.first_frame is None)
             since = self.waiting_since if idling else monotonic()
             due.append((since + timeouts.idle, IdleTimeout, f"no byte came for {timeouts.idle:g} s (timeouts.idle)"))
-        if timeouts.next_frame is not None and self.seen:
-            waiting = self.frameless or (self.waiting_since if self.task is not None else monotonic())
+        if timeouts.next_frame is not None:
+            waits = self.seen and self.task is not None
+            waiting = self.frameless if waits and self.frameless else self.waiting_since if waits else monotonic()
             text = f"no frame came for {timeouts.next_frame:g} s, though bytes may have (timeouts.next_frame)"
             due.append((waiting + timeouts.next_frame, IdleTimeout, text))
         return min(due, key=lambda entry: entry[0]) if due else None
