@@ -128,8 +128,8 @@ def status_error(
     by_aws = class_of_code(named_by_aws)
     if by_aws is not None and kind in (BadRequestError, ServerError, PermissionDeniedError, ModelNotFoundError):
         kind = by_aws
-    if status == 498 and provider == "groq":
-        kind = OverloadedError  # no capacity in the flex tier; a status that others use as they like
+    if status == 498 and kind is BadRequestError and _is_no_capacity(provider, words, codes):
+        kind = OverloadedError
     code = redacted(codes[0], secrets) if codes else None
     retry_after = _retry_after(lowered)
     if retry_after is None:
@@ -148,6 +148,11 @@ def status_error(
         request_id=redacted(request_id, secrets) if request_id else None,
         retry_after=retry_after,
     )
+
+
+def _is_no_capacity(provider: str, words: str, codes: Collection[str]) -> bool:
+    """What 498 means at Groq, in its flex tier; others use it as they like, unless they say so."""
+    return provider == "groq" or "capacity" in words.lower() or bool(_CAPACITY_CODES.intersection(codes))
 
 
 def _decoded(body: bytes) -> object:
