@@ -11,12 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from promptport.testing.cassette import Cassette, CassetteRequest, CassetteResponse, Interaction
     from promptport.testing.chat_completions import ChatCompletionsContract
     from promptport.testing.command import report_tables, run_conformance
     from promptport.testing.contract import ProviderContract
     from promptport.testing.cuts import Cut, cut_body
     from promptport.testing.mutators import MUTATORS, Meaning, Mutator, assert_survived
     from promptport.testing.recorded_bodies import AnyProtocol, Wire, WireEvent, WireProtocol
+    from promptport.testing.recorder import Recorder
     from promptport.testing.scripted import (
         CUT,
         Pause,
@@ -56,17 +58,22 @@ __all__ = [
     "Answer",
     "AnyProtocol",
     "Arguments",
+    "Cassette",
+    "CassetteRequest",
+    "CassetteResponse",
     "ChatCompletionsContract",
     "Cut",
     "Expected",
     "Fail",
     "Finish",
+    "Interaction",
     "Malformed",
     "Meaning",
     "Mutator",
     "Pause",
     "ProviderContract",
     "RecordedRequest",
+    "Recorder",
     "Say",
     "Scenario",
     "ScriptedAnswer",
@@ -93,6 +100,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "cassette": ["Cassette", "CassetteRequest", "CassetteResponse", "Interaction"],
+    "recorder": ["Recorder"],
     "command": ["report_tables", "run_conformance"],
     "chat_completions": ["ChatCompletionsContract"],
     "contract": ["ProviderContract"],

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["NOTE", "NOT_APPLICABLE", "PLAYED", "Check", "Tally", "TallyKeeper"]
+__all__ = ["NOTE", "NOT_APPLICABLE", "PLAYED", "Check", "Tally", "TallyKeeper", "cassette"]
 
 _CONTRACT = "promptport.testing.contract"
 _PARTS = [f"promptport.testing.checks_{part}" for part in ("answers", "wire", "closing", "requests", "errors")]
@@ -139,6 +139,30 @@ def _summary(tally: Tally) -> str:
     text = ", ".join(part for part in parts if not part.startswith("0 ") or part in ("0 passed", "0 failed"))
     text += f"; {tally.scenarios} scenarios, {tally.frames} frames"
     return f"{text}: {tally.ran} ran, and the floor is {tally.floor}" if tally.below_floor else text
+
+
+# ---------------------------------------------------------------------------------------------- cassettes
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--record``, for tests that use the fixture ``cassette``."""
+    parser.addoption(
+        "--record",
+        choices=("none", "once", "all"),
+        default="none",
+        help="cassettes: none plays them (default), once records those that are missing, all records every one anew",
+    )
+
+
+@pytest.fixture
+def cassette(request: pytest.FixtureRequest) -> Any:
+    """A function ``cassette(upstream, …)``: an async context whose value is the address to point a client at.
+
+    The file is ``cassettes/MODULE/TEST.json`` beside the test. ``--record`` says whether it is played or recorded.
+    """
+    from promptport.testing.cassette_fixture import CassetteFixture  # noqa: PLC0415 - for those who use it
+
+    return CassetteFixture(request.config.getoption("--record"), request.path, request.node.name)
 
 
 # ------------------------------------------------------------------------------------------------- hooks

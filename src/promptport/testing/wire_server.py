@@ -59,7 +59,7 @@ class WireResponse:
         headers: further headers.
         content_type: the ``Content-Type``; ``None`` sends none.
         cut: how the body is cut into chunks, where it does not come in chunks; each is written on its own.
-        pace: seconds to sleep after each chunk; 0 lets other tasks run in between.
+        pace: seconds to sleep after each chunk, the same or one for each; 0 lets other tasks run in between.
         framing: how the client knows the body's end: chunked transfer, ``Content-Length``, or closing the connection.
         gzip: compress, flushed at each chunk.
         stall_after: after so many bytes of the body (before gzip), say nothing more until the client leaves.
@@ -74,7 +74,7 @@ class WireResponse:
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str | None = "text/event-stream"
     cut: Cut = "whole"
-    pace: float | None = None
+    pace: float | Sequence[float] | None = None
     framing: Literal["chunked", "length", "close"] = "chunked"
     gzip: bool = False
     stall_after: int | None = None
@@ -103,6 +103,12 @@ class WireResponse:
         return (
             cut_body(self.body, self.cut) if isinstance(self.body, bytes) else [chunk for chunk in self.body if chunk]
         )
+
+    def pause(self, number: int) -> float | None:
+        """Seconds to sleep after this chunk, from 0; ``None`` not to."""
+        if self.pace is None or isinstance(self.pace, int | float):
+            return self.pace
+        return self.pace[number] if number < len(self.pace) else None
 
     @property
     def limit(self) -> int | None:
@@ -345,10 +351,11 @@ class _Connection:
         elif complete:
             whole = chunks
         await self._write(_head(response, sum(map(len, whole))))
-        for chunk in chunks:
+        for number, chunk in enumerate(chunks):
             await self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if response.framing == "chunked" else chunk)
-            if response.pace is not None:
-                await asyncio.sleep(response.pace)
+            pause = response.pause(number)
+            if pause is not None:
+                await asyncio.sleep(pause)
         if complete and response.framing == "chunked":
             await self._write(b"0\r\n\r\n")
         if response.stall_after is not None:
