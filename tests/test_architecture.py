@@ -47,6 +47,7 @@ LATE = {
     ("executor", "text_tools"),
     ("http.aiohttp_session", "http.aiohttp_connector"),
     ("http.transport", "http.transport_errors"),
+    ("testing.plugin", "testing.cassette_fixture"),
     ("tools.descriptors", "tools.schema"),
 }
 """Imports inside functions, which are made when they are needed; they go the same ways."""

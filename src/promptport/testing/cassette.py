@@ -22,7 +22,7 @@ from promptport.testing.mutators import MUTATORS
 from promptport.testing.recorded_bodies import AnyProtocol, Wire
 from promptport.testing.wire_server import RecordedRequest, WireResponse, WireServer
 
-__all__ = ["Cassette", "CassetteRequest", "CassetteResponse", "Interaction", "Match"]
+__all__ = ["Cassette", "CassetteRequest", "CassetteResponse", "Interaction", "Match", "body_value"]
 
 Match: TypeAlias = Literal["strict"] | Sequence[str]
 """How a request finds its response: `"strict"` compares method, path, query and body, and the order; otherwise the
