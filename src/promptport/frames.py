@@ -220,7 +220,7 @@ class End(msgspec.Struct, frozen=True, gc=False, tag="end", omit_defaults=True):
     """The provider said that it is done; exactly one, always last.
 
     Attributes:
-        finish_reason: why; ``TOOL_CALLS`` whenever sealed calls came.
+        finish_reason: why; ``LENGTH`` if a limit cut the answer, else ``TOOL_CALLS`` whenever sealed calls came.
         raw_finish_reason: the provider's own word, or ``None`` where it gave none.
         usage: the tokens, as far as the provider told.
         model: the model that answered, in the provider's words, or ``None``.

@@ -36,7 +36,7 @@ from promptport.messages import (
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
 from promptport.testing import CUT, ScriptedClient, assert_valid_stream
 from promptport.text_tools.formats import FORMATS
-from promptport.text_tools.prompting import call_schema
+from promptport.text_tools.prompting import call_schema, calls_schema
 from promptport.text_tools.text_tools_client import TextToolsClient
 from promptport.tools import ToolDescriptor
 
@@ -154,7 +154,7 @@ def test_capabilities_are_those_of_text() -> None:
     _, client = wrapped(capabilities=native, format="qwen_coder")
     got = client.capabilities(MODEL)
     assert got.streamed_tools is StreamedTools.WHOLE
-    assert got.capabilities == frozenset(Capability) - {Capability.PARALLEL_TOOL_CALLS}
+    assert got.capabilities == frozenset(Capability)
     assert got.context_length == 4096
     _, client = wrapped(format="hermes")
     got = client.capabilities(MODEL)
@@ -201,11 +201,16 @@ CONSTRAINED = TEXT_ONLY.with_(Capability.JSON_SCHEMA)
 
 
 async def test_a_required_call_constrains_the_answer() -> None:
-    inner, client = wrapped(['{"name": "noop", ', '"arguments": {"a": 1}}'], capabilities=CONSTRAINED, format="hermes")
+    inner, client = wrapped(
+        *[['{"name": "noop", ', '"arguments": {"a": 1}}']] * 2, capabilities=CONSTRAINED, format="hermes"
+    )
     prompt = PROMPT.with_params(tool_choice=ToolChoice.REQUIRED, temperature=0.5)
     message = await client.execute_streaming_with_tools(prompt, MODEL, TOOLS).message()
     assert message.parts == (ToolCall("call00001", "noop", '{"a": 1}'),)
-    assert inner.requests[0].prompt.params == LLMParams(temperature=0.5, response_schema=call_schema(TOOLS))
+    assert inner.requests[0].prompt.params == LLMParams(temperature=0.5, response_schema=calls_schema(TOOLS))
+    single = prompt.with_params(parallel_tool_calls=False)
+    await client.execute(single, MODEL, TOOLS)
+    assert inner.requests[1].prompt.params == LLMParams(temperature=0.5, response_schema=call_schema(TOOLS))
     options = call_schema(TOOLS)["oneOf"]
     assert [option["properties"]["name"] for option in options] == [{"const": "get_weather"}, {"const": "noop"}]
     assert options[0]["properties"]["arguments"] == WEATHER.parameters
@@ -225,6 +230,33 @@ async def test_a_required_call_that_is_cut_is_unfinished_and_no_text(size: int) 
     assert cut.arguments == ("" if cut.name else text)
 
 
+@pytest.mark.parametrize("text", [
+    '[{"name": "noop", "arguments": {}}, {"name": "get_weather", "arguments": {"city": "Paris"}}]',
+    ' [\n{"name": "noop", "arguments": {}},{"name": "get_weather", "arguments": {"city": "Paris"}}\n]',
+])  # fmt: skip
+async def test_a_required_answer_is_a_list_of_calls(text: str) -> None:
+    _, client = wrapped([*text], capabilities=CONSTRAINED)
+    prompt = PROMPT.with_params(tool_choice=ToolChoice.REQUIRED)
+    message = await client.execute_streaming_with_tools(prompt, MODEL, TOOLS).message()
+    assert [(call.name, call.parsed()) for call in message.tool_calls] == [
+        ("noop", {}),
+        ("get_weather", {"city": "Paris"}),
+    ]
+    assert not message.text.strip()
+    end = End(FinishReason.LENGTH)
+    _, client = wrapped([text[:60], end], capabilities=CONSTRAINED)
+    message = await client.execute_streaming_with_tools(prompt, MODEL, TOOLS).message()
+    assert [call.name for call in message.tool_calls] == ["noop"]
+    assert message.finish_reason is FinishReason.LENGTH
+
+
+def test_a_list_of_calls_keeps_its_definitions_at_the_root() -> None:
+    nested = {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"type": "string"}}}
+    schema = calls_schema([ToolDescriptor("a", "", nested)])
+    assert schema["$defs"] == {"a.A": {"type": "string"}}
+    assert "$defs" not in schema["items"]
+
+
 async def test_prose_in_place_of_a_required_call_is_text() -> None:
     _, client = wrapped([" I", " cannot."], capabilities=CONSTRAINED)
     prompt = PROMPT.with_params(tool_choice=ToolChoice.REQUIRED)
@@ -236,8 +268,8 @@ async def test_a_named_tool_constrains_the_answer_to_it() -> None:
     message = await client.execute(PROMPT.with_params(tool_choice=NamedTool("get_weather")), MODEL, TOOLS)
     assert [call.name for call in message.tool_calls] == ["get_weather"]
     schema = inner.requests[0].prompt.params.response_schema
-    assert schema == call_schema([WEATHER])
-    assert schema["properties"]["name"] == {"const": "get_weather"}
+    assert schema == calls_schema([WEATHER])
+    assert schema["items"]["properties"]["name"] == {"const": "get_weather"}
 
 
 async def test_no_tools_wanted_none_told_and_none_read() -> None:
@@ -292,7 +324,8 @@ async def test_a_call_cut_by_the_limit_is_unfinished() -> None:
     assert message.unfinished == (UnfinishedCall("call00001", "get_weather", '{"city": "Paris'),)
     assert (message.finish_reason, message.usage, message.response_id) == (FinishReason.LENGTH, Usage(3, 4), "r")
     message = await client.execute(PROMPT, MODEL, TOOLS)
-    assert message.finish_reason is FinishReason.TOOL_CALLS
+    assert [call.name for call in message.tool_calls] == ["get_weather"]
+    assert message.finish_reason is FinishReason.LENGTH
     assert message.raw_finish_reason == "length"
     assert message.text == "<tool"
 

@@ -61,6 +61,31 @@ THOUGHT = "<|channel|>analysis<|message|>hm<|end|>"
 QUOTING = '{"a": "<|call|>"}'
 SAID = "<|channel|>commentary<|message|>Let me see.<|end|>"
 DONE = "<|channel|>final<|message|>Done.<|return|>"
+KIMI = (
+    "<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>"
+    '{"city": "Paris"}<|tool_call_end|>'
+    "<|tool_call_begin|>functions.noop:1<|tool_call_argument_begin|>{}<|tool_call_end|>"
+    "<|tool_calls_section_end|>"
+)
+GLM = (
+    "<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Paris</arg_value>\n"
+    "<arg_key>days</arg_key>\n<arg_value>2</arg_value>\n</tool_call>"
+)
+DEEPSEEK = (
+    '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{"city": "Paris"}<｜tool▁call▁end｜>'
+    "<｜tool▁call▁begin｜>noop<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>"
+)
+MINIMAX = (
+    '<minimax:tool_call>\n<invoke name="get_weather">\n<parameter name="city">Paris</parameter>\n'
+    '<parameter name="days">2</parameter>\n</invoke>\n<invoke name="noop">\n</invoke>\n</minimax:tool_call>'
+)
+GLM_OPEN = (
+    "<tool_call>get_weather<arg_key>city</arg_key><arg_value>Paris<arg_key>days</arg_key><arg_value>2</tool_call>"
+)
+MINIMAX_OPEN = (
+    '<minimax:tool_call><invoke name="f"><parameter name="a">1<parameter name="b">2</invoke></minimax:tool_call>'
+)
+LOOSE_FENCE = '```\n{"name": "other", "arguments": {}} and\n```'
 ALICE = '{"name": "Alice", "arguments": 5}'
 
 
@@ -96,7 +121,8 @@ ALICE = '{"name": "Alice", "arguments": 5}'
         ),
         ("hermes", '<tool_call>{"name": "f", "arguments": {"a": 1}}', [("unfinished", "f", '{"a": 1}')]),
         ("hermes", '<tool_call>{"name": "f', [("unfinished", "", '{"name": "f')]),
-        ("hermes", OTHER, [OTHER]),
+        ("hermes", OTHER, [NOOP]),
+        ("hermes", f"Sure:\n```json\n{ONE}\n```", ["Sure:\n", PARIS]),
         # ---------------------------------------------------------------------------- qwen_coder
         (
             "qwen_coder",
@@ -112,6 +138,17 @@ ALICE = '{"name": "Alice", "arguments": 5}'
             [call("get_weather", days=3, city="\n</function>\n")],
         ),
         ("qwen_coder", '<function=f>{"a": 1}</function>', [call("f", a=1)]),
+        ("qwen_coder", "<function=get_weather><parameter=city>Paris<parameter=days>3</parameter></function>",
+         [call("get_weather", city="Paris", days=3)]),
+        ("qwen_coder", "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</function>\n</tool_call>\nB",
+         [PARIS, "\nB"]),
+        ("qwen_coder", "<function=get_weather><parameter=days>3\n<parameter=city>Paris\n</function>",
+         [call("get_weather", days=3, city="Paris")]),
+        ("qwen_coder", "<function=get_weather><parameter=city>Paris</function> Then", [PARIS, " Then"]),
+        ("qwen_coder", "<function=get_weather><parameter=city>Paris</function>\n<function=noop></function>",
+         [PARIS, NOOP]),
+        ("qwen_coder", "<function=noop><parameter=a>x <parameter>= y</parameter></function>",
+         [call("noop", a="x <parameter>= y")]),
         ("qwen_coder", "<function=f>junk</function>.", [("invalid", "f", "junk"), "."]),
         (
             "qwen_coder",
@@ -127,7 +164,8 @@ ALICE = '{"name": "Alice", "arguments": 5}'
         ("llama3", f"A {LLAMA} B", ["A ", PARIS, " B"]),
         ("llama3", f"{LLAMA}; B", [PARIS, "; B"]),
         ("llama3", '{"type": "function", "name": "noop", "parameters": {}}\n', [NOOP, "\n"]),
-        ("llama3", '{"name": "unknown", "parameters": {}}', ['{"name": "unknown", "parameters": {}}']),
+        ("llama3", '{"name": "unknown", "parameters": {}}', [call("unknown")]),
+        ("llama3", 'Say {"name": "unknown", "parameters": {}}', ['Say {"name": "unknown", "parameters": {}}']),
         ("llama3", '{"name": "noop", "age": 5}', ['{"name": "noop", "age": 5}']),
         ("llama3", '<|python_tag|>print("x")', ['<|python_tag|>print("x")']),
         ("llama3", LLAMA[:-2], [("unfinished", "get_weather", '{"city": "Paris"')]),
@@ -135,7 +173,10 @@ ALICE = '{"name": "Alice", "arguments": 5}'
         # ------------------------------------------------------------------------------ pythonic
         ("pythonic", 'A [get_weather(city="Paris"), noop()] B', ["A ", PARIS, NOOP, " B"]),
         ("pythonic", "[get_weather(city='it\\'s )]', days=-2,)]", [call("get_weather", city="it's )]", days=-2)]),
-        ("pythonic", "[noop(a=[1, {'b': (None)}])]", [("invalid", "noop", "a=[1, {'b': (None)}]")]),
+        ("pythonic", "[noop(a=[1, {'b': (None)}])]", [call("noop", a=[1, {"b": None}])]),
+        ("pythonic", "[noop(a=(1, 'x'), b=(), c=(2,), d=((3), (4, [5, (6,)])))]",
+         [call("noop", a=[1, "x"], b=[], c=[2], d=[3, [4, [5, [6]]]])]),
+        ("pythonic", "[noop(a=f(1))]", [("invalid", "noop", "a=f(1)")]),
         ("pythonic", "[noop(a=[True, {'b': None,},], c=1_0)]", [call("noop", a=[True, {"b": None}], c=10)]),
         ("pythonic", '[get_weather("Paris")]', [("invalid", "get_weather", '"Paris"')]),
         ("pythonic", "[get_weather(city=Paris)]", [("invalid", "get_weather", "city=Paris")]),
@@ -153,6 +194,27 @@ ALICE = '{"name": "Alice", "arguments": 5}'
         ("mistral", "[TOOL_CALLS]f[ARGS]{a}[TOOL_CALLS]g[ARGS]{}", [("invalid", "f", "{a}"), call("g")]),
         ("mistral", "[TOOL_CALLS] no [AVAILABLE]", ["[TOOL_CALLS] no [AVAILABLE]"]),
         ("mistral", "[THINK]hm[/THINK]A", [("reasoning", "hm"), "A"]),
+        # ----------------------------------------------------------- Kimi, GLM, DeepSeek, MiniMax
+        ("kimi", f"A{KIMI}B", ["A", PARIS, NOOP, "B"]),
+        ("kimi", '<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{"a": ', [("unfinished", "f", '{"a": ')]),
+        ("kimi", "<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>x<|tool_call_end|>",
+         [("invalid", "f", "x")]),
+        ("kimi", "<|tool_call_begin|>noop:3<|tool_call_argument_begin|><|tool_call_end|>.", [NOOP, "."]),
+        ("glm", f"A\n{GLM}\n<tool_call>noop\n</tool_call>B",
+         ["A\n", call("get_weather", city="Paris", days=2), "\n", NOOP, "B"]),
+        ("glm", GLM_OPEN, [call("get_weather", city="Paris", days=2)]),
+        ("glm", "<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>x</tool_call>\n<tool_call>noop</tool_call>",
+         [call("f", a="x"), NOOP]),
+        ("glm", "<tool_call>f<arg_key>a</arg_key><arg_value>x",
+         [("unfinished", "f", "<arg_key>a</arg_key><arg_value>x")]),
+        ("glm", "<tool_call>some words</tool_call>", ["<tool_call>some words</tool_call>"]),
+        ("deepseek", f"A{DEEPSEEK}B", ["A", PARIS, NOOP, "B"]),
+        ("deepseek", '<｜tool▁call▁begin｜>function<｜tool▁sep｜>noop\n```json\n{}\n```<｜tool▁call▁end｜>', [NOOP]),
+        ("deepseek", "<｜tool▁call▁begin｜>f<｜tool▁sep｜>{}", [("unfinished", "f", "{}")]),
+        ("minimax", f"A\n{MINIMAX}B", ["A\n", call("get_weather", city="Paris", days=2), NOOP, "B"]),
+        ("minimax", MINIMAX_OPEN, [call("f", a="1", b="2")]),
+        ("minimax", '<minimax:tool_call><invoke name="f"><parameter name="a">1',
+         [("unfinished", "f", '<parameter name="a">1')]),
         # ------------------------------------------------------------------------------- harmony
         (
             "harmony",
@@ -177,6 +239,31 @@ ALICE = '{"name": "Alice", "arguments": 5}'
         ("json", f"Sure: {ONE}", ["Sure: ", PARIS]),
         ("json", f"```json\n{ONE}", [PARIS]),
         ("json", f"```json\n{ALICE}\n```", [f"```json\n{ALICE}\n```"]),
+        ("json", '{"arguments": {"city": "Paris"}, "name": "get_weather"} B', [PARIS, " B"]),
+        ("json", '{"function": "get_weather", "arguments": {"city": "Paris"}}', [PARIS]),
+        ("json", f'{{"type": "function", "function": {ONE}}}', [PARIS]),
+        ("json", f'A {{"id": "x", "type": "function", "function": {ONE}}} B', ["A ", PARIS, " B"]),
+        ("json", f'{{"tool_calls": [{ONE}, {{"function": {OTHER}}}]}}', [PARIS, NOOP]),
+        ("json", f"<json>\n{ONE}\n</json>\nB", [PARIS, "\nB"]),
+        ("json", f"<tools>\n{ONE}\n{OTHER}\n</tools>", [PARIS, NOOP]),
+        ("json", f"```json\n{ONE[:-1]}\n``` B", [PARIS, " B"]),
+        ("json", f"```json\n{ONE}}}\n``` B", [PARIS, " B"]),
+        ("json", '{"name": "noop"}', [NOOP]),
+        ("json", 'The {"name": "noop"} tool', ['The {"name": "noop"} tool']),
+        ("json", '```json\n{"name": "other", "arguments": {"a": 1}}\n```', [call("other", a=1)]),
+        ("json", 'A\n```json\n{"name": "other", "arguments": {"a": 1}}\n``` B', ["A\n", call("other", a=1), " B"]),
+        ("json", '{"name": "other", "arguments": {"a": 1}}\n', [call("other", a=1), "\n"]),
+        ("json", '{"name": "other", "arguments": {"a": 1}} B', ['{"name": "other", "arguments": {"a": 1}} B']),
+        ("json", LOOSE_FENCE, [LOOSE_FENCE]),
+        ("json", 'A {"arguments": {"a": 1}, "x": 2} B', ['A {"arguments": {"a": 1}, "x": 2} B']),
+        ("json", 'A {"arguments": {"a": 1', ['A {"arguments": {"a": 1']),
+        ("json", f'{{"arguments": 1, "more": {ONE}}}', ['{"arguments": 1, "more": ', PARIS, "}"]),
+        ("json", '{"name": "noop", "description": "x", "parameters": {"type": "object"}}',
+         [("invalid", "noop", '{"type": "object"}')]),
+        ("json", '{"name": "get_weather", "arguments": {"type": "object", "properties": {"city": {}}}}',
+         [("invalid", "get_weather", '{"type": "object", "properties": {"city": {}}}')]),
+        ("json", '{"name": "get_weather", "arguments": {"city": {"type": "string"}}}',
+         [("invalid", "get_weather", '{"city": {"type": "string"}}')]),
         ("json", '{"name": "noop", "arguments": {"a": [1', [("unfinished", "noop", '{"a": [1')]),
         # ---------------------------------------------------------------------------------- auto
         ("auto", f"<tool_call>{ONE}</tool_call>[noop()]{OTHER}", [PARIS, NOOP, NOOP]),
@@ -240,7 +327,8 @@ def test_a_call_without_closing_marker_is_sealed_by_what_follows() -> None:
 
 CLOSERS = {
     "hermes": "</tool_call>", "qwen_coder": "</function>", "pythonic": ")", "mistral": "]", "llama3": "}}",
-    "json": "}}", "harmony": "}",
+    "json": "}}", "harmony": "}", "kimi": "<|tool_call_end|>", "glm": "</tool_call>", "deepseek": "<｜tool▁call▁end｜>",
+    "minimax": "</invoke>",
 }  # fmt: skip
 
 
@@ -288,7 +376,7 @@ def test_what_is_written_is_read_back(format: str) -> None:
         TextPart("And again:"),
         ToolCall("id3", "noop", '{"deep": {"a": [1, null, true, "é"]}}'),
     ]
-    if format == "qwen_coder":
+    if FORMATS[format].streamed_tools is StreamedTools.WHOLE and format != "pythonic":
         parts[-1] = ToolCall("id3", "noop", '{"deep": "a\\n"}')
     short = told(format, writing.assistant(parts))
     calls = [item for item in short if not isinstance(item, str)]

@@ -80,6 +80,8 @@ def test_a_number_keeps_its_digits() -> None:
         ("[1, 2.5, -3, +4, 0x10, 1_000, .5, 5., 1e3]", [1, 2.5, -3, 4, 16, 1000, 0.5, 5.0, 1000.0]),
         ("{'a': [True, False, None], 'b': {}}", {"a": [True, False, None], "b": {}}),
         ("[1, 2,]", [1, 2]),
+        ("(1, 2)", [1, 2]),
+        ("((), (1,), ('x'))", [[], [1], "x"]),
         ("true", True),
         ("null", None),
     ],
@@ -90,7 +92,9 @@ def test_a_python_literal_becomes_json(text: str, expected: object) -> None:
     assert json.loads(literal) == expected
 
 
-@pytest.mark.parametrize("text", ["", "name", "f(1)", "a.b", "1 + x", "x=1", "'open", "lambda: 1", "(1, 2)", "@"])
+@pytest.mark.parametrize(
+    "text", ["", "name", "f(1)", "a.b", "1 + x", "x=1", "'open", "lambda: 1", "(1, f(2))", "(1", "1)", "@"]
+)
 def test_what_python_computes_is_no_literal(text: str) -> None:
     assert python_literal(text) is None
 

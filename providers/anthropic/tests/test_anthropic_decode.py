@@ -239,7 +239,7 @@ def test_a_whole_call_before_the_one_that_was_cut(wire: Any) -> None:
     message = message_of(frames_of(wire, body))
     assert message.tool_calls == (ToolCall("a", "now", "{}"),)
     assert message.unfinished == (UnfinishedCall("b", "f", '{"x'),)
-    assert (message.finish_reason, message.raw_finish_reason) == (FinishReason.TOOL_CALLS, "max_tokens")
+    assert (message.finish_reason, message.raw_finish_reason) == (FinishReason.LENGTH, "max_tokens")
 
 
 @pytest.mark.parametrize("arguments", ['{"a": ', "[1]", '"text"', "1", "{} {}"])

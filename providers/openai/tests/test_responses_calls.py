@@ -384,7 +384,7 @@ def test_incomplete_after_sealed_calls(wire: Any) -> None:
     ]
     outcome = wire.decode(*events, wire.incomplete("max_output_tokens"))
     assert [part.id for part in outcome.message.tool_calls] == ["call_a"]
-    assert outcome.end.finish_reason is FinishReason.TOOL_CALLS
+    assert outcome.end.finish_reason is FinishReason.LENGTH
     assert outcome.end.unfinished == (UnfinishedCall("call_b", "transfer", "{"),)
 
 

@@ -190,13 +190,15 @@ class CallAssembler:
         "_named",
         "_nameless",
         "_open",
+        "_prefix",
         "_sealed",
         "_taken",
         "sealed",
     )
 
-    def __init__(self, taken: Collection[str] = ()) -> None:
-        """``taken``: the ids of the calls that the conversation holds already."""
+    def __init__(self, taken: Collection[str] = (), *, prefix: str = "call") -> None:
+        """``taken``: the ids of the calls that the conversation holds already; ``prefix``: of ids made up here."""
+        self._prefix = prefix
         self.sealed = 0
         self._limits = DEFAULT_LIMITS
         self._begun = 0
@@ -218,6 +220,10 @@ class CallAssembler:
     def open(self) -> int:
         """How many calls wait for their seal."""
         return len(self._open)
+
+    def take(self, id: str) -> None:
+        """A call elsewhere has this id: none here gets it."""
+        self._taken.add(id)
 
     # ------------------------------------------------------------------------------- keyed by the protocol
 
@@ -505,7 +511,7 @@ class CallAssembler:
             return provider_id
         while True:
             self._made += 1
-            made = f"call{self._made:05d}"
+            made = f"{self._prefix}{self._made:05d}"
             if made not in self._taken:
                 self._taken.add(made)
                 return made

@@ -434,7 +434,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         if self._refusal:
             out.append(ProviderItem("refusal", {"refusal": "".join(self._refusal)}))
         out.extend(map(source_of, self._citations))
-        if self._calls.sealed:
+        if self._calls.sealed and _REASONS.get(self._reason or "") is not FinishReason.LENGTH:
             reason = FinishReason.TOOL_CALLS
         elif self._refusal:
             reason = FinishReason.CONTENT_FILTER

@@ -135,7 +135,16 @@ from promptport.protocols import (
     schema_name,
 )
 from promptport.stream import Timeouts, message_of
-from promptport.text_tools import FORMATS, TextFormat, TextToolsClient, Writing
+from promptport.text_tools import (
+    FORMATS,
+    TextCalls,
+    TextCallsClient,
+    TextFormat,
+    TextToolsClient,
+    Writing,
+    defused_prompt,
+    with_text_calls,
+)
 from promptport.tools import (
     DIALECTS,
     FittedSchema,
@@ -226,6 +235,8 @@ __all__ = [
     "StreamFrame",
     "StreamedTools",
     "SystemMessage",
+    "TextCalls",
+    "TextCallsClient",
     "TextFormat",
     "TextPart",
     "TextToolsClient",
@@ -258,6 +269,7 @@ __all__ = [
     "data_url",
     "decode_chat_completion",
     "decode_frame",
+    "defused_prompt",
     "encode_frame",
     "environment_key",
     "error_details",
@@ -281,5 +293,6 @@ __all__ = [
     "seal_call",
     "status_error",
     "transport_error",
+    "with_text_calls",
     "without_nulls",
 ]

@@ -165,6 +165,7 @@ class AnswerChecks:
         end = frames[-1]
         assert isinstance(end, End)
         assert "get_time" in [call.name for call in end.unfinished]
+        assert end.finish_reason is FinishReason.LENGTH
         if self.bench.seals(steps):
             assert calls == ["get_weather"]
 

@@ -45,7 +45,8 @@ def assert_valid_stream(frames: Iterable[StreamFrame]) -> None:
             f"rule 4: the deltas of {begun_id} are not what is unfinished of it"
         )
     if sealed:
-        assert end.finish_reason is FinishReason.TOOL_CALLS, f"calls came, and the stream ends in {end.finish_reason}"
+        reasons = (FinishReason.TOOL_CALLS, FinishReason.LENGTH)
+        assert end.finish_reason in reasons, f"calls came, and the stream ends in {end.finish_reason}"
 
 
 def _since_the_last_restart(frames: list[StreamFrame]) -> list[StreamFrame]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from promptport.text_tools.patterns import Part, begun, capturing, longest, whole
 
-__all__ = ["PROSE", "Grammar", "Kind", "Marker", "Sink", "State", "Step"]
+__all__ = ["PROSE", "REASONED", "Grammar", "Kind", "Marker", "Sink", "State", "Step"]
 
 PROSE = "prose"
 """The state outside of everything, which every grammar has."""
@@ -51,6 +51,10 @@ class Step(NamedTuple):
 
     state: str
     action: str = ""
+
+
+REASONED = Step(PROSE, "reasoned")
+"""Out of reasoning, which is over."""
 
 
 class Marker(NamedTuple):

@@ -6,7 +6,8 @@ Rules, for every format:
   `ReasoningAppend`, `ToolCallDelta` of one call) are joined. Increments follow what was fed, so that text is passed on
   as soon as it comes; everything else, and the order of it all, depends on the text alone.
 - What waits is the longest end of the text that may still become a marker, and nothing else; its length is bounded.
-  (A call in a format that is `StreamedTools.WHOLE` waits whole, once its name is known; it is no text any more.)
+  (A call in a format that is `StreamedTools.WHOLE` waits whole, once its name is known; it is no text any more. An
+  object that stands in no tags waits while its keys may still make it a call: `TextToolsParser.undecided`.)
 - What was given is never taken back. A name is given when it has ended, a call is sealed when its closing marker came
   or, where the format has none, by what follows it, the end of the text included.
 - Nothing is lost: every character is text, reasoning, part of a call, or the syntax around one.
@@ -17,14 +18,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Literal, TypeAlias
 
 from promptport.decoding import CallAssembler
-from promptport.frames import Append, Reasoning, ReasoningAppend, StreamFrame, UnfinishedCall
+from promptport.frames import Append, InvalidToolCall, Reasoning, ReasoningAppend, StreamFrame, ToolCall, UnfinishedCall
+from promptport.text_tools.foreign_markers import ForeignMarkers
 from promptport.text_tools.formats import TextFormat, format_of, grammar_of
-from promptport.text_tools.grammar import Kind, Marker, Sink, State, Step
+from promptport.text_tools.grammar import PROSE, Kind, Marker, Sink, State, Step
+from promptport.text_tools.open_call import NEUTRAL_KEYS, OpenCall
 from promptport.text_tools.scan import JsonScanner, PythonScanner, Scanner, skipped
-from promptport.text_tools.values import object_text, python_arguments, tagged_arguments, tagged_value
+from promptport.text_tools.values import is_signature, object_text, python_arguments, tagged_arguments, tagged_value
 from promptport.tools import ToolDescriptor
 
 __all__ = ["ReasoningTags", "TextToolsParser"]
@@ -35,20 +39,9 @@ chat template opened already."""
 
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _Action: TypeAlias = Callable[[re.Match[str] | None], str | None]
-
-
-class _Call:
-    """The call that is open."""
-
-    __slots__ = ("begun", "kept", "parameters", "raw", "streams", "tool")
-
-    def __init__(self, *, streams: bool) -> None:
-        self.streams = streams  # increments go out as they come
-        self.begun = False  # the name is known
-        self.tool: ToolDescriptor | None = None
-        self.raw: list[str] = []  # all of the call's text, until increments go out
-        self.kept: list[str] = []  # arguments that came before the name
-        self.parameters: dict[str, str] = {}  # tagged values, as JSON
+_STAY = ""
+"""What an action gives where there is no way on: what is open stays so."""
+_ECHO = "the model repeated the tool's signature instead of calling the tool"
 
 
 class TextToolsParser:
@@ -70,6 +63,7 @@ class TextToolsParser:
         *,
         taken: Collection[str] = (),
         reasoning: ReasoningTags = "on",
+        ids: str = "call",
     ) -> None:
         """Args:
         format: a format, or the name of one.
@@ -77,6 +71,7 @@ class TextToolsParser:
             by a tool's name; tagged values are coerced by the tool's schema.
         taken: the ids of the calls that the conversation holds already.
         reasoning: see `ReasoningTags`.
+        ids: four letters that the ids begin with which are made up here; others than those of a decoder beside it.
 
         Raises:
             InvalidInputError: no such format.
@@ -84,12 +79,16 @@ class TextToolsParser:
         names = tuple(sorted({tool.name for tool in tools}))
         self._states, self._name = grammar_of(format_of(format), names, reasoning)
         self._tools = {tool.name: tool for tool in tools}
-        self._calls = CallAssembler(taken)
+        self._calls = CallAssembler(taken, prefix=ids)
         self._buffer = ""
         self._out: list[StreamFrame] = []
         self._reasoning: list[str] = []
-        self._call: _Call | None = None
+        self._call: OpenCall | None = None
         self._opened = 0
+        self._spoken = False  # some text came that is not blank
+        self._dropped = False
+        self.skipped: dict[str, int] = {}  # markers of calls in what is given as text, by name; under "auto" only
+        self._foreign = ForeignMarkers(self.skipped) if format_of(format).name == "auto" else None
         self._scanner: Scanner | None = None
         self._direct = True
         self._value: list[str] = []
@@ -98,7 +97,19 @@ class TextToolsParser:
         self._actions: dict[str, _Action] = {
             "open": self._open,
             "open_group": self._open_group,
+            "next_perhaps": self._next_perhaps,
             "name": self._named,
+            "arguments": partial(self._key_came, "argued"),
+            "echo": partial(self._key_came, "echo"),
+            "other": self._other_key,
+            "ended": self._ended,
+            "followed": self._followed,
+            "call_kimi": self._open_kimi,
+            "value_exact": self._value_exact,
+            "value_seal": self._value_seal,
+            "value_before_function": partial(self._value_before, "</function>"),
+            "value_before_tool_call": partial(self._value_before, "</tool_call>"),
+            "value_before_invoke": partial(self._value_before, "</invoke>"),
             "call": self._open_named,
             "tagged": self._open_tagged,
             "key": self._key_known,
@@ -116,7 +127,12 @@ class TextToolsParser:
     @property
     def held(self) -> int:
         """How many characters wait for what follows them."""
-        return len(self._buffer)
+        return len(self._buffer) + self.undecided
+
+    @property
+    def undecided(self) -> int:
+        """How many of them are an object's that may be a call, or not."""
+        return sum(map(len, self._call.raw)) if self._call is not None and self._call.tentative else 0
 
     @property
     def sealed(self) -> int:
@@ -134,6 +150,10 @@ class TextToolsParser:
         text = "".join(call.raw)
         return tuple([UnfinishedCall(cut.id, cut.name, text) for cut in self._calls.unfinished()])
 
+    def take(self, id: str) -> None:
+        """An id that a call beside this text has."""
+        self._calls.take(id)
+
     def feed(self, text: str) -> list[StreamFrame]:
         """The frames that this text completes."""
         return self._run(text, final=False)
@@ -144,7 +164,11 @@ class TextToolsParser:
         What waited and was no call comes back as text; a call without its closing marker is in `unfinished`.
         """
         out = self._run("", final=True)
-        self._record(self._buffer)
+        if self._call is not None and self._call.tentative:
+            self._call.raw.append(self._buffer)
+            self._drop()
+        else:
+            self._record(self._buffer)
         self._buffer = ""
         if self._call is not None and not self._call.begun:
             self._opened += 1
@@ -226,7 +250,10 @@ class TextToolsParser:
         assert named is not None, "both expressions are made of the same parts"
         end = named.start("here") if "here" in named.re.groupindex else named.end()
         call = self._call
+        self._dropped = False
         then = self._go(marker, named)
+        if self._dropped:
+            return match.start(), then
         if call is self._call:
             self._record(match.string[match.start() : end])
         return end, then
@@ -235,7 +262,8 @@ class TextToolsParser:
         """Takes the step; the state that follows, or an empty string where there is none."""
         if step is None:
             return ""
-        return (self._actions[step.action](match) if step.action else None) or step.state
+        then = self._actions[step.action](match) if step.action else None
+        return step.state if then is None else then
 
     # -------------------------------------------------------------------------------------- where text goes
 
@@ -244,6 +272,9 @@ class TextToolsParser:
             return
         if sink is Sink.TEXT:
             self._out.append(Append(text))
+            self._spoken = self._spoken or not text.isspace()
+            if self._foreign is not None:
+                self._foreign.feed(text)
         elif sink is Sink.REASONING:
             self._reasoning.append(text)
             self._out.append(ReasoningAppend(text))
@@ -267,14 +298,37 @@ class TextToolsParser:
 
     # ---------------------------------------------------------------------------------------------- actions
 
+    @property
+    def _opened_call(self) -> OpenCall:
+        assert self._call is not None, "an action of a call's states"
+        return self._call
+
     def _open(self, match: re.Match[str] | None) -> None:
-        self._call = _Call(streams=True)
+        self._call = OpenCall(streams=True)
 
     def _open_group(self, match: re.Match[str] | None) -> str | None:
-        """Opens a call in the state that the first group with text is named after."""
+        """Opens what may be a call, in the state that the first group with text is named after."""
+        assert match is not None
+        group = next((name for name, text in match.groupdict().items() if text), None)
+        self._open_perhaps(match, alone=group == "fence" or not self._spoken)
+        return group
+
+    def _open_perhaps(self, match: re.Match[str], *, alone: bool) -> None:
+        self._call = OpenCall(streams=True, tentative=True, alone=alone)
+        self._call.raw.append(match.string[match.start() : match.start("here")])
+
+    def _next_perhaps(self, match: re.Match[str] | None) -> None:
+        """Another object of the same list; the one before it is a call, if it can be one."""
+        assert match is not None
+        alone = self._opened_call.alone
+        self._seal(None)
+        self._open_perhaps(match, alone=alone)
+
+    def _open_kimi(self, match: re.Match[str] | None) -> None:
         assert match is not None
         self._open(match)
-        return next((name for name, text in match.groupdict().items() if text), None)
+        name = match["kimi"].removeprefix("functions.")
+        self._begin(name.rpartition(":")[0] or name, match["kimi"])
 
     def _open_named(self, match: re.Match[str] | None) -> None:
         assert match is not None
@@ -283,17 +337,70 @@ class TextToolsParser:
 
     def _open_tagged(self, match: re.Match[str] | None) -> None:
         assert match is not None
-        self._call = _Call(streams=False)
+        self._call = OpenCall(streams=False)
         self._begin(match["name"])
 
-    def _named(self, match: re.Match[str] | None) -> None:
+    def _named(self, match: re.Match[str] | None) -> str | None:
         assert match is not None
-        if self._call is not None and not self._call.begun:
+        call = self._call
+        if call is None or call.begun:
+            return None
+        if not call.tentative:
             self._begin(match["name"])
+            return None
+        call.name = call.name or match["name"]
+        return self._decide()
+
+    # ------------------------------------------------------------------------- what may be a call, or text
+
+    def _key_came(self, flag: str, match: re.Match[str] | None) -> str | None:
+        setattr(self._call, flag, True)
+        return self._decide()
+
+    def _other_key(self, match: re.Match[str] | None) -> str | None:
+        assert match is not None
+        return self._drop() if self._opened_call.tentative and match["key"] not in NEUTRAL_KEYS else None
+
+    def _decide(self) -> str | None:
+        call = self._opened_call
+        verdict = call.verdict(self._tools) if call.tentative else None
+        if verdict == "text":
+            return self._drop()
+        if verdict == "call":
+            self._commit()
+        return None
+
+    def _ended(self, match: re.Match[str] | None) -> str | None:
+        """The object is whole."""
+        call = self._opened_call
+        return self._drop() if call.tentative and not call.may_be_whole(self._tools) else None
+
+    def _followed(self, match: re.Match[str] | None) -> str | None:
+        """After an object comes something that is no part of its list."""
+        call = self._opened_call
+        if call.tentative:
+            return self._drop()
+        self._seal(None)
+        return None
+
+    def _commit(self) -> None:
+        call = self._opened_call
+        call.tentative = False
+        call.raw.clear()
+        self._begin(call.name)
+
+    def _drop(self) -> str:
+        """It was text."""
+        call, self._call = self._call, None
+        assert call is not None
+        self._dropped = True
+        self._scanner = None
+        self._value.clear()
+        self._sink(Sink.TEXT, "".join(call.raw))
+        return PROSE
 
     def _begin(self, name: str, id: str | None = None) -> None:
-        call = self._call
-        assert call is not None
+        call = self._opened_call
         call.begun = True
         call.tool = self._tools.get(name)
         self._opened += 1
@@ -301,24 +408,32 @@ class TextToolsParser:
         if call.streams:
             self._sink(Sink.ARGUMENTS, "".join(call.kept))
 
-    def _loose(self, match: re.Match[str] | None) -> None:
+    def _loose(self, match: re.Match[str] | None) -> str | None:
         """The call is not what its format says: all of its text, up to the closing marker, is its arguments."""
-        call = self._call
-        assert call is not None
+        call = self._opened_call
+        if call.tentative:
+            return self._drop()
         if not call.begun:
             call.kept = call.raw
             self._begin("")
+        return None
 
     def _next(self, match: re.Match[str] | None) -> None:
         self._seal(None)
         self._open(None)
 
     def _seal(self, match: re.Match[str] | None) -> None:
+        if self._call is not None and self._call.tentative:
+            self._commit()
         self._loose(None)
         self._sealed()
 
     def _sealed(self) -> None:
+        call = self._call
         self._calls.seal(self._opened, self._out)
+        last = self._out[-1]
+        if isinstance(last, ToolCall) and call is not None and (call.echo or is_signature(last.arguments, call.tool)):
+            self._out[-1] = InvalidToolCall(last.id, last.name, last.arguments, _ECHO)
         self._call = None
 
     def _key_known(self, match: re.Match[str] | None) -> None:
@@ -326,13 +441,33 @@ class TextToolsParser:
         self._key = match["key"]
 
     def _value_ended(self, match: re.Match[str] | None) -> None:
-        call = self._call
-        assert call is not None
-        call.parameters[self._key] = tagged_value(self._taken_value(), self._key, call.tool)
+        # The line ends next to the tags are layout.
+        self._take(self._taken_value().removeprefix("\n").removesuffix("\n"))
+
+    def _value_exact(self, match: re.Match[str] | None) -> None:
+        self._take(self._taken_value())
+
+    def _take(self, value: str) -> None:
+        call = self._opened_call
+        call.parameters[self._key] = tagged_value(value, self._key, call.tool)
+
+    def _value_seal(self, match: re.Match[str] | None) -> None:
+        """The call's end is the end of its last value."""
+        self._value_ended(match)
+        self._seal_tagged(match)
+
+    def _value_before(self, end: str, match: re.Match[str] | None) -> str:
+        """The text is over, and no closing tag came: the value ended where the call's own did, if that came."""
+        value, found, rest = "".join(self._value).partition(end)
+        if not found:
+            return _STAY
+        self._value[:] = [value]
+        self._value_seal(None)
+        self._sink(Sink.TEXT, rest)
+        return PROSE
 
     def _seal_tagged(self, match: re.Match[str] | None) -> None:
-        assert self._call is not None
-        self._seal_whole(tagged_arguments(self._call.parameters))
+        self._seal_whole(tagged_arguments(self._opened_call.parameters))
 
     def _seal_python(self, match: re.Match[str] | None) -> None:
         assert self._call is not None

@@ -23,14 +23,17 @@ from promptport.messages import (
     UserMessage,
     UserPart,
 )
+from promptport.text_tools.special_tokens import defused_prompt
 from promptport.text_tools.writing import Writing
 from promptport.tools import ToolDescriptor
 
-__all__ = ["call_schema", "text_prompt"]
+__all__ = ["call_schema", "calls_schema", "text_prompt"]
+
+_MOST_CALLS = 16
 
 
 def text_prompt(prompt: Prompt, writing: Writing, *, description: str, params: LLMParams, system: bool) -> Prompt:
-    """The prompt for a client without tools.
+    """The prompt for a client without tools. Special tokens in what users and tools say are text, and nothing else.
 
     Args:
         prompt: may hold calls and results.
@@ -39,7 +42,7 @@ def text_prompt(prompt: Prompt, writing: Writing, *, description: str, params: L
         params: instead of the prompt's.
         system: whether the model takes system messages; where it does not, the first user message is told.
     """
-    messages = _told(list(_as_text(prompt.messages, writing)), description, system=system)
+    messages = _told(list(_as_text(defused_prompt(prompt).messages, writing)), description, system=system)
     return replace(prompt, messages=tuple(messages), params=params)
 
 
@@ -107,6 +110,13 @@ def _told(messages: list[Message], description: str, *, system: bool) -> list[Me
 
 
 # -------------------------------------------------------------------------------------- constrained decoding
+
+
+def calls_schema(tools: Sequence[ToolDescriptor]) -> dict[str, Any]:
+    """The JSON schema of a list of calls, of at least one: held to a single object, a model asks for half of them."""
+    one = call_schema(tools)
+    definitions = {"$defs": one.pop("$defs")} if "$defs" in one else {}
+    return {"type": "array", "items": one, "minItems": 1, "maxItems": _MOST_CALLS, **definitions}
 
 
 def call_schema(tools: Sequence[ToolDescriptor]) -> dict[str, Any]:

@@ -8,21 +8,23 @@ hold an answer to a JSON schema, is it asked for that, so that even a very small
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from msgspec.structs import replace
 
-from promptport.errors import ProviderError, StreamError, UnsupportedCapabilityError
-from promptport.frames import Append, End, FinishReason, StreamFrame
+from promptport.errors import UnsupportedCapabilityError
 from promptport.llm_client import LLMClient, check_request
 from promptport.messages import AssistantMessage, NamedTool, Prompt, ToolChoice
 from promptport.models import Capability, LLModel, ModelCapabilities
-from promptport.stream import FrameBatches, FrameStream, TextStream, message_of
+from promptport.stream import FrameStream, TextStream, message_of
 from promptport.text_tools.detection import detect
 from promptport.text_tools.formats import FORMATS, TextFormat, format_of
 from promptport.text_tools.machine import ReasoningTags, TextToolsParser
-from promptport.text_tools.prompting import call_schema, text_prompt
+from promptport.text_tools.prompting import call_schema, calls_schema, text_prompt
+from promptport.text_tools.reading import frames_of, parsed, skipped_by
+from promptport.text_tools.special_tokens import defused_tool
+from promptport.text_tools.writing import LISTED
 from promptport.tools import ToolDescriptor
 
 __all__ = ["TextToolsClient"]
@@ -45,13 +47,19 @@ class TextToolsClient:
     """
 
     def __init__(
-        self, client: LLMClient, *, format: str | TextFormat = "auto", reasoning: ReasoningTags = "on"
+        self,
+        client: LLMClient,
+        *,
+        format: str | TextFormat = "auto",
+        reasoning: ReasoningTags = "on",
+        chat_template: Callable[[LLModel], str | None] | None = None,
     ) -> None:
         """Args:
         client: closed with this one.
         format: a format, or its name in ``text_tools.FORMATS``. ``auto`` reads all of them, and writes the one that
             the model's name suggests, or ``json``.
         reasoning: see `ReasoningTags`.
+        chat_template: gives a model's template (Jinja), which says more of its format than its name does.
 
         Raises:
             InvalidInputError: no such format.
@@ -59,6 +67,7 @@ class TextToolsClient:
         self._client = client
         self._format = format_of(format)
         self._reasoning: ReasoningTags = reasoning
+        self._chat_template = chat_template
         self._streams: weakref.WeakSet[FrameStream] = weakref.WeakSet()
 
     @property
@@ -89,7 +98,10 @@ class TextToolsClient:
         asked, parser = self._request(prompt, model, tools, streaming=True)
         text = self._client.execute_streaming_with_tools(asked, model)
         stream = FrameStream(
-            _read(text, parser), skipped=text.skipped, named=(self.provider, model.id), origin=text.origin
+            frames_of(text, parser),
+            skipped=skipped_by(parser, text),
+            named=(self.provider, model.id),
+            origin=text.origin,
         )
         self._streams.add(stream)
         return stream
@@ -102,7 +114,7 @@ class TextToolsClient:
         """See `LLMClient`."""
         asked, parser = self._request(prompt, model, tools, streaming=False)
         message = await self._client.execute(asked, model)
-        made = message_of([frame for inner in message.frames() for frame in _parsed(inner, parser)])
+        made = message_of([frame for inner in message.frames() for frame in parsed(inner, parser)])
         return replace(made, origin=message.origin)
 
     async def aclose(self) -> None:
@@ -121,12 +133,15 @@ class TextToolsClient:
 
     def _written(self, model: LLModel) -> TextFormat:
         """The format in which the model is told of calls."""
-        return FORMATS[detect(model.id) or "json"] if self._format.name == "auto" else self._format
+        if self._format.name != "auto":
+            return self._format
+        template = self._chat_template(model) if self._chat_template is not None else None
+        return FORMATS[detect(model.id, template) or "json"]
 
     def _with_tools(self, capabilities: ModelCapabilities, model: LLModel) -> ModelCapabilities:
         named = capabilities.without(*_NATIVE).with_(Capability.TOOLS)
         if Capability.JSON_SCHEMA in capabilities:
-            named = named.with_(Capability.TOOL_CHOICE)
+            named = named.with_(Capability.TOOL_CHOICE, Capability.PARALLEL_TOOL_CALLS)
         if Capability.IMAGES in capabilities:
             named = named.with_(Capability.TOOL_RESULT_IMAGES)
         return replace(named, streamed_tools=self._written(model).streamed_tools)
@@ -142,6 +157,13 @@ class TextToolsClient:
         written, read = self._written(model), self._format
         if choice is ToolChoice.NONE:
             tools = ()
+        if tools and prompt.params.parallel_tool_calls is False and choice in (None, ToolChoice.AUTO):
+            raise UnsupportedCapabilityError(
+                provider=self.provider,
+                model=model.id,
+                missing=["parallel_tool_calls=False, where a call is not required"],
+                instead="leave it out: nothing holds a model to one call in its text but a schema",
+            )
         if tools and params.response_schema is not None:
             raise UnsupportedCapabilityError(
                 provider=self.provider,
@@ -152,37 +174,17 @@ class TextToolsClient:
         described = written.writing
         if choice is ToolChoice.REQUIRED or isinstance(choice, NamedTool):
             tools = [tool for tool in tools if not isinstance(choice, NamedTool) or tool.name == choice.name]
-            params = replace(params, response_schema=call_schema(tools))
+            several = prompt.params.parallel_tool_calls is not False
+            params = replace(params, response_schema=calls_schema(tools) if several else call_schema(tools))
             read = FORMATS["required"]
-            described = read.writing
+            described = LISTED if several else read.writing
         elif not tools:
             read = FORMATS["none"]
         asked = text_prompt(
             prompt,
             written.writing,
-            description=described.describe(tools) if tools else "",
+            description=described.describe([defused_tool(tool) for tool in tools]) if tools else "",
             params=params,
             system=Capability.SYSTEM in capabilities,
         )
         return asked, TextToolsParser(read, tools, taken=prompt.call_ids(), reasoning=self._reasoning)
-
-
-def _parsed(frame: StreamFrame, parser: TextToolsParser) -> list[StreamFrame]:
-    if type(frame) is Append:
-        return parser.feed(frame.text)
-    if type(frame) is not End:
-        return [frame]
-    frames = parser.finish()
-    reason = FinishReason.TOOL_CALLS if parser.sealed else frame.finish_reason
-    return [*frames, replace(frame, finish_reason=reason, unfinished=(*frame.unfinished, *parser.unfinished))]
-
-
-async def _read(stream: FrameStream, parser: TextToolsParser) -> FrameBatches:
-    try:
-        async for frame in stream:
-            yield _parsed(frame, parser)
-    except (ProviderError, StreamError) as error:
-        error.partial = None  # it holds the text; the stream around this one knows what that says
-        raise
-    finally:
-        await stream.aclose()

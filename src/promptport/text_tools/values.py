@@ -14,8 +14,9 @@ import msgspec
 
 from promptport.tools import ToolDescriptor
 
-__all__ = ["object_text", "python_arguments", "python_literal", "tagged_arguments", "tagged_value"]
+__all__ = ["is_signature", "object_text", "python_arguments", "python_literal", "tagged_arguments", "tagged_value"]
 
+_JSON_TYPES = ("string", "integer", "number", "boolean", "array", "null", "object")
 _DEPTH = 16  # how far references and unions are followed
 
 
@@ -25,6 +26,25 @@ def object_text(value: str) -> str:
     return inner if isinstance(inner, str) and inner.lstrip()[:1] == "{" else value
 
 
+def is_signature(arguments: str, tool: ToolDescriptor | None) -> bool:
+    """Whether these arguments are no values, but the schema of some: the tool's own, said once more."""
+    if '"type"' not in arguments:
+        return False
+    value = _decoded(arguments)
+    if not isinstance(value, dict) or not value:
+        return False
+    declared = tool.parameters.get("properties") if tool is not None else None
+    declared = declared if isinstance(declared, dict) else {}
+    if value.get("type") == "object" and isinstance(value.get("properties"), dict):
+        return not {"type", "properties"} <= declared.keys()
+    return all(
+        isinstance(item, dict)
+        and item.get("type") in _JSON_TYPES
+        and "object" not in (_types(declared.get(name), tool.parameters, _DEPTH) or ["object"] if tool else ["object"])
+        for name, item in value.items()
+    )
+
+
 def tagged_arguments(parameters: dict[str, str]) -> str:
     """The JSON object of these values, which are JSON already."""
     return "{" + ", ".join([f"{_quoted(key)}: {value}" for key, value in parameters.items()]) + "}"
@@ -32,8 +52,6 @@ def tagged_arguments(parameters: dict[str, str]) -> str:
 
 def tagged_value(text: str, name: str, tool: ToolDescriptor | None) -> str:
     """The JSON of the value that stood in a tag, as the tool's schema wants it."""
-    # The line ends next to the tags are layout.
-    text = text.removeprefix("\n").removesuffix("\n")
     return _coerced(text, _types_of(name, tool))
 
 
@@ -142,7 +160,7 @@ _TOKEN = re.compile(
     |(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
     |(?P<number>[-+]?(?:0[xX][0-9a-fA-F]+|(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?)(?![\w.]))
     |(?P<word>[^\W\d][\w-]*)
-    |(?P<mark>[][{}:,=])""",
+    |(?P<mark>[][{}(),:=])""",
     re.VERBOSE | re.DOTALL,
 )
 _WORDS = {"True": "true", "False": "false", "None": "null", "true": "true", "false": "false", "null": "null"}
@@ -151,7 +169,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "a": "\a", "v
 
 
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
-_OPENING, _CLOSING = frozenset("[{"), frozenset("]}")
+_OPENING, _CLOSING = frozenset("[{("), frozenset("]})")
 
 
 def python_literal(text: str) -> str | None:
@@ -219,13 +237,30 @@ def _tokens(text: str) -> list[tuple[str, str]] | None:
 
 def _json(tokens: list[tuple[str, str]], start: int, end: int) -> str | None:
     pieces: list[str] = []
-    for kind, token in tokens[start:end]:
+    tuples: list[int] = []  # where each bracket that is open stands, -1 for one that is no parenthesis
+    listed: set[int] = set()  # the parentheses with a comma in them
+    for kind, text in tokens[start:end]:
+        token = text
         if kind == "=" or (kind == "word" and token not in _WORDS):
             return None
-        if kind in _CLOSING and pieces and pieces[-1] == ", ":
-            pieces.pop()
+        if kind in _OPENING:
+            if kind == "(" and pieces and pieces[-1][-1:] not in "[{(, :":
+                return None  # a call of something
+            tuples.append(len(pieces) if kind == "(" else -1)
+        elif kind == "," and tuples:
+            listed.add(tuples[-1])
+        elif kind in _CLOSING:
+            if pieces and pieces[-1] == ", ":
+                pieces.pop()
+            opened = tuples.pop() if tuples else -1
+            if (kind == ")") != (opened >= 0):
+                return None
+            if kind == ")":
+                # A tuple is a list; parentheses around one value are nothing.
+                is_list = opened in listed or opened == len(pieces) - 1
+                pieces[opened], token = ("[", "]") if is_list else (" ", "")
         pieces.append(_WORDS[token] if kind == "word" else f"{token} " if kind in (",", ":") else token)
-    return "".join(pieces) or None
+    return None if any(place >= 0 for place in tuples) else "".join(pieces).strip() or None
 
 
 def _number(token: str) -> str:

@@ -394,7 +394,7 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
             self._stop(index, out)
         reason = self._reason()
         self._settle(out, cut=reason in _CUTTING)
-        if self._calls.sealed > len(self._unfinished):
+        if self._calls.sealed > len(self._unfinished) and reason is not FinishReason.LENGTH:
             reason = FinishReason.TOOL_CALLS
         unfinished = (*self._unfinished, *self._calls.unfinished())
         out.append(End(reason, self._stop_reason, _usage(self._counts), self._model, self._id, unfinished))

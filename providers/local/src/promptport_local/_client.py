@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -34,11 +34,14 @@ from promptport.provider import (
     ByteStream,
     ChatCompletionsDecoder,
     HTTPTransport,
+    TextCalls,
     TextToolsClient,
     chat_body,
     check_base_url,
     check_request,
     decode_chat_completion,
+    defused_prompt,
+    with_text_calls,
 )
 from promptport_local._models import (
     DEFAULT_MODEL,
@@ -88,6 +91,11 @@ class _PlainClient(BaseClient):
         except PromptportError:
             return None
 
+    def template(self, model: LLModel) -> str | None:
+        """The chat template in the model's file."""
+        weights = self.weights(model)
+        return weights.own_template if weights is not None else None
+
     def capabilities(self, model: LLModel) -> ModelCapabilities:
         if model.capabilities is not None:
             return model.capabilities
@@ -116,7 +124,8 @@ class _PlainClient(BaseClient):
     # ------------------------------------------------------------------------- what BaseClient asks for
 
     def _body(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, stream: bool) -> dict[str, Any]:
-        return chat_body(prompt, model, tools, stream=stream, origin=self.origin)
+        # llama.cpp reads special tokens wherever they stand: in what users and tools say, they would end turns.
+        return chat_body(defused_prompt(prompt), model, tools, stream=stream, origin=self.origin)
 
     def _decoder(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> ChatCompletionsDecoder:
         return ChatCompletionsDecoder(prompt.call_ids())
@@ -173,6 +182,10 @@ class LocalClient:
         on_load: Callable[[str], None] | None = None,
         verbose: bool = False,
         origin: str | None = None,
+        batch_size: int = 256,
+        prompt_cache: int = 0,
+        text_calls: TextCalls = "auto",
+        tools: Literal["auto", "text"] = "auto",
     ) -> None:
         """Nothing is loaded before the first request. One server runs for each model that is used, until `aclose`.
 
@@ -190,6 +203,12 @@ class LocalClient:
             on_load: see `LocalServer`.
             verbose: see `LocalServer`.
             origin: a name for the server, if servers at several addresses are one; see `Origin`.
+            batch_size: see `LocalServer`.
+            prompt_cache: see `LocalServer`.
+            text_calls: Whether calls are also read out of the text of a model that was trained to call tools, for small
+                ones often forget the tags of their template. ``auto`` or ``off``.
+            tools: ``text`` tells every model of its tools in the prompt, as ``when_tools_cannot_stream="text"`` does,
+                also one whose template knows tools. ``auto`` does so only where the template knows none.
 
         Raises:
             ConfigurationError: the file, the URL, or options that exclude each other.
@@ -224,9 +243,15 @@ class LocalClient:
                 "http_client": http_client,
                 "on_load": on_load,
                 "verbose": verbose,
+                "batch_size": batch_size,
+                "prompt_cache": prompt_cache,
             },
         )
-        self._with_text_tools = TextToolsClient(self._plain)
+        if tools not in ("auto", "text"):
+            raise ConfigurationError(f"local: tools must be 'auto' or 'text', not {tools!r}.")
+        self._native = with_text_calls(self._plain, text_calls, provider=PROVIDER)
+        self._always_text = tools == "text"
+        self._with_text_tools = TextToolsClient(self._plain, chat_template=self._plain.template)
         self._with_small_tools = TextToolsClient(self._plain, format=SMALL)
 
     # ------------------------------------------------------------------------------------------- verbs
@@ -275,9 +300,10 @@ class LocalClient:
         """Who gives this model its tools."""
         weights = self._plain.weights(model)
         if weights is None:  # a server elsewhere: it has what the caller says, or what every one has
-            return self._with_text_tools if model.capabilities is None else self._plain
+            native = model.capabilities is not None and not self._always_text
+            return self._native if native else self._with_text_tools
         ways: dict[Tools, LLMClient] = {
-            Tools.NATIVE: self._plain,
+            Tools.NATIVE: self._with_text_tools if self._always_text else self._native,
             Tools.TEXT: self._with_text_tools,
             Tools.FORCED: self._with_small_tools,
         }
@@ -290,10 +316,10 @@ class LocalClient:
         check_request(prompt, model, tools, self.capabilities(model), streaming=streaming)
         offering = self._offering(model)
         choice = prompt.params.tool_choice
-        if offering is self._plain:
+        if offering is self._native:
             # llama.cpp does not hold every model to a call that is required; a JSON schema does.
             required = bool(tools) and (choice is ToolChoice.REQUIRED or isinstance(choice, NamedTool))
-            return (self._with_text_tools, prompt) if required else (self._plain, prompt)
+            return (self._with_text_tools, prompt) if required else (self._native, prompt)
         if not tools and not prompt.call_ids():
             return self._plain, prompt
         return offering, decided(prompt) if tools and offering is self._with_small_tools else prompt

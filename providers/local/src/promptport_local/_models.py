@@ -78,6 +78,7 @@ class Weights(msgspec.Struct, frozen=True):
         chat_template: what to use instead of the file's own, or an empty string.
         temperature: what to sample with when the prompt does not say, or ``None`` for llama.cpp's own.
         top_p: likewise.
+        own_template: the file's own chat template.
     """
 
     id: str
@@ -87,6 +88,7 @@ class Weights(msgspec.Struct, frozen=True):
     chat_template: str = ""
     temperature: float | None = None
     top_p: float | None = None
+    own_template: str = ""
 
 
 def bundled_weights() -> Weights:
@@ -146,7 +148,8 @@ def weights_at(path: str | os.PathLike[str], *, id: str | None = None) -> Weight
     except OSError as error:
         raise _unreadable(place, error) from error
     tools = Tools.NATIVE if header.has_tools else Tools.TEXT
-    return Weights(id or os.fspath(path), place, tools, header.context_length)
+    template = header.chat_template
+    return Weights(id or os.fspath(path), place, tools, header.context_length, own_template=template)
 
 
 def size_of(weights: Weights) -> int:

@@ -51,6 +51,8 @@ class LocalServer:
         http_client: Any = None,
         on_load: Callable[[str], None] | None = None,
         verbose: bool = False,
+        batch_size: int = 256,
+        prompt_cache: int = 0,
     ) -> None:
         """Nothing is loaded yet.
 
@@ -65,6 +67,9 @@ class LocalServer:
             http_client: an ``httpx.AsyncClient`` of the caller's for the way that `ready` gives; stays open.
             on_load: told in a few words when loading begins, and when it is done.
             verbose: llama.cpp's own log goes to standard error.
+            batch_size: how many tokens of a prompt are read before another stream gets its turn, and before a
+                cancelled request is noticed. llama.cpp's own 2048 hold up others for many seconds, and are no faster.
+            prompt_cache: memory for prompts of earlier requests, in MiB. 0 keeps none; llama.cpp's own is 8192.
 
         Raises:
             ConfigurationError: the file, the bundled weights, or a number cannot be used.
@@ -73,7 +78,10 @@ class LocalServer:
             weights = bundled_weights()
         elif not isinstance(weights, Weights):
             weights = weights_at(os.fspath(weights))
-        for name, value in (("context_length", context_length), ("threads", threads), ("parallel", parallel)):
+        for name, value in (
+            *(("context_length", context_length), ("threads", threads), ("parallel", parallel)),
+            *(("batch_size", batch_size), ("prompt_cache", prompt_cache + 1)),
+        ):
             if value is not None and value < 1:
                 raise ConfigurationError(f"local: {name} must be at least 1, not {value}")
         self.weights = weights
@@ -83,6 +91,8 @@ class LocalServer:
         self._parallel = parallel
         self._http_client = http_client
         self._on_load = on_load
+        self._batch_size = batch_size
+        self._prompt_cache = prompt_cache
         self._verbosity = _LOUD if verbose else _QUIET
         self._server: Any = None
         self._transport: HTTPTransport | None = None

@@ -42,6 +42,8 @@ def decided(prompt: Prompt) -> Prompt:
     if params.tool_choice in (None, ToolChoice.AUTO):
         answered = bool(prompt.messages) and isinstance(prompt.messages[-1], ToolResultMessage)
         params = replace(params, tool_choice=ToolChoice.NONE if answered else ToolChoice.REQUIRED)
+    if params.parallel_tool_calls is None:
+        params = replace(params, parallel_tool_calls=False)  # a list of calls it does not end
     if params.temperature is None:
         params = replace(params, temperature=0.0)
     return replace(prompt, params=params)

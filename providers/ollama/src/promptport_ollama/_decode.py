@@ -178,7 +178,7 @@ class ChatDecoder(StreamDecoder[bytes]):
         terminal = self._read(_decode_terminal, event)
         reason = terminal.done_reason if isinstance(terminal.done_reason, str) else None
         finish_reason = _FINISH_REASONS.get(reason or "", FinishReason.OTHER)
-        if self._calls.sealed:
+        if self._calls.sealed and finish_reason is not FinishReason.LENGTH:
             finish_reason = FinishReason.TOOL_CALLS
         usage = Usage(
             input_tokens=_count(terminal.prompt_eval_count),

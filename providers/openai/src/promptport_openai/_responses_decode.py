@@ -319,13 +319,14 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._reasoning_done(None, out)
         self._end_message(out)
         unfinished = self._calls.unfinished(out)
-        if self._calls.sealed:
+        details = _dict(response.get("incomplete_details")) if not complete else {}
+        told = _INCOMPLETE.get(_text(details.get("reason")) or "", FinishReason.OTHER)
+        if self._calls.sealed and told is not FinishReason.LENGTH:
             reason = FinishReason.TOOL_CALLS
         elif self._refused:
             reason = FinishReason.CONTENT_FILTER
         elif not complete:
-            details = _dict(response.get("incomplete_details"))
-            reason = _INCOMPLETE.get(_text(details.get("reason")) or "", FinishReason.OTHER)
+            reason = told
         else:
             reason = FinishReason.OTHER if unfinished else FinishReason.STOP
         raw = "completed" if complete else "incomplete"

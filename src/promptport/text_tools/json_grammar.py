@@ -1,0 +1,184 @@
+"""Calls that are written as JSON objects, in tags, fences, arrays or bare. Pure.
+
+Rule: an object in tags of a format is a call whatever it holds. An object without them *may* be one: it waits, whole,
+until its keys decide. A known tool's name beside arguments makes it a call, whatever stands around it; an unknown name
+does so only where nothing else is said, alone in a fence or as the whole answer. Else it is text, and given back.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from promptport.text_tools.grammar import PROSE, Grammar, Kind, Marker, Sink, State, Step
+from promptport.text_tools.patterns import HERE, SPACE, Maybe, Part, Run, Word
+
+__all__ = ["ARGUMENT_KEYS", "SEAL", "Names", "hermes", "json", "llama3", "mistral", "object_states", "required"]
+
+Names: TypeAlias = tuple[str, ...]
+
+NAME = Run(r"[\w.-]", 1, 128, "name")
+QUOTED_NAME = Run(r'[^"\\\x00-\x1f]', 1, 128, "name")
+
+NAME_KEYS = ("name", "tool", "tool_name", "function_name")
+ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
+WRAPPING_KEYS = ("function", "function_call", "tool_call")
+_KEYS = (*NAME_KEYS, *ARGUMENT_KEYS, *WRAPPING_KEYS, "id")
+
+SEAL = Step(PROSE, "seal")
+_TEXT_FOLLOWS = Step(PROSE, "followed")
+
+
+def _key(*words: str) -> tuple[Part, ...]:
+    return ('"', Word(words), '"', SPACE, ":")
+
+
+def object_states(
+    prefix: str,
+    *,
+    closers: tuple[Marker, ...] = (),
+    at_end: Step | None = SEAL,
+    done: tuple[str, str] | None = None,
+) -> dict[str, State]:
+    """The states inside ``{"name": …, "arguments": …}``, keys in any order; then comes ``<prefix>.done``.
+
+    Args:
+        prefix: what the states' names begin with.
+        closers: the markers that end a call whose JSON is broken or lacks its last brace.
+        at_end: what the end of the text does to a call whose JSON is broken.
+        done: the state and action after the object, if it is not ``<prefix>.done``: then it stands in another one.
+    """
+    key, more = f"{prefix}.key", f"{prefix}.more"
+    loose = Step(f"{prefix}.loose", "loose")
+    known = "|".join((*NAME_KEYS, *ARGUMENT_KEYS, *WRAPPING_KEYS, "description"))
+    other = Run(r'[^"\\\x00-\x1f]', 0, 128, "key", unless=f'(?:{known})"')
+    end = Marker(("}",), *(done or (f"{prefix}.done", "ended")))
+    markers = [
+        Marker((*_key(*NAME_KEYS, "function"), SPACE, '"', QUOTED_NAME, '"'), more, "name"),
+        Marker(_key(*ARGUMENT_KEYS), f"{prefix}.arguments", "arguments"),
+        Marker(_key("description"), f"{prefix}.other", "echo"),
+        Marker(('"', other, '"', SPACE, ":"), f"{prefix}.other", "other"),
+        end,
+    ]
+    states: dict[str, State] = {}
+    if done is None:
+        inner = f"{prefix}.in"
+        states = object_states(inner, closers=closers, at_end=at_end, done=(more, ""))
+        markers.insert(1, Marker((*_key(*WRAPPING_KEYS), SPACE, "{"), f"{inner}.key"))
+    return {
+        **states,
+        prefix: State(Kind.EXPECT, Marker(("{",), key), otherwise=loose),
+        key: State(Kind.EXPECT, *markers, otherwise=loose, spaces=True),
+        f"{prefix}.arguments": State(Kind.JSON, sink=Sink.ARGUMENTS, then=Step(more), otherwise=loose),
+        f"{prefix}.other": State(Kind.JSON, then=Step(more), otherwise=loose),
+        more: State(Kind.EXPECT, Marker((",",), key), end, *closers, otherwise=loose, spaces=True),
+        loose.state: State(Kind.SEARCH, *closers, sink=Sink.ARGUMENTS, at_end=at_end),
+    }
+
+
+# ----------------------------------------------------------------------------------------- bare, fenced, in arrays
+
+# What an object begins with that may be a call.
+_TYPE = ('"type"', SPACE, ":", SPACE, '"function"', SPACE, ",", SPACE)
+_BEGUN: tuple[Part, ...] = (HERE, "{", SPACE, Maybe(_TYPE), *_key(*_KEYS))
+
+
+def _sealed_by_what_follows(*markers: Marker) -> State:
+    """After a call of a format that closes none: one of these, or other text, or the end."""
+    return State(Kind.EXPECT, *markers, otherwise=_TEXT_FOLLOWS, at_end=SEAL)
+
+
+def _following(state: str) -> Marker:
+    return Marker((SPACE, Run("[,;]", 0, 1), SPACE, *_BEGUN), state, "next_perhaps")
+
+
+def json(names: Names) -> Grammar:
+    """Objects, alone or in a list, bare or in a fence, in a tag such as ``<json>``, or under ``tool_calls``."""
+    fence = Maybe((Run("`", 3, 3, "fence"), Run("[A-Za-z_]", 0, 16), SPACE))
+    tag = Maybe(("<", Run("[A-Za-z_]", 1, 16, "tag", unless="(?:tool_call|think)>"), ">", SPACE))
+    wrapped = Maybe(("{", SPACE, '"tool_calls"', SPACE, ":", SPACE, Run(r"\[", 1, 1, "listed"), SPACE))
+    array = Maybe((Run(r"\[", 1, 1, "array"), SPACE))
+    opener = Marker((fence, tag, wrapped, array, *_BEGUN), "bare", "open_group")
+    fence_end: tuple[Part, ...] = ("```",)
+    tag_end: tuple[Part, ...] = ("</", Run("[A-Za-z_]", 1, 16), ">")
+    states: dict[str, State] = {}
+    for group, end in (("fence", fence_end), ("tag", tag_end)):
+        states |= object_states(group, closers=(Marker((SPACE, *end), PROSE, "seal"),))
+        states[f"{group}.done"] = _sealed_by_what_follows(
+            _following(group),
+            Marker((SPACE, "}"), f"{group}.done"),  # small models close once too often
+            Marker((SPACE, Maybe(("]", SPACE, Maybe(("}", SPACE)))), *end), PROSE, "seal"),
+        )
+    for group, last in (("array", ("]",)), ("listed", ("]", SPACE, "}"))):
+        states |= object_states(group)
+        states[f"{group}.done"] = _sealed_by_what_follows(_following(group), Marker((SPACE, *last), PROSE, "seal"))
+    states |= object_states("bare")
+    states["bare.done"] = _sealed_by_what_follows(_following("bare"))
+    return Grammar((opener,), states)
+
+
+def required(names: Names) -> Grammar:
+    """An answer that begins with a brace is a call from there on, for the server holds it to a schema of calls.
+
+    So is one that begins with a bracket and a brace: a list of them.
+    """
+    grammar = json(names)
+    text = Step(PROSE)
+    markers = (
+        Marker((SPACE, HERE, "{"), "bare", "open"),
+        Marker((SPACE, "[", SPACE, HERE, "{"), "array", "open"),
+    )
+    whole = State(Kind.EXPECT, *markers, otherwise=text, at_end=text)
+    return Grammar(grammar.openers, {**grammar.states, "required": whole}, "required")
+
+
+# ------------------------------------------------------------------------------------------------ in tags
+
+
+def hermes(names: Names) -> Grammar:
+    """Hermes, Qwen: in ``<tool_call>`` tags; and as `json`, for small models forget the tags."""
+    opener = Marker(("<tool_call>", SPACE, HERE, "{"), "hermes", "open")
+    closer = Marker(("</tool_call>",), PROSE, "seal")
+    done = State(
+        Kind.EXPECT,
+        closer,
+        Marker(("}",), "hermes.done"),  # small models close once too often …
+        opener._replace(action="next"),  # … or forget to close
+        otherwise=Step("hermes.loose", "loose"),
+        spaces=True,
+    )
+    bare = json(names)
+    states = {**bare.states, **object_states("hermes", closers=(closer,), at_end=None), "hermes.done": done}
+    return Grammar((opener, *bare.openers), states)
+
+
+def llama3(names: Names) -> Grammar:
+    """Llama 3: behind its tag, which nothing closes; and as `json`."""
+    bare = json(names)
+    tag = Marker(("<|python_tag|>", SPACE, HERE, "{"), "llama3", "open")
+    following = Marker((SPACE, ";", SPACE, HERE, "{"), "llama3", "next")
+    states = {**bare.states, **object_states("llama3"), "llama3.done": _sealed_by_what_follows(following)}
+    return Grammar((tag, *bare.openers), states)
+
+
+def mistral(names: Names) -> Grammar:
+    """Mistral, old and new."""
+    tag = "[TOOL_CALLS]"
+    array = Marker((tag, SPACE, "[", SPACE, HERE, "{"), "mistral", "open")
+    call_id = Maybe(("[CALL_ID]", Run(r"[\w-]", 1, 64, "id")))
+    named = Marker((tag, SPACE, NAME, call_id, Maybe(("[ARGS]",)), SPACE, HERE, "{"), "mistral.call", "call")
+    another = Marker((HERE, tag), PROSE, "seal")
+    states = {
+        **object_states("mistral", closers=(another,)),
+        "mistral.done": State(
+            Kind.EXPECT,
+            Marker((SPACE, ",", SPACE, HERE, "{"), "mistral", "next"),
+            Marker((SPACE, "]"), PROSE, "seal"),
+            otherwise=SEAL,
+        ),
+        "mistral.call": State(
+            Kind.JSON, sink=Sink.ARGUMENTS, then=Step("mistral.called"), otherwise=Step("mistral.call.loose")
+        ),
+        "mistral.called": _sealed_by_what_follows(),
+        "mistral.call.loose": State(Kind.SEARCH, another, sink=Sink.ARGUMENTS, at_end=SEAL),
+    }
+    return Grammar((array, named), states)
