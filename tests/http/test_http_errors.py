@@ -110,6 +110,35 @@ def test_the_providers_code_says_more_than_the_status(status: int, body: object,
 
 
 @pytest.mark.parametrize(
+    ("status", "named", "words", "kind"),
+    [
+        (403, "UnrecognizedClientException", "The security token is invalid.", AuthenticationError),
+        (403, "InvalidSignatureException:http://internal.amazon.com/coral/", "Signature expired", AuthenticationError),
+        (403, "ExpiredTokenException", "The token is expired", AuthenticationError),
+        (403, "AccessDeniedException", "Authentication failed: make sure your API Key is valid.", AuthenticationError),
+        (403, "AccessDeniedException", "You don't have access to the model.", PermissionDeniedError),
+        (429, "ThrottlingException", "Too many requests", RateLimitError),
+        (400, "ServiceQuotaExceededException", "over the quota", RateLimitError),
+        (429, "ModelNotReadyException", "it loads", OverloadedError),
+        (408, "ModelTimeoutException", "too slow", OverloadedError),
+        (424, "ModelErrorException", "it failed", ServerError),
+        (500, "InternalServerException", "sorry", ServerError),
+        (503, "ServiceUnavailableException", "busy", OverloadedError),
+        (404, "ResourceNotFoundException", "no such model", ModelNotFoundError),
+        (400, "ValidationException", "The provided model identifier is invalid.", ModelNotFoundError),
+        (400, "ValidationException", "with on-demand throughput isn\u2019t supported. Retry", ModelNotFoundError),
+        (400, "ValidationException", "Input is too long for requested model.", ContextLengthError),
+        (400, "ValidationException", "The text field is blank", BadRequestError),
+    ],
+)
+def test_what_aws_says_in_a_header(status: int, named: str, words: str, kind: type[ProviderError]) -> None:
+    found = error(status, {"message": words}, {"x-amzn-ErrorType": named})
+    assert type(found) is kind
+    assert found.code == named.partition(":")[0]
+    assert words.rstrip(".") in str(found)
+
+
+@pytest.mark.parametrize(
     ("body", "words", "code"),
     [
         ({"error": {"message": "no", "type": "t", "code": "c"}}, "no", "c"),
@@ -289,6 +318,7 @@ CORPUS = Path(os.environ.get("PROMPTPORT_CORPUS", Path(__file__).parents[3] / "s
 
 # Where a provider's code is more exact than its status.
 BY_CODE = {
+    "bedrock/converse-stream/http-400-rig-model-ids-bare-profile-only-model-id-is-re.error.json": 404,
     "google/stream-generate-content/http-400-rig-response-identity-auth-rejection-keeps-tra.error.json": 401,
     "mistral/chat-completions/http-400-rig-response-identity-edge-blocking-error-carr.error.json": 404,
     "xai/responses/http-400-rig-response-identity-auth-rejection-classifie.error.json": 401,

@@ -72,7 +72,7 @@ def test_item_10_content_as_a_list_of_parts() -> None:
     assert frames[:-1] == [
         ReasoningAppend("hm"),
         ReasoningAppend(" hm"),
-        Reasoning("hm hm", {"field": "reasoning_content"}),
+        Reasoning("hm hm", {"content": "thinking"}),
         Append("Hel"),
         Append("lo"),
     ]

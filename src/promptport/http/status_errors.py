@@ -59,7 +59,31 @@ _RETRY_DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
 _MODEL_CODES = frozenset({"model_not_found", "invalid_model"})
 
 
+_MODEL_WORDS = re.compile(
+    r"provided model identifier is invalid|on-demand throughput isn.t supported"  # AWS, HTTP 400 each
+)
+
+
 _CAPACITY_CODES = frozenset({"overloaded_error", "capacity_exceeded"})
+
+
+_BY_CODE: Mapping[str, type[ProviderError]] = {  # AWS says in a header what an error is, and its statuses say less
+    "UnrecognizedClientException": AuthenticationError,
+    "InvalidSignatureException": AuthenticationError,
+    "SignatureDoesNotMatch": AuthenticationError,
+    "IncompleteSignatureException": AuthenticationError,
+    "MissingAuthenticationTokenException": AuthenticationError,
+    "ExpiredTokenException": AuthenticationError,
+    "InvalidClientTokenId": AuthenticationError,
+    "ThrottlingException": RateLimitError,
+    "ServiceQuotaExceededException": RateLimitError,
+    "ModelNotReadyException": OverloadedError,
+    "ModelTimeoutException": OverloadedError,
+    "ServiceUnavailableException": OverloadedError,
+    "ModelErrorException": ServerError,
+    "ModelStreamErrorException": ServerError,
+    "InternalServerException": ServerError,
+}
 
 
 _BY_STATUS: Mapping[int, type[ProviderError]] = {
@@ -118,6 +142,8 @@ def status_error(
     lowered = {name.lower(): value for name, value in headers.items()}
     decoded = _decoded(body)
     words, codes = words_and_codes(decoded)
+    if named_type := lowered.get("x-amzn-errortype", "").partition(":")[0].strip():
+        codes.insert(0, named_type)
     if isinstance(decoded, str) and decoded.startswith("<"):
         words = "an HTML page"
     words = shortened(redacted(words, secrets))
@@ -165,6 +191,9 @@ def _decoded(body: bytes) -> object:
 def _kind_of_status(status: int, words: str, codes: Collection[str]) -> type[ProviderError]:
     if status < 400:
         return ProviderError
+    known = next((_BY_CODE[code] for code in codes if code in _BY_CODE), None)
+    if known is not None:
+        return known
     if status >= 500 and status not in _BY_STATUS:
         return OverloadedError if _CAPACITY_CODES.intersection(codes) else ServerError
     if status < 500:
@@ -177,8 +206,10 @@ def _kind_of_status(status: int, words: str, codes: Collection[str]) -> type[Pro
             return AuthenticationError
         if status == 498 and _TOKEN_WORDS.search(words) and not _CAPACITY_CODES.intersection(codes):
             return AuthenticationError
-        if status == 400 and _MODEL_CODES.intersection(codes):
+        if status == 400 and (_MODEL_CODES.intersection(codes) or _MODEL_WORDS.search(words)):
             return ModelNotFoundError
+        if status == 403 and words.startswith("Authentication failed"):  # AWS, of a bearer key
+            return AuthenticationError
     return _BY_STATUS.get(status, BadRequestError)
 
 

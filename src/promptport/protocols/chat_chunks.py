@@ -67,6 +67,8 @@ class Delta(msgspec.Struct, gc=False):
     annotations: list[dict[str, Any]] | None = None
     executed_tools: list[dict[str, Any]] | None = None
     function_call: Function | None = None
+    # Only the lenient way sets it, for thinking that stands in the content (Mistral): the texts, and what goes back.
+    content_thinking: tuple[str, dict[str, Any]] | None = msgspec.field(default=None, name=" content_thinking")
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -151,25 +153,30 @@ def _choice(body: dict[str, Any]) -> Choice:
 
 def delta_of(body: dict[str, Any]) -> Delta:
     """An increment, or a message in its place, as far as its meaning is plain."""
-    content, thinking = _content(body.get("content"))
+    content, thinking, signature = _content(body.get("content"))
     function = body.get("function_call")
+    details = dicts_in(body.get("reasoning_details"))
+    if thinking or signature:
+        details = details or []  # which says that there is reasoning
     return Delta(
         content=content,
         tool_calls=[_entry(entry) for entry in dicts_in(body.get("tool_calls")) or ()],
-        reasoning_content=_text(body.get("reasoning_content")) or thinking or None,
+        reasoning_content=_text(body.get("reasoning_content")),
         reasoning=_text(body.get("reasoning")),
-        reasoning_details=dicts_in(body.get("reasoning_details")),
+        reasoning_details=details,
         refusal=_text(body.get("refusal")),
         annotations=dicts_in(body.get("annotations")),
         executed_tools=dicts_in(body.get("executed_tools")),
         function_call=_function(function) if isinstance(function, dict) else None,
+        content_thinking=(thinking, signature) if thinking or signature else None,
     )
 
 
-def _content(content: Any) -> tuple[str, str]:
-    """Text and thinking out of content that is a list of parts (Mistral)."""
+def _content(content: Any) -> tuple[str, str, dict[str, Any]]:
+    """Text, thinking and its signature out of content that is a list of parts (Mistral)."""
+    signature: dict[str, Any] = {}
     if isinstance(content, str):
-        return content, ""
+        return content, "", signature
     texts: list[str] = []
     thoughts: list[str] = []
     for part in content if isinstance(content, list) else ():
@@ -177,10 +184,12 @@ def _content(content: Any) -> tuple[str, str]:
             texts.append(part)
         elif isinstance(part, dict):
             if part.get("type") == "thinking":
-                thoughts.append("".join(_content(part.get("thinking"))))
+                thoughts.append(_content(part.get("thinking"))[0])
+                if isinstance(part.get("signature"), str):
+                    signature["signature"] = signature.get("signature", "") + part["signature"]
             elif isinstance(part.get("text"), str):
                 texts.append(part["text"])
-    return "".join(texts), "".join(thoughts)
+    return "".join(texts), "".join(thoughts), signature
 
 
 def _entry(body: dict[str, Any]) -> Entry:

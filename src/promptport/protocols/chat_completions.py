@@ -102,6 +102,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._decode: Any = decode_first_chunk
         self._reasoning: list[str] = []
         self._reasoning_field = ""
+        self._reasoning_data: dict[str, Any] = {}
         self._details: list[dict[str, Any]] = []
         self._refusal: list[str] = []
         self._citations: list[Any] = []
@@ -315,6 +316,8 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def _thoughts(self, delta: Delta, out: list[StreamFrame]) -> None:
         """A delta with reasoning in it, and perhaps text after that."""
+        if delta.content_thinking is not None:
+            self._content_thoughts(*delta.content_thinking, out)
         for field, text in (("reasoning_content", delta.reasoning_content), ("reasoning", delta.reasoning)):
             if text:
                 self._reasoning_field = field
@@ -333,10 +336,19 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
             self._reasoned(out)
             out.append(Append(delta.content))
 
+    def _content_thoughts(self, text: str, signature: dict[str, Any], out: list[StreamFrame]) -> None:
+        """Mistral's thinking is a part of the content, and goes back as one."""
+        self._reasoning_data["content"] = "thinking"
+        for name, value in signature.items():
+            self._reasoning_data[name] = self._reasoning_data.get(name, "") + value
+        self._reasoning.append(text)
+        if text:
+            out.append(ReasoningAppend(text))
+
     def _reasoned(self, out: list[StreamFrame]) -> None:
         """The reasoning so far is a complete block: what follows it has begun."""
         if self._reasoning or self._details:
-            data: dict[str, Any] = {}
+            data, self._reasoning_data = self._reasoning_data, {}
             if self._reasoning_field:
                 data["field"] = self._reasoning_field
             if self._details:

@@ -7,11 +7,12 @@ Source: the reference of OpenAI's ``POST /chat/completions``. Where servers diff
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from promptport.errors import InvalidInputError, UnsupportedCapabilityError
 from promptport.frames import InvalidToolCall, ProviderItem, Reasoning, ToolCall
@@ -25,6 +26,7 @@ from promptport.messages import (
     NamedTool,
     Origin,
     Prompt,
+    ReasoningEffort,
     SystemMessage,
     TextPart,
     ToolChoice,
@@ -42,6 +44,8 @@ __all__ = ["ChatDialect", "chat_body", "data_url", "is_strict_schema", "response
 class ChatDialect(msgspec.Struct, frozen=True):
     """How one server's Chat Completions differ from the next.
 
+    What a server does not have at all is no dialect, but a missing `Capability`.
+
     Attributes:
         max_tokens: the field for the answer's limit.
         system_role: the role of instructions.
@@ -51,6 +55,20 @@ class ChatDialect(msgspec.Struct, frozen=True):
         schemas: a name in `DIALECTS`, to which schemas are fitted, with ``-strict`` behind it for those that the model
             is held to; an empty one sends schemas as they are.
         says_strict: ``strict`` is said of every tool, and not left to the server's default.
+        seed: the field for the seed.
+        required: the word for "at least one call".
+        forbidden: the word for "no call"; an empty one leaves the tools out, unless the history holds calls.
+        strict: the server takes ``strict`` in functions and schemas; ``False`` leaves it out.
+        schema_beside_tools: the server takes a response schema and tools in one request.
+        effort: where the reasoning effort goes, with dots between the levels; an empty one sends `thinking` only.
+        efforts: the efforts that the server takes; empty for all.
+        budget: where the reasoning budget goes, with dots; an empty one if the server has none.
+        thinking: put into the body if an effort other than ``none``, or a budget, is asked for.
+        no_thinking: put into the body instead of the effort ``none`` or the budget 0; empty to send these.
+        reasoning_back: when the model's reasoning goes back: with ``calls`` only, ``always`` or ``never``.
+        null_content: an answer that holds only calls has the content ``null``; ``False`` sends an empty text.
+        fields: put into every request; ``params.extra`` goes over them.
+        stream_fields: put into every streaming request.
     """
 
     max_tokens: str = "max_tokens"
@@ -60,6 +78,20 @@ class ChatDialect(msgspec.Struct, frozen=True):
     history: HistoryRules = HistoryRules(blank_text=True)
     schemas: str = ""
     says_strict: bool = False
+    seed: str = "seed"
+    required: str = "required"
+    forbidden: str = "none"
+    strict: bool = True
+    schema_beside_tools: bool = True
+    effort: str = "reasoning_effort"
+    efforts: tuple[str, ...] = ()
+    budget: str = ""
+    thinking: dict[str, Any] = {}
+    no_thinking: dict[str, Any] = {}
+    reasoning_back: Literal["calls", "always", "never"] = "calls"
+    null_content: bool = True
+    fields: dict[str, Any] = {}
+    stream_fields: dict[str, Any] = {}
 
 
 def chat_body(
@@ -85,64 +117,118 @@ def chat_body(
         InvalidInputError: a part that Chat Completions has no form for.
         UnsupportedCapabilityError: a parameter that it has no field for.
     """
-    _check(prompt, model)
     prompt = portable(prompt, dialect.history, origin)
+    params = prompt.params
+    _check(params, model, bool(tools), dialect)
     body: dict[str, Any] = {"model": model.id, "messages": [_message(message, dialect) for message in prompt.messages]}
+    body.update(dialect.fields)
     if stream:
         body["stream"] = True
         if dialect.stream_usage:
             body["stream_options"] = {"include_usage": True}
+        body.update(dialect.stream_fields)
+    if tools and params.tool_choice is ToolChoice.NONE and not dialect.forbidden:
+        tools = tools if any(map(_calls_of, prompt.messages)) else ()
+        params = replace(params, tool_choice=None)
     if tools:
         if dialect.schemas:
             tools = fit_tools(tools, DIALECTS[dialect.schemas], DIALECTS.get(f"{dialect.schemas}-strict"))
         body["tools"] = [_tool(tool, dialect) for tool in tools]
-    _put_params(body, prompt.params, bool(tools), dialect)
+        _put_choice(body, params, dialect)
+    _put_params(body, params, dialect)
+    _put_reasoning(body, params, dialect)
+    body.update(params.extra)
     return body
 
 
-def _check(prompt: Prompt, model: LLModel) -> None:
-    """Whoever declares more than the protocol has must not find it dropped; a mark for a cache is a hint."""
-    if prompt.params.reasoning_budget is not None:
-        missing = ["reasoning_budget"]
-        instead = "Chat Completions has no field for it; the server's own, if it has one, goes into params.extra"
-        raise UnsupportedCapabilityError(provider=model.provider, model=model.id, missing=missing, instead=instead)
+def _check(params: LLMParams, model: LLModel, has_tools: bool, dialect: ChatDialect) -> None:
+    """Whoever declares more than the server has must not find it dropped; a mark for a cache is a hint."""
+    missing, instead = "", "leave it out"
+    effort = params.reasoning_effort
+    if params.reasoning_budget is not None and not dialect.budget:
+        missing = "reasoning_budget"
+        instead = "the server has no field for it; its own, if it has one, goes into params.extra"
+    elif effort is not None and dialect.efforts and effort.value not in dialect.efforts:
+        missing, instead = f"reasoning_effort {effort.value}", f"use {', '.join(dialect.efforts)}"
+    elif params.response_schema is not None and has_tools and not dialect.schema_beside_tools:
+        missing, instead = "a response schema beside tools", "ask for one of them at a time"
+    if missing:
+        raise UnsupportedCapabilityError(provider=model.provider, model=model.id, missing=[missing], instead=instead)
 
 
-def _put_params(body: dict[str, Any], params: LLMParams, has_tools: bool, dialect: ChatDialect) -> None:
+def _put_params(body: dict[str, Any], params: LLMParams, dialect: ChatDialect) -> None:
     for field, value in (
         ("temperature", params.temperature),
         (dialect.max_tokens, params.max_tokens),
-        ("seed", params.seed),
+        (dialect.seed, params.seed),
         (dialect.user, params.user),
     ):
         if value is not None:
             body[field] = value
     if params.stop:
         body["stop"] = list(params.stop)
-    if params.reasoning_effort is not None:
-        body["reasoning_effort"] = params.reasoning_effort.value
     if params.response_schema is not None:
         schema, strict = response_format_schema(params.response_schema, dialect.schemas)
-        name = schema_name(params.response_schema)
-        body["response_format"] = {
-            "type": "json_schema",
-            "json_schema": {"name": name, "schema": schema, "strict": strict},
-        }
-    if has_tools:
-        if isinstance(params.tool_choice, NamedTool):
-            body["tool_choice"] = {"type": "function", "function": {"name": params.tool_choice.name}}
-        elif isinstance(params.tool_choice, ToolChoice):
-            body["tool_choice"] = params.tool_choice.value
-        if params.parallel_tool_calls is not None:
-            body["parallel_tool_calls"] = params.parallel_tool_calls
-    body.update(params.extra)
+        described: dict[str, Any] = {"name": schema_name(params.response_schema), "schema": schema}
+        if dialect.strict:
+            described["strict"] = strict
+        body["response_format"] = {"type": "json_schema", "json_schema": described}
+
+
+def _put_choice(body: dict[str, Any], params: LLMParams, dialect: ChatDialect) -> None:
+    if isinstance(params.tool_choice, NamedTool):
+        body["tool_choice"] = {"type": "function", "function": {"name": params.tool_choice.name}}
+    elif isinstance(params.tool_choice, ToolChoice):
+        words = {ToolChoice.REQUIRED: dialect.required, ToolChoice.NONE: dialect.forbidden}
+        body["tool_choice"] = words.get(params.tool_choice, params.tool_choice.value)
+    if params.parallel_tool_calls is not None:
+        body["parallel_tool_calls"] = params.parallel_tool_calls
+
+
+def _put_reasoning(body: dict[str, Any], params: LLMParams, dialect: ChatDialect) -> None:
+    effort, budget = params.reasoning_effort, params.reasoning_budget
+    if effort is None and budget is None:
+        return
+    off = effort is ReasoningEffort.NONE or budget == 0
+    if off and (budget or effort not in (None, ReasoningEffort.NONE)):
+        raise InvalidInputError("reasoning_effort and reasoning_budget contradict each other")
+    if off and dialect.no_thinking:
+        _merge(body, dialect.no_thinking)
+        return
+    if not off:
+        _merge(body, dialect.thinking)
+    if effort is not None and dialect.effort:
+        _put(body, dialect.effort, effort.value)
+    if budget is not None and dialect.budget:
+        _put(body, dialect.budget, budget)
+
+
+def _put(body: dict[str, Any], path: str, value: Any) -> None:
+    name, _, below = path.partition(".")
+    if below:
+        body[name] = {**body[name]} if isinstance(body.get(name), dict) else {}
+        _put(body[name], below, value)
+    else:
+        body[name] = value
+
+
+def _merge(body: dict[str, Any], fields: Mapping[str, Any]) -> None:
+    for name, value in fields.items():
+        before = body.get(name)
+        body[name] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+
+
+def _calls_of(message: Message) -> bool:
+    return isinstance(message, AssistantMessage) and any(
+        isinstance(part, ToolCall | InvalidToolCall) for part in message.parts
+    )
 
 
 def _tool(tool: ToolDescriptor, dialect: ChatDialect) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name, "parameters": tool.parameters}
     if tool.description:
         function["description"] = tool.description
-    if tool.strict is not None or dialect.says_strict:
+    if dialect.strict and (tool.strict is not None or dialect.says_strict):
         function["strict"] = bool(tool.strict)
     return {"type": "function", "function": function}
 
@@ -159,7 +245,7 @@ def _message(message: Message, dialect: ChatDialect) -> dict[str, Any]:
         output = message.output
         content = message.text if message.error is not None or isinstance(output, str) else _content(output)
         return {"role": "tool", "tool_call_id": message.call_id, "content": content}
-    return _assistant(message)
+    return _assistant(message, dialect)
 
 
 def _content(parts: Sequence[UserPart]) -> str | list[dict[str, Any]]:
@@ -195,30 +281,50 @@ def data_url(part: ImagePart | DocumentPart) -> str:
     return f"data:{part.media_type};base64,{base64.b64encode(part.data or b'').decode()}"
 
 
-def _assistant(message: AssistantMessage) -> dict[str, Any]:
+def _assistant(message: AssistantMessage, dialect: ChatDialect) -> dict[str, Any]:
     """The model's own turn, with what it wants to see again.
 
     DeepSeek refuses a request whose tool results come without the reasoning that led to the calls, and OpenRouter
-    wants its ``reasoning_details`` back unchanged; each goes back under the name under which it came. What another
-    server wants back was left out by `portable`.
+    wants its ``reasoning_details`` back unchanged; each goes back under the name under which it came, Mistral's as a
+    part of the content. What another server wants back was left out by `portable`.
     """
     body: dict[str, Any] = {"role": "assistant", "content": message.text or None}
     calls = [part for part in message.parts if isinstance(part, ToolCall | InvalidToolCall)]
     if calls:
         body["tool_calls"] = [_call(call) for call in calls]
+    back = dialect.reasoning_back == "always" or (dialect.reasoning_back == "calls" and bool(calls))
     for part in message.parts:
         if isinstance(part, Reasoning) and part.provider_data:
             field = part.provider_data.get("field")
-            if field in ("reasoning_content", "reasoning") and calls:
+            if field in ("reasoning_content", "reasoning") and back:
                 body[field] = body.get(field, "") + part.text
             details = part.provider_data.get("reasoning_details")
-            if isinstance(details, list):
+            if isinstance(details, list) and dialect.reasoning_back != "never":
                 body["reasoning_details"] = [*body.get("reasoning_details", []), *details]
         elif isinstance(part, ProviderItem) and part.type == "refusal":
             body["refusal"] = part.data.get("refusal")
-    if len(body) == 2 and body["content"] is None:
+    if dialect.reasoning_back != "never" and any(map(_thinks_in_content, message.parts)):
+        body["content"] = _content_with_thoughts(message)
+    if body["content"] is None and (len(body) == 2 or not dialect.null_content):
         body["content"] = ""  # null is for turns that hold something else
     return body
+
+
+def _thinks_in_content(part: object) -> bool:
+    return isinstance(part, Reasoning) and (part.provider_data or {}).get("content") == "thinking"
+
+
+def _content_with_thoughts(message: AssistantMessage) -> list[dict[str, Any]]:
+    """The content as the list of parts that Mistral's thinking models write."""
+    content: list[dict[str, Any]] = []
+    for part in message.parts:
+        if isinstance(part, TextPart) and part.text:
+            content.append({"type": "text", "text": part.text})
+        elif isinstance(part, Reasoning) and _thinks_in_content(part):
+            chunk: dict[str, Any] = {"type": "thinking", "thinking": [{"type": "text", "text": part.text}]}
+            signature = (part.provider_data or {}).get("signature")
+            content.append({**chunk, "closed": True, **({"signature": signature} if signature else {})})
+    return content
 
 
 def _call(call: ToolCall | InvalidToolCall) -> dict[str, Any]:

@@ -118,6 +118,7 @@ class HistoryRules(msgspec.Struct, frozen=True):
         user_first: the first message besides instructions must be the user's.
         one_system: the server takes one system message, in front; several are joined.
         result_parts: the kinds of parts, besides text, that a tool's result may hold.
+        own_call_ids: the server takes back the ids that it made, whatever they look like. Mistral does not.
     """
 
     call_ids: FittingRule = SAFE_IDS
@@ -127,6 +128,7 @@ class HistoryRules(msgspec.Struct, frozen=True):
     user_first: bool = False
     one_system: bool = False
     result_parts: frozenset[ResultPart] = frozenset()
+    own_call_ids: bool = True
 
 
 # --------------------------------------------------------------------------------------------- ids and names
@@ -230,6 +232,7 @@ class _Fit:
         self._origin = origin
         self._reasoning_as_text = reasoning_as_text
         self._ids = _Ids(rules.call_ids)
+        self._own_ids = rules.own_call_ids
         self._behind: list[UserPart] = []  # what results hold that the server takes only from a user
 
     def messages(self, messages: Sequence[Message]) -> list[Message]:
@@ -277,7 +280,7 @@ class _Fit:
 
     def _part(self, part: AssistantPart, own: bool) -> AssistantPart | None:
         if isinstance(part, ToolCall | InvalidToolCall):
-            sent, name = self._ids.called(part.id, own), fitting_name(part.name, self._rules.names)
+            sent, name = self._ids.called(part.id, own and self._own_ids), fitting_name(part.name, self._rules.names)
             data = part.provider_data if own else None
             if (sent, name) == (part.id, part.name) and data is part.provider_data:
                 return part
