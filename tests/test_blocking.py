@@ -1,6 +1,10 @@
 """`promptport.blocking`: the same verbs without an event loop."""
 
+import os
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -102,3 +106,73 @@ def test_connect_reports_at_once_and_leaves_no_thread() -> None:
     with pytest.raises(ConfigurationError, match="no provider 'nobody'"):
         connect("nobody")
     assert threading.active_count() <= before
+
+
+# ------------------------------------------------------------------------------- scripts that close nothing
+
+SCRIPT = """
+import sys, threading, time
+import promptport as pp
+from promptport.blocking import BlockingExecutor
+from promptport.testing import Pause, ScriptedExecutor
+
+class Noted(ScriptedExecutor):
+    async def aclose(self):
+        print("closed", flush=True)
+        await super().aclose()
+
+class Stuck(ScriptedExecutor):
+    async def aclose(self):
+        await __import__("asyncio").Event().wait()
+
+@pp.tool
+def look(text: str) -> str:
+    return text
+
+model, prompt = pp.LLModel("scripted", "m"), pp.Prompt.of("Hi")
+call = pp.ToolCall("1", "look", '{"text": "x"}')
+kind = Stuck if "stuck" in sys.argv[1] else Noted
+executor = BlockingExecutor(lambda: kind(["a", Pause(600), "b"] if "open" in sys.argv[1] else ["a"], [call], ["c"]))
+"""
+
+ENDINGS = {
+    "nothing": "",
+    "execute": "print(executor.execute(prompt, model).text)",
+    "open stream": "stream = executor.execute_streaming(prompt, model); print(next(stream))",
+    "raises": "executor.execute(prompt, model); raise ValueError('own')",
+    "sys.exit": "executor.execute(prompt, model); sys.exit(3)",
+    "sys.exit in an open stream": "print(next(executor.execute_streaming(prompt, model))); sys.exit(3)",
+    "tools": "executor.execute(prompt, model); print(len(list(executor.dispatch(prompt, model, [look]))))",
+    "stuck": "import promptport.blocking as b; b._EXIT_SECONDS = 0.1; executor.execute(prompt, model)",
+    "dropped": "executor.execute(prompt, model); del executor; import gc; gc.collect()",
+    "a thread of its own": "t = threading.Thread(target=lambda: executor.execute(prompt, model)); t.start()",
+    "closed": "executor.close()",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("python", ["this", "3.12", "3.13"])
+def test_a_script_that_does_not_close_its_executor_ends(ending: str, python: str) -> None:
+    program, environment = sys.executable, dict(os.environ)
+    if python != "this":
+        found = shutil.which(f"python{python}")
+        if found is None or importable(found, environment) != "yes":
+            pytest.skip(f"needs a python{python} with promptport installed on the PATH")
+        program = found
+    done = subprocess.run(
+        [program, "-W", "error::RuntimeWarning", "-c", SCRIPT + ENDINGS[ending], ending],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == (1 if ending == "raises" else 3 if "sys.exit" in ending else 0), done.stderr
+    assert ("own" in done.stderr) if ending == "raises" else done.stderr == ""
+    assert ("closed" in done.stdout) == (ending != "stuck")
+
+
+def importable(program: str, environment: dict[str, str]) -> str:
+    code = "import importlib.util as u; print('yes' if all(map(u.find_spec, ['promptport', 'anyio'])) else 'no')"
+    done = subprocess.run([program, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    return done.stdout.strip()

@@ -1,15 +1,19 @@
 """The same verbs without an event loop: for scripts, notebooks and synchronous web code.
 
-Rule: no second implementation. One thread runs an event loop (anyio's portal), and every verb is asked for there;
-frames cross over by the read, not one by one.
+Rules: no second implementation. One thread runs an event loop (anyio's portal), and every verb is asked for there;
+frames cross over by the read, not one by one. A script that closes nothing ends all the same: the thread is a daemon,
+and what is open is closed before the interpreter ends, for a few seconds at most.
 """
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from promptport import executor as asynchronous
 from promptport.dispatch import DispatchFrame, ToolDispatcher
@@ -21,9 +25,15 @@ from promptport.models import LLModel, ModelCapabilities
 from promptport.stream import FrameStream
 from promptport.tools import ToolDescriptor
 
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
+
 __all__ = ["BlockingExecutor", "BlockingFrameStream", "BlockingStream", "connect"]
 
 _Item = TypeVar("_Item")
+
+_EXIT_SECONDS = 5.0
+"""So long may closing take where nobody asked for it: at the interpreter's end, or when an executor was dropped."""
 
 
 class BlockingStream(Generic[_Item]):
@@ -80,21 +90,70 @@ class BlockingFrameStream(BlockingStream[StreamFrame]):
         return message
 
 
+class _LoopThread:
+    """An event loop in a daemon thread, and what is called there."""
+
+    def __init__(self) -> None:
+        self._ready: Future[BlockingPortal] = Future()
+        self._thread = threading.Thread(target=self._run, name="promptport-blocking", daemon=True)
+        self._thread.start()
+        self._portal = self._ready.result()
+
+    def _run(self) -> None:
+        import anyio  # noqa: PLC0415 - only where it is asked for
+        from anyio.from_thread import BlockingPortal  # noqa: PLC0415
+
+        async def serve() -> None:
+            async with BlockingPortal() as portal:
+                self._ready.set_result(portal)
+                await portal.sleep_until_stopped()
+
+        try:
+            anyio.run(serve)
+        except BaseException as error:
+            if not self._ready.done():
+                self._ready.set_exception(error)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What the function gives there; a coroutine function is awaited."""
+        return self._portal.call(function, *arguments)
+
+    def stop(self) -> None:
+        """Ends the loop when what runs there has ended."""
+        with contextlib.suppress(RuntimeError):  # it runs no more
+            self._portal.call(self._portal.stop)
+        self._thread.join()
+
+    def abandon(self, close: Callable[[], Any]) -> None:
+        """Closes and ends the loop, whatever runs there; waits for a few seconds at most."""
+        with contextlib.suppress(Exception):
+            closing = self._portal.start_task_soon(close)
+            if threading.current_thread() is self._thread:
+                closing.add_done_callback(lambda _: self._portal.start_task_soon(self._portal.stop, True))
+                return
+            with contextlib.suppress(Exception):
+                closing.result(_EXIT_SECONDS)
+            self._portal.start_task_soon(self._portal.stop, True)
+            self._thread.join(_EXIT_SECONDS)
+
+
 class BlockingExecutor:
-    """A `PromptExecutor` without ``await``. Use it with ``with``, or close it: it owns a thread."""
+    """A `PromptExecutor` without ``await``. Use it with ``with``, or close it: it owns a thread.
+
+    A script that ends without closing it, also by an exception or ``sys.exit``, ends: what is open is closed then.
+    """
 
     def __init__(self, make: Callable[[], PromptExecutor]) -> None:
         """``make``: gives the executor that does the work; called in the thread with the event loop."""
-        from anyio.from_thread import start_blocking_portal  # noqa: PLC0415 - only where it is asked for
-
-        self._stack = ExitStack()
-        self._portal = self._stack.enter_context(start_blocking_portal())
+        self._loop = _LoopThread()
         self._closed = False
         try:
-            self._executor: PromptExecutor = self._portal.call(make)
+            self._executor: PromptExecutor = self._loop.call(make)
         except BaseException:
-            self._stack.close()
+            self._loop.stop()
             raise
+        # Called at the interpreter's end too, before the thread is frozen with it.
+        self._last = weakref.finalize(self, self._loop.abandon, self._executor.aclose)
 
     def execute_streaming_with_tools(
         self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
@@ -131,10 +190,11 @@ class BlockingExecutor:
         """Closes the clients and ends the thread; closing twice does nothing."""
         if not self._closed:
             self._closed = True
+            self._last.detach()
             try:
-                self._portal.call(self._executor.aclose)
+                self._loop.call(self._executor.aclose)
             finally:
-                self._stack.close()
+                self._loop.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -147,7 +207,7 @@ class BlockingExecutor:
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         if self._closed:
             raise InvalidInputError("the executor is closed")
-        return self._portal.call(function, *arguments)
+        return self._loop.call(function, *arguments)
 
 
 def connect(
