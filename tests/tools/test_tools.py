@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, assert_type
 
 import msgspec
 import pytest
@@ -382,6 +382,100 @@ def test_a_tool_from_elsewhere() -> None:
         found.validate("[]")
     with pytest.raises(InvalidInputError, match="callable"):
         Tool(name="search", function=3)
+
+
+class Shop:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @tool
+    async def stock(self, what: str, count: int = 1) -> dict[str, int]:
+        """Looks."""
+        return {f"{self.name} {what}": count}
+
+    @tool(name="open_until")
+    def hours(self, day: str) -> str:
+        return f"{self.name} {day}"
+
+    @tool
+    async def rows(self, first: int) -> AsyncIterator[int]:
+        yield first
+
+
+async def test_a_method_that_is_a_tool_keeps_its_types() -> None:
+    """mypy reads this too: the types of ``self``, of the arguments and of what comes back are those of the method."""
+    shop = Shop("corner")
+    assert_type(shop.hours("Monday"), str)
+    assert_type(Store().fixed("x"), str)
+    found: dict[str, int] = await shop.stock("apples", count=2)
+    assert found == {"corner apples": 2}
+    assert [row async for row in shop.rows(3)] == [3]
+    shop.hours(1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        shop.hours("Monday", "Tuesday")  # type: ignore[call-arg]
+    assert shop.hours(**shop.hours.validate('{"day": "Friday"}')) == "corner Friday"
+
+
+def test_a_parameter_may_have_an_alias() -> None:
+    @tool
+    def find(
+        city: Annotated[str, Field(alias="ort", description="Where.")],
+        days: Annotated[int, Field(validation_alias="tage", ge=1)] = 3,
+        plain: bool = False,
+    ) -> str:
+        """Finds.
+
+        Args:
+            city: not this
+            days: For how long.
+            plain: Plainly.
+        """
+        return f"{city} {days} {plain}"
+
+    assert find.parameters["properties"] == {
+        "ort": {"type": "string", "description": "Where."},
+        "tage": {"type": "integer", "minimum": 1, "description": "For how long.", "default": 3},
+        "plain": {"type": "boolean", "description": "Plainly.", "default": False},
+    }
+    assert find.parameters["required"] == ["ort"]
+    assert find(**find.validate('{"ort": "Rom", "tage": 2}')) == "Rom 2 False"
+    assert find(**find.validate('{"ort": "Rom"}')) == "Rom 3 False"
+    with pytest.raises(InvalidToolArgumentsError, match=r"city is not an argument \(there are: ort, tage, plain\)"):
+        find.validate('{"ort": "Rom", "city": "Rome"}')
+    with pytest.raises(InvalidToolArgumentsError, match="ort is missing"):
+        find.validate("{}")
+
+
+def of_later(text: str) -> "OnlyForTypeCheckers":  # type: ignore[name-defined]  # noqa: F821, UP037
+    return text
+
+
+async def of_later_async(text: str) -> "OnlyForTypeCheckers":  # type: ignore[name-defined]  # noqa: F821, UP037
+    return text
+
+
+class OfLater:
+    def __call__(self, text: str) -> "OnlyForTypeCheckers":  # type: ignore[name-defined]  # noqa: F821, UP037
+        return text
+
+    def method(self, text: str) -> "OnlyForTypeCheckers":  # type: ignore[name-defined]  # noqa: F821, UP037
+        return text
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        of_later,
+        of_later_async,
+        OfLater(),
+        OfLater().method,
+        functools.partial(of_later),
+    ],
+)
+def test_what_a_tool_returns_may_be_known_to_type_checkers_only(function: Any) -> None:
+    made = tool(function, name="later")
+    assert made.parameters["properties"] == {"text": {"type": "string"}}
+    assert made.validate('{"text": "a"}') == {"text": "a"}
 
 
 # ---------------------------------------------------------------------------------------------- validation

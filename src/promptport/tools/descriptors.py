@@ -11,7 +11,7 @@ import inspect
 import re
 from collections.abc import Callable
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 import msgspec
 from msgspec.structs import force_setattr, replace
@@ -33,6 +33,9 @@ _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
+Instance = TypeVar("Instance")
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
 Function = TypeVar("Function", bound=Callable[..., Any])
 if TYPE_CHECKING:
     # Covariant and without a bound, so that mypy finds a list of several tools to be a list of tools.
@@ -168,7 +171,11 @@ class Tool(ToolDescriptor, Generic[Function_co], frozen=True, kw_only=True):
     @overload
     def __get__(self, instance: None, owner: type) -> Tool[Function_co]: ...
     @overload
-    def __get__(self, instance: object, owner: type) -> Tool[Callable[..., Any]]: ...
+    def __get__(
+        self: Tool[Callable[Concatenate[Instance, Parameters], Returned]], instance: Instance, owner: type
+    ) -> Tool[Callable[Parameters, Returned]]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> Tool[Function_co]: ...
     def __get__(self, instance: object | None, owner: type) -> Tool[Any]:
         """A method's tool, bound to its instance; any other tool is itself."""
         if instance is None or not self.unbound:

@@ -89,7 +89,8 @@ def describe(function: Callable[..., Any], name: str) -> Described:
             f"tool {name!r}: a parameter's type cannot be described to a model: {str(error).splitlines()[0]}"
         ) from error
     _complete(schema, parameters, documented)
-    return Described(description, schema, functools.partial(_validate, adapter, name, tuple(parameters)), unbound)
+    known = tuple(schema.get("properties", ()))
+    return Described(description, schema, functools.partial(_validate, adapter, name, known), unbound)
 
 
 # ---------------------------------------------------------------------------------------------- signature
@@ -98,7 +99,7 @@ def describe(function: Callable[..., Any], name: str) -> Described:
 def _parameters(function: Callable[..., Any], name: str) -> tuple[dict[str, inspect.Parameter], bool]:
     """The parameters that the model fills, and whether the function still wants its ``self``."""
     try:
-        signature = inspect.signature(function, eval_str=True)
+        signature = _signature(function)
     except NameError as error:
         raise InvalidInputError(
             f"tool {name!r}: an annotation cannot be resolved ({error}); define its type at the top of the module"
@@ -115,6 +116,37 @@ def _parameters(function: Callable[..., Any], name: str) -> tuple[dict[str, insp
     for parameter in parameters.values():
         _check(parameter, name)
     return parameters, unbound
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature, with the types of its parameters; what it returns is of no interest here.
+
+    Raises:
+        NameError: A parameter's type cannot be found.
+    """
+    try:
+        return inspect.signature(function, eval_str=True)
+    except NameError:
+        # What only type checkers can import may be what it returns.
+        signature = inspect.signature(function)
+        names = _namespace(function)
+        parameters = [
+            parameter.replace(annotation=eval(parameter.annotation, names))  # noqa: S307 - as inspect does
+            if isinstance(parameter.annotation, str)
+            else parameter
+            for parameter in signature.parameters.values()
+        ]
+        return signature.replace(parameters=parameters, return_annotation=signature.empty)
+
+
+def _namespace(function: Any) -> dict[str, Any]:
+    """The names that a function's module has."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if not inspect.isroutine(function):
+        function = type(function).__call__
+    plain = inspect.unwrap(getattr(function, "__func__", function))
+    return getattr(plain, "__globals__", {})
 
 
 def _is_method(function: Callable[..., Any], parameters: Mapping[str, inspect.Parameter]) -> bool:
@@ -163,10 +195,11 @@ def _complete(
     for title, definition in [(schema["title"], schema), *schema.get("$defs", {}).items()]:
         if definition.get("title") == title:
             del definition["title"]
-    for name, described in schema.get("properties", {}).items():
+    # A parameter may have an alias, by which the model knows it: their order tells which is which.
+    for described, (name, parameter) in zip(schema.get("properties", {}).values(), parameters.items(), strict=True):
         if name in documented:
             described.setdefault("description", documented[name])
-        default = parameters[name].default
+        default = parameter.default
         if default is not inspect.Parameter.empty:
             try:
                 described.setdefault("default", to_jsonable_python(default))
@@ -207,9 +240,11 @@ def _validate(
             lines.append(f"and {len(details) - _SHOWN_ERRORS} more")
         raise InvalidToolArgumentsError(f"the arguments do not fit: {'; '.join(lines)}", tool=tool) from error
     except Exception as error:  # a validator of the caller's may raise anything
-        raise InvalidToolArgumentsError(
-            f"the arguments do not fit: {type(error).__name__}: {error}", tool=tool
-        ) from error
+        try:
+            text = f"{type(error).__name__}: {error}"
+        except BaseException:  # and an exception's own text may do anything
+            text = type(error).__name__
+        raise InvalidToolArgumentsError(f"the arguments do not fit: {text}", tool=tool) from error
 
 
 def _line(detail: ErrorDetails, known: tuple[str, ...]) -> str:
