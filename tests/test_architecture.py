@@ -43,7 +43,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 """What may be imported: what stands above, and what stands on the same line, but never in a circle."""
 
 LATE = {
-    ("cli.commands", "testing"),
+    ("cli.conformance_command", "testing"),
     ("executor", "text_tools"),
     ("http.aiohttp_session", "http.aiohttp_connector"),
     ("http.transport", "http.transport_errors"),

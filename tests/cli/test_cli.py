@@ -206,3 +206,158 @@ async def test_capabilities_import_no_sdk() -> None:
     )
     out, _ = await process.communicate()
     assert out.decode().splitlines()[-1] == "[]"
+
+
+# ------------------------------------------------------------------------------------- rough edges of a first hour
+
+
+async def test_python_m_promptport_and_version_say_the_version() -> None:
+    import promptport as pp
+
+    for arguments in (
+        ["-m", "promptport", "--version"],
+        ["-c", "import promptport; print('promptport', promptport.__version__)"],
+    ):
+        process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
+        out, _ = await process.communicate()
+        assert (process.returncode, out.decode().strip()) == (0, f"promptport {pp.__version__}")
+
+
+async def test_providers_prints_the_install_hint_with_its_extra(tmp_path: Path) -> None:
+    code = (
+        "import importlib.metadata, sys; importlib.metadata.entry_points = lambda **_: ()\n"
+        "sys.argv = ['promptport', 'providers']\n"
+        "from promptport.cli import main; main()"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    for extra in ("anthropic", "ollama", "openai"):
+        assert f'pip install "promptport[{extra}]"' in out.decode()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is full")
+@pytest.mark.parametrize(
+    "arguments",
+    [["run", "Hi"], ["run", "Hi", "--json"], ["providers"], ["providers", "--json"], ["capabilities"], ["--help"]],
+    ids=" ".join,
+)
+async def test_an_output_that_is_full_is_one_line_and_exit_code_1(arguments: list[str]) -> None:
+    async with WireServer(WireResponse(TEXT)) as server:
+        if arguments[0] == "run":
+            arguments = [*arguments, *at(server)]
+        with Path("/dev/full").open("wb") as full:  # noqa: ASYNC230
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "promptport", *arguments,
+                stdout=full, stderr=asyncio.subprocess.PIPE, env={**os.environ, "OPENAI_API_KEY": "test-key"},
+            )  # fmt: skip
+            _, err = await process.communicate()
+    assert process.returncode == 1, err
+    assert err.decode().splitlines()[-1] == "promptport: the output could not be written: No space left on device"
+    assert b"Traceback" not in err
+    assert b"Exception ignored" not in err
+
+
+METHODS = """
+from promptport import tool
+class Desk:
+    def __init__(self): self.city = "Oslo"
+    def plain(self) -> str:
+        "Says the city."
+        return self.city
+    @tool
+    def decorated(self) -> str:
+        "Says the city."
+        return self.city
+    @staticmethod
+    def static() -> str:
+        "Says a city."
+        return "Oslo"
+    @classmethod
+    def of_the_class(cls) -> str:
+        "Says a city."
+        return "Oslo"
+    class Drawer:
+        def inner(self) -> str:
+            "Says a city."
+            return "Oslo"
+class Closed:
+    def __init__(self, key: str): ...
+    def look(self) -> str: ...
+desk = Desk()
+"""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "Desk.plain",
+        "Desk.decorated",
+        "Desk.static",
+        "Desk.of_the_class",
+        "Desk.Drawer.inner",
+        "desk.decorated",
+    ],
+)
+async def test_a_tool_may_be_a_method(tmp_path: Path, path: str) -> None:
+    (tmp_path / "desk.py").write_text(METHODS)
+    name = path.rsplit(".", 1)[1]
+    call = chunk({"tool_calls": [{"index": 0, "id": "c1", "function": {"name": name, "arguments": "{}"}}]})
+    async with WireServer(WireResponse(call + chunk({}, "tool_calls") + DONE), WireResponse(TEXT)) as server:
+        ran = await promptport("run", "Where?", "--tool", f"{tmp_path / 'desk.py'}:{path}", *at(server))
+    assert ran.code == 0, ran.err
+    assert f"← {name}: Oslo" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("Desk.nothing", "Desk has no 'nothing'"),
+        ("Nobody.plain", "has no 'Nobody'"),
+        ("Closed.look", "Closed() could not be called"),
+        ("desk.city.x", "has no 'x'"),
+    ],
+)
+async def test_a_method_that_is_not_there_is_one_line(tmp_path: Path, path: str, says: str) -> None:
+    (tmp_path / "desk.py").write_text(METHODS)
+    ran = await promptport("run", "Hi", "--model", "openai-chat/m", "--tool", f"{tmp_path / 'desk.py'}:{path}")
+    assert ran.code == 2, ran.err
+    assert says in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "code"),
+    [
+        (["run", "Hi", "--model", "gpt-5"], "ConfigurationError", 2),
+        (["run", "  ", "--model", "openai-chat/m"], "InvalidInputError", 2),
+        (["capabilities", "nobody/x"], "ConfigurationError", 2),
+        (["conformance", "nobody"], "ConfigurationError", 2),
+        (["run", "Hi", "--model", "openai-chat/m", "--base-url", "http://127.0.0.1:9/v1"], "TransportError", 1),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+async def test_with_json_errors_are_json_too(arguments: list[str], kind: str, code: int) -> None:
+    ran = await promptport(*arguments, "--json")
+    assert ran.code == code
+    told = [json.loads(line) for line in ran.err.splitlines() if line.startswith("{")]
+    assert [(each["type"], each["error"]) for each in told] == [("error", kind)]
+    assert told[0]["message"]
+    assert json.loads(ran.out.splitlines()[-1]) == told[0], "a program that reads the frames is told too"
+
+
+async def test_with_json_an_answer_that_is_cut_ends_in_a_json_error() -> None:
+    async with WireServer(WireResponse(TEXT, end_after=len(chunk({"content": "Hel"})))) as server:
+        ran = await promptport("run", "Hi", *at(server), "--json")
+    lines = [json.loads(line) for line in ran.out.splitlines()]
+    assert [line["type"] for line in lines] == ["append", "error"]
+    assert lines[-1]["error"] == "IncompleteStreamError"
+
+
+async def test_capabilities_as_json_are_in_one_order() -> None:
+    seen = set()
+    for seed in ("1", "2"):
+        ran = await promptport("capabilities", "openai/gpt-5", "--json", PYTHONHASHSEED=seed)
+        seen.add(ran.out)
+        listed = json.loads(ran.out)["openai/gpt-5"]["capabilities"]
+        assert listed == sorted(listed)
+    assert len(seen) == 1

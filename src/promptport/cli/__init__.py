@@ -3,8 +3,16 @@
 What enters knows a terminal. Imports: everything else.
 """
 
-from promptport.cli.commands import main
+import sys
 
-__all__ = [
-    "main",
-]
+try:
+    from promptport.cli.application import main
+    from promptport.cli.conformance_command import conformance
+    from promptport.cli.provider_commands import capabilities, providers
+    from promptport.cli.run_command import run
+except ModuleNotFoundError as missing:  # pragma: no cover - only where the extra is not installed
+    if missing.name not in ("rich", "typer"):
+        raise
+    sys.exit(f'promptport: the command line needs {missing.name}: pip install "promptport[cli]"')
+
+__all__ = ["capabilities", "conformance", "main", "providers", "run"]

@@ -1,0 +1,75 @@
+"""``--tool``: the tool that a name on the command line stands for.
+
+Rule: a name that leads nowhere is a `ConfigurationError` that says where it broke off.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from promptport.errors import ConfigurationError
+from promptport.tools import Tool, tool
+
+__all__ = ["load_tool"]
+
+
+def load_tool(name: str) -> Tool[Any]:
+    """Return the tool that ``module:function``, ``path.py:function`` or ``path.py:Class.method`` names.
+
+    A plain function is made a tool. For a method that needs an instance, the class is called without arguments.
+
+    Raises:
+        ConfigurationError: no such module, file or function, or a class that needs arguments.
+        InvalidInputError: a function that cannot be a tool.
+    """
+    place, colon, path = name.rpartition(":")
+    if not colon or not place or not path:
+        raise ConfigurationError(
+            f"--tool takes module:function, path.py:function or Class.method for the function, not {name!r}"
+        )
+    found: Any = _module(place)
+    for part in path.split("."):
+        owner, found = found, inspect.getattr_static(found, part, None)
+        if found is None and not hasattr(owner, part):
+            raise ConfigurationError(f"--tool {name}: {_called(owner, place)} has no {part!r}")
+        needs_instance = inspect.isfunction(found) or (isinstance(found, Tool) and found.unbound)
+        if isinstance(owner, type) and needs_instance:
+            owner = _instance(owner, name)
+        found = getattr(owner, part)
+    return found if isinstance(found, Tool) else tool(found)
+
+
+def _instance(owner: type, name: str) -> object:
+    try:
+        return owner()
+    except Exception as error:
+        raise ConfigurationError(
+            f"--tool {name}: {owner.__name__}() could not be called: {error}. "
+            f"Write a function in the file that calls the method of an instance, or make the method static."
+        ) from error
+
+
+def _called(owner: object, place: str) -> str:
+    return place if isinstance(owner, ModuleType) else getattr(owner, "__name__", type(owner).__name__)
+
+
+def _module(place: str) -> ModuleType:
+    try:
+        if not place.endswith(".py"):
+            sys.path.insert(0, str(Path.cwd()))
+            return importlib.import_module(place)
+        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+        if spec is None or spec.loader is None:
+            raise ConfigurationError(f"--tool: {place} is no Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # where a class of the file looks for the names in its annotations
+        spec.loader.exec_module(module)
+        return module
+    except (ImportError, OSError, SyntaxError) as error:
+        raise ConfigurationError(f"--tool: {place} cannot be imported: {error}") from error
