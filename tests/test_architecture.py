@@ -27,9 +27,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "errors",
-        "json_values frames models parts params turns messages tools.*",
+        "json_values frames models parts params turns messages param_options tools.*",
         "message_building stream_state decoding.* stream structured.* telemetry.*",
-        "protocols.* llm_client",
+        "arguments protocols.* llm_client",
         "http.* text_tools.* registry",
         "provider executor",
         "mapping",

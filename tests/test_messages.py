@@ -360,9 +360,9 @@ def test_limits_are_taken() -> None:
 
 def test_a_parameter_that_does_not_exist_is_refused() -> None:
     with refused("LLMParams.*temprature"):
-        Prompt.of("Hi", temprature=1)
+        Prompt.of("Hi", temprature=1)  # type: ignore[call-arg]
     with refused("LLMParams.*max_token"):
-        Prompt.of("Hi").with_params(max_token=1)
+        Prompt.of("Hi").with_params(max_token=1)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("kind", [ImagePart, DocumentPart, AudioPart])

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from promptport import executor as asynchronous
+from promptport.arguments import as_model
 from promptport.dispatch import DispatchFrame, ToolDispatcher
 from promptport.errors import InvalidInputError
 from promptport.executor import PromptExecutor, ToolsPolicy
@@ -156,24 +157,26 @@ class BlockingExecutor:
         self._last = weakref.finalize(self, self._loop.abandon, self._executor.aclose)
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> BlockingFrameStream:
         """See `PromptExecutor`."""
         stream = self._call(self._executor.execute_streaming_with_tools, prompt, model, tools)
         return BlockingFrameStream(self._call, stream, _frames)
 
-    def execute_streaming(self, prompt: Prompt, model: LLModel) -> BlockingStream[str]:
+    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> BlockingStream[str]:
         """See `PromptExecutor`."""
         stream = self._call(self._executor.execute_streaming_with_tools, prompt, model)
         return BlockingStream(self._call, stream, _texts)
 
-    def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """See `PromptExecutor`."""
         message: AssistantMessage = self._call(self._executor.execute, prompt, model, tools)
         return message
 
     def dispatch(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], **options: Any
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor], **options: Any
     ) -> BlockingStream[DispatchFrame]:
         """The tool loop: ``ToolDispatcher(executor, tools, **options).stream(prompt, model)``."""
 
@@ -182,9 +185,9 @@ class BlockingExecutor:
 
         return BlockingStream(self._call, self._call(start), _one)
 
-    def capabilities(self, model: LLModel) -> ModelCapabilities:
+    def capabilities(self, model: LLModel | str) -> ModelCapabilities:
         """See `PromptExecutor`."""
-        return self._executor.capabilities(model)
+        return self._executor.capabilities(as_model(model))
 
     def close(self) -> None:
         """Closes the clients and ends the thread; closing twice does nothing."""

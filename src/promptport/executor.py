@@ -9,6 +9,9 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
+from msgspec.structs import replace
+
+from promptport.arguments import as_model, as_prompt, as_tools, check_asker
 from promptport.errors import ConfigurationError, InvalidInputError
 from promptport.llm_client import LLMClient, check_request
 from promptport.messages import AssistantMessage, Prompt
@@ -29,16 +32,18 @@ class PromptExecutor(Protocol):
     """What programs call. Nobody has to inherit from anything."""
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """The answer as frames; see `LLMClient.execute_streaming_with_tools`."""
         ...
 
-    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
         """The answer's text as it comes: the `Append` frames of `execute_streaming_with_tools` without tools."""
         ...
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """The whole answer, from a request that does not stream."""
         ...
 
@@ -63,15 +68,17 @@ class SingleClientExecutor:
             raise ConfigurationError(
                 f"when_tools_cannot_stream takes 'raise', 'complete' or 'text', not {when_tools_cannot_stream!r}"
             )
+        check_asker(client, where="SingleClientExecutor: client")
         self._client = client
         self._policy = when_tools_cannot_stream
         self._text_client: LLMClient | None = None
         self._streams: weakref.WeakSet[FrameStream] = weakref.WeakSet()
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """See `PromptExecutor`."""
+        prompt, model, tools = as_prompt(prompt), as_model(model), as_tools(tools)
         if tools and self._policy != "raise":
             capabilities = self._client.capabilities(model)
             if capabilities.streamed_tools is StreamedTools.NONE:
@@ -86,19 +93,22 @@ class SingleClientExecutor:
                     return stream
         return self._client.execute_streaming_with_tools(prompt, model, tools)
 
-    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
         """See `PromptExecutor`."""
         return self.execute_streaming_with_tools(prompt, model).text()
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """See `PromptExecutor`."""
+        prompt, model, tools = as_prompt(prompt), as_model(model), as_tools(tools)
         if tools and self._policy == "text" and Capability.TOOLS not in self._client.capabilities(model):
             return await self._in_text().execute(prompt, model, tools)
         return await self._client.execute(prompt, model, tools)
 
-    def capabilities(self, model: LLModel) -> ModelCapabilities:
+    def capabilities(self, model: LLModel | str) -> ModelCapabilities:
         """See `PromptExecutor`."""
-        return self._client.capabilities(model)
+        return self._client.capabilities(as_model(model))
 
     async def aclose(self) -> None:
         """See `PromptExecutor`."""
@@ -145,30 +155,43 @@ class MultiProviderExecutor:
         Raises:
             ConfigurationError: two clients of one name.
         """
-        pairs = list(clients.items()) if isinstance(clients, Mapping) else [(c.provider, c) for c in clients]
+        given = list(
+            clients.values() if isinstance(clients, Mapping) else [clients] if isinstance(clients, str) else clients
+        )
+        for each in given:
+            check_asker(each, where="MultiProviderExecutor: each of clients")
+        names = list(clients) if isinstance(clients, Mapping) else [each.provider for each in given]
         self._executors: dict[str, SingleClientExecutor] = {}
-        for name, each in pairs:
+        self._providers: dict[str, str] = {}
+        for name, each in zip(names, given, strict=True):
             if name in self._executors:
                 raise ConfigurationError(f"two clients for the provider {name!r}; give them names: {{'{name}-2': …}}")
             self._executors[name] = SingleClientExecutor(each, when_tools_cannot_stream=when_tools_cannot_stream)
+            self._providers[name] = each.provider
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """See `PromptExecutor`. Raises `ConfigurationError` where no client has the model's provider."""
-        return self._for(model).execute_streaming_with_tools(prompt, model, tools)
+        executor, model = self._for(model)
+        return executor.execute_streaming_with_tools(prompt, model, tools)
 
-    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
         """See `PromptExecutor`."""
-        return self._for(model).execute_streaming(prompt, model)
+        executor, model = self._for(model)
+        return executor.execute_streaming(prompt, model)
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """See `PromptExecutor`."""
-        return await self._for(model).execute(prompt, model, tools)
+        executor, model = self._for(model)
+        return await executor.execute(prompt, model, tools)
 
-    def capabilities(self, model: LLModel) -> ModelCapabilities:
+    def capabilities(self, model: LLModel | str) -> ModelCapabilities:
         """See `PromptExecutor`."""
-        return self._for(model).capabilities(model)
+        executor, model = self._for(model)
+        return executor.capabilities(model)
 
     async def aclose(self) -> None:
         """Closes all clients, also when one of them fails to close."""
@@ -187,12 +210,15 @@ class MultiProviderExecutor:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _for(self, model: LLModel) -> SingleClientExecutor:
+    def _for(self, model: LLModel | str) -> tuple[SingleClientExecutor, LLModel]:
+        """The executor for this model, and the model by the name that its client has for it."""
+        model = as_model(model)
         executor = self._executors.get(model.provider)
         if executor is None:
             have = ", ".join(sorted(self._executors)) or "none"
             raise ConfigurationError(f"no client for {model}: the executor has {have}; connect({model.provider!r}, …)")
-        return executor
+        own = self._providers[model.provider]
+        return executor, model if own == model.provider else replace(model, provider=own)
 
 
 def connect(

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-class FinishReason(enum.Enum):
+class FinishReason(enum.StrEnum):
     """Why the model stopped. The provider's own word is in ``End.raw_finish_reason``."""
 
     STOP = "stop"
@@ -110,7 +110,7 @@ class ToolCallDelta(msgspec.Struct, frozen=True, gc=False, tag="tool_call_delta"
 
 
 class ToolCall(msgspec.Struct, frozen=True, gc=False, tag="tool_call", omit_defaults=True):
-    """The call is sealed, and safe to run.
+    """The call is complete, and its arguments are one JSON object. Validate them against the schema before you run it.
 
     Attributes:
         id: unique within the conversation, the same from the first delta on.

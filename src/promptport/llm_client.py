@@ -40,20 +40,24 @@ class LLMClient(Protocol):
         ...
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """The answer as frames. The request is sent when the stream is first iterated.
+
+        A string as ``prompt`` is the text of one user message, and a string as ``model`` is ``provider/id``.
 
         Raises:
             InvalidInputError, UnsupportedCapabilityError: at once, before anything is sent.
         """
         ...
 
-    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
         """The text of ``execute_streaming_with_tools(prompt, model)``: its `Append` frames."""
         ...
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """The whole answer, from a request that does not stream."""
         ...
 

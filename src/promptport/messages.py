@@ -6,8 +6,9 @@ What a message can hold is checked when it is made, so that a bad one never reac
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 import msgspec
 from msgspec.structs import force_setattr, replace
@@ -26,6 +27,9 @@ from promptport.turns import (
     ToolResultMessage,
     UserMessage,
 )
+
+if TYPE_CHECKING:
+    from promptport.param_options import ParamOptions
 
 __all__ = [
     "AssistantMessage",
@@ -66,11 +70,29 @@ class Prompt(Quiet, frozen=True, omit_defaults=True):
     params: LLMParams = LLMParams()
 
     def __post_init__(self) -> None:
-        if type(self.messages) is not tuple:
-            force_setattr(self, "messages", tuple(self.messages))
+        messages: object = self.messages
+        if type(messages) is not tuple:
+            if isinstance(messages, str):
+                raise InvalidInputError(
+                    "Prompt: messages takes a sequence of messages, not a string. Write Prompt.of(text), "
+                    "or pass the text itself where a prompt is expected."
+                )
+            if not isinstance(messages, Iterable) or isinstance(messages, Mapping):
+                raise InvalidInputError(
+                    f"Prompt: messages takes a sequence of messages, not {type(messages).__name__}. "
+                    "Write Prompt((UserMessage.of(text),)), or Prompt.of(text)."
+                )
+            messages = tuple(messages)
+            force_setattr(self, "messages", messages)
+        if not _MESSAGES.issuperset(map(type, messages)):
+            _check_messages(messages)
+        if not isinstance(self.params, LLMParams):
+            raise InvalidInputError(
+                f"Prompt: params takes LLMParams, not {type(self.params).__name__}. Write LLMParams(temperature=0)."
+            )
 
     @classmethod
-    def of(cls, text: str, /, *, system: str | None = None, id: str = "", **params: Any) -> Prompt:
+    def of(cls, text: str, /, *, system: str | None = None, id: str = "", **params: Unpack[ParamOptions]) -> Prompt:
         """A prompt of one user message, and a system message if given; ``params`` as in `LLMParams`."""
         prompt = cls(id=id).with_params(**params)
         return (prompt.system(system) if system is not None else prompt).user(text)
@@ -122,16 +144,21 @@ class Prompt(Quiet, frozen=True, omit_defaults=True):
         """Adds whole messages."""
         return replace(self, messages=(*self.messages, *messages))
 
-    def with_params(self, **params: Any) -> Self:
+    def with_params(self, **params: Unpack[ParamOptions]) -> Self:
         """The same conversation, asked with these parameters changed.
 
         Raises:
             InvalidInputError: a name that `LLMParams` does not have, or a value that it does not take.
         """
-        try:
-            return replace(self, params=replace(self.params, **params))
-        except TypeError as error:
-            raise InvalidInputError(f"LLMParams: {error}") from None
+        for name in params:
+            if name not in LLMParams.__struct_fields__:
+                near = difflib.get_close_matches(name, LLMParams.__struct_fields__, 1)
+                hint = f"Did you mean {near[0]!r}?" if near else "Put a provider's own option into extra={…}."
+                raise InvalidInputError(
+                    f"LLMParams: there is no parameter {name!r}. {hint} Parameters: "
+                    f"{', '.join(LLMParams.__struct_fields__)}."
+                )
+        return replace(self, params=replace(self.params, **params))
 
     def call_ids(self) -> frozenset[str]:
         """The ids of all tool calls in the conversation."""
@@ -155,6 +182,18 @@ class Prompt(Quiet, frozen=True, omit_defaults=True):
             InvalidInputError: not JSON, or not a prompt.
         """
         return read_value(_prompt_decoder.decode, data, "a prompt")
+
+
+_MESSAGES = frozenset((SystemMessage, UserMessage, AssistantMessage, ToolResultMessage))
+
+
+def _check_messages(messages: tuple[object, ...]) -> None:
+    for index, message in enumerate(messages):
+        if not isinstance(message, SystemMessage | UserMessage | AssistantMessage | ToolResultMessage):
+            raise InvalidInputError(
+                f"Prompt: messages[{index}] is not a message, but {type(message).__name__}. "
+                "Write Prompt().system(text).user(text), or UserMessage.of(text) for one message."
+            )
 
 
 _encoder = msgspec.json.Encoder()

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 import msgspec
 from msgspec.structs import replace
 
-from promptport.errors import ConfigurationError
+from promptport.errors import ConfigurationError, InvalidInputError
 
 __all__ = ["Capability", "LLModel", "ModelCapabilities", "StreamedTools"]
 
 
-class StreamedTools(enum.Enum):
+class StreamedTools(enum.StrEnum):
     """How tool calls come in a stream."""
 
     NONE = "none"
@@ -27,7 +27,7 @@ class StreamedTools(enum.Enum):
     """A call's arguments arrive in increments."""
 
 
-class Capability(enum.Enum):
+class Capability(enum.StrEnum):
     """What a model, through its provider's API, can do besides text; one flat list."""
 
     TOOLS = "tools"
@@ -108,6 +108,11 @@ class LLModel(msgspec.Struct, frozen=True, omit_defaults=True):
     capabilities: ModelCapabilities | None = None
 
     def __post_init__(self) -> None:
+        for name, value in (("provider", self.provider), ("id", self.id)):
+            if not isinstance(value, str):
+                raise InvalidInputError(
+                    f"LLModel: {name} must be a string, not {type(value).__name__}. Write LLModel('openai', 'gpt-5')."
+                )
         if not self.provider or not self.id:
             raise ConfigurationError(f"a model needs a provider and an id, such as 'openai/gpt-5', not {str(self)!r}")
 
@@ -119,8 +124,14 @@ class LLModel(msgspec.Struct, frozen=True, omit_defaults=True):
         """The model that ``provider/id`` names; the id may hold further slashes.
 
         Raises:
-            ConfigurationError: no provider, or no id.
+            InvalidInputError: The value is not a string.
+            ConfigurationError: The string has no provider, or no id.
         """
+        if not isinstance(text, str):
+            raise InvalidInputError(
+                f"LLModel.parse(): text must be a string, not {type(text).__name__}. "
+                "Write LLModel.parse('openai/gpt-5')."
+            )
         provider, slash, model_id = text.strip().partition("/")
         if not slash or not provider or not model_id:
             raise ConfigurationError(f"write the model as 'provider/id', such as 'openai/gpt-5', not {text!r}")

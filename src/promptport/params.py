@@ -19,7 +19,7 @@ from promptport.parts import Quiet
 __all__ = ["LLMParams", "NamedTool", "ReasoningEffort", "ToolChoice"]
 
 
-class ToolChoice(enum.Enum):
+class ToolChoice(enum.StrEnum):
     """Whether the model calls tools: as it likes, never, or at least one."""
 
     AUTO = "auto"
@@ -33,7 +33,7 @@ class NamedTool(msgspec.Struct, frozen=True):
     name: str
 
 
-class ReasoningEffort(enum.Enum):
+class ReasoningEffort(enum.StrEnum):
     """How hard the model thinks, where the provider takes a word for it."""
 
     NONE = "none"

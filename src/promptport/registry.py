@@ -6,10 +6,14 @@ it, nobody gets it silently.
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from promptport.arguments import check_options
 from promptport.errors import ConfigurationError
 from promptport.llm_client import LLMClient
 
@@ -19,6 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["ProviderInfo", "client", "providers"]
 
 GROUP = "promptport.providers"
+
+_UNKNOWN = re.compile(r"unexpected keyword argument '(\w+)'")
+_EVERYWHERE = frozenset(
+    {"api_key", "base_url", "headers", "http_client", "max_connections", "sdk_client", "ssl_context", "timeouts"}
+)
+"""What most factories take, for the words of an error."""
 
 _KNOWN = {
     "anthropic": "anthropic",
@@ -88,10 +98,29 @@ def client(provider: str, **options: Any) -> LLMClient:
     try:
         made: LLMClient = factory(**options)
     except TypeError as error:
-        if "argument" in str(error):
-            raise ConfigurationError(f"the provider {provider!r}: {error}") from error
+        unknown = _UNKNOWN.search(str(error))
+        if unknown is None:
+            raise
+        check_options([unknown[1]], _options_of(factory, error) - {unknown[1]}, where=f"client({provider!r})")
         raise
     return made
+
+
+def _options_of(factory: Callable[..., Any], error: TypeError) -> frozenset[str]:
+    """The options that a factory takes; where it hands them on, those of the class that refused one."""
+    called: Any = factory
+    refused = re.match(r"(\w+)\.__init__\(\)", str(error))
+    frame = error.__traceback__
+    while frame is not None:
+        if refused is not None and refused[1] in frame.tb_frame.f_globals:
+            called = frame.tb_frame.f_globals[refused[1]]
+        frame = frame.tb_next
+    try:
+        parameters = inspect.signature(called).parameters.values()
+    except (TypeError, ValueError):
+        return _EVERYWHERE
+    names = frozenset([each.name for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY])
+    return names or _EVERYWHERE
 
 
 def _entry_points() -> dict[str, list[EntryPoint]]:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 import msgspec
 
+from promptport.arguments import as_model, as_prompt, as_tools, check_asker
 from promptport.dispatch import ToolResult
 from promptport.errors import ConfigurationError, InvalidInputError
 from promptport.executor import PromptExecutor
@@ -50,16 +51,16 @@ class LLMSession:
     def __init__(
         self,
         executor: PromptExecutor,
-        model: LLModel,
-        prompt: Prompt | None = None,
+        model: LLModel | str,
+        prompt: Prompt | str | None = None,
         tools: Sequence[ToolDescriptor] = (),
         *,
         when_cut: CutPolicy = "text",
     ) -> None:
         """Args:
             executor: who asks; the session does not close it.
-            model: which model is asked.
-            prompt: the conversation so far.
+            model: which model is asked, or its name as ``provider/id``.
+            prompt: the conversation so far, or the text of a user message.
             tools: what the model is offered.
             when_cut: see `CutPolicy`.
 
@@ -68,10 +69,11 @@ class LLMSession:
         """
         if when_cut not in ("text", "keep", "drop"):
             raise ConfigurationError(f"when_cut takes 'text', 'keep' or 'drop', not {when_cut!r}")
+        check_asker(executor, where="LLMSession: executor")
         self.executor = executor
-        self.model = model
-        self.prompt = prompt if prompt is not None else Prompt()
-        self.tools = tuple(tools)
+        self.model = as_model(model)
+        self.prompt = as_prompt(prompt) if prompt is not None else Prompt()
+        self.tools = as_tools(tools)
         self._when_cut: CutPolicy = when_cut
 
     # --------------------------------------------------------------------------------------- the prompt

@@ -165,7 +165,7 @@ class AssistantMessage(msgspec.Struct, frozen=True, tag_field="role", tag="assis
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
-        """The calls that are safe to run."""
+        """The complete calls; their arguments are JSON objects, and not yet validated against the schema."""
         return tuple([part for part in self.parts if isinstance(part, ToolCall)])
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+import promptport as pp
 from promptport.dispatch import ApprovalNeeded, DispatchFrame, StepEnd, ToolProgress, ToolResult, ToolStarted
 from promptport.errors import (
     AuthenticationError,
@@ -32,7 +33,7 @@ from promptport.front_ends.events import EventDecoder, encode_events
 from promptport.messages import Prompt
 from promptport.models import LLModel
 from promptport.stream import FrameStream
-from promptport.testing import ScriptedClient, cut_body
+from promptport.testing import ScriptedClient, ScriptedExecutor, cut_body
 
 END = End(FinishReason.TOOL_CALLS, "tool_calls", Usage(1, 2), "m", "r")
 FRAMES: list[DispatchFrame] = [
@@ -84,11 +85,15 @@ async def test_every_event_has_an_id_that_counts_up() -> None:
     assert ids == list(range(5, 5 + len(FRAMES) + 1))
 
 
+def own_words(error: Exception | ToolResult) -> str:
+    return str(error.error) if isinstance(error, ToolResult) else str(error)
+
+
 @pytest.mark.parametrize("cut", ["whole", "bytes", "events", ("random", 1), ("random", 2)])
 async def test_decoded_is_what_was_encoded(cut: object) -> None:
     decoder = EventDecoder()
     out: list[object] = []
-    for chunk in cut_body(await body(stream(FRAMES)), cut):  # type: ignore[arg-type]
+    for chunk in cut_body(await body(stream(FRAMES), error_text=own_words), cut):  # type: ignore[arg-type]
         out += decoder.feed(chunk)
     assert out == FRAMES
     assert decoder.ended
@@ -210,3 +215,52 @@ async def test_a_client_that_leaves_closes_the_stream() -> None:
         await waiting
     assert client.closed == 1
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+
+# ---------------------------------------------------------------------------------------- errors of tools
+
+SECRETS = [
+    "postgres://admin:hunter2@db/prod",
+    "ValueError: /srv/app/secret.py",
+    "<script>alert(1)</script>",
+    "no: ask Ann",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+async def test_a_browser_reads_a_sentence_and_a_code_of_a_tools_error(secret: str) -> None:
+    frames: list[DispatchFrame] = [ToolResult("c1", "f", secret, error=secret), End(FinishReason.STOP)]
+    data = await body(stream(frames))
+    assert secret.encode() not in data
+    told = events(data)[0]
+    assert (told["type"], told["id"], told["name"]) == ("tool_result", "c1", "f")
+    assert (told["code"], told["error"]) == ("tool_failed", "The tool failed.")
+    decoder = EventDecoder()
+    decoded: list[DispatchFrame] = [*decoder.feed(data), *decoder.close()]
+    assert decoded[0] == ToolResult("c1", "f", error="The tool failed.")
+
+
+async def test_a_tools_exception_stays_on_the_server_and_reaches_the_model() -> None:
+    @pp.tool
+    def look() -> str:
+        """Fails."""
+        raise RuntimeError("password hunter2")
+
+    executor = ScriptedExecutor([pp.ToolCall("c1", "look", "{}")], ["Sorry."])
+    async with pp.ToolDispatcher(executor, [look]) as dispatcher, dispatcher.stream("Hi", "scripted/m") as run:
+        data = await body(run)
+    assert b"hunter2" not in data
+    assert b"The tool failed." in data
+    assert "hunter2" in executor.requests[1].prompt.messages[-1].text
+
+
+async def test_the_program_may_choose_the_text() -> None:
+    def say(error: Exception | ToolResult) -> str:
+        return f"{error.name}: {error.error}" if isinstance(error, ToolResult) else f"Sorry: {error}"
+
+    data = await body(stream([ToolResult("c1", "f", error="no table left")], ValueError("closed")), error_text=say)
+    assert [event.get("error", event.get("message")) for event in events(data)[:2]] == [
+        "f: no table left",
+        "Sorry: closed",
+    ]
+    assert events(data)[1]["code"] == "internal"

@@ -17,6 +17,7 @@ from concurrent.futures import Executor
 from types import AsyncGeneratorType, TracebackType
 from typing import Any, Self, cast
 
+from promptport.arguments import as_model, as_prompt, check_asker
 from promptport.dispatch.settings import (
     RESUMED_BEFORE,
     OnStep,
@@ -145,6 +146,7 @@ class ToolDispatcher:
         Raises:
             InvalidInputError: two tools of one name, a tool that cannot run, a limit below 1.
         """
+        check_asker(executor, where="ToolDispatcher: executor")
         limits = {
             "max_concurrency": max_concurrency,
             "max_steps": max_steps,
@@ -184,13 +186,13 @@ class ToolDispatcher:
         """What the model may call."""
         return tuple(self._tools.values())
 
-    def stream(self, prompt: Prompt, model: LLModel) -> DispatchStream:
+    def stream(self, prompt: Prompt | str, model: LLModel | str) -> DispatchStream:
         """Starts a loop; nothing is sent before it is iterated.
 
         Raises:
             InvalidInputError, UnsupportedCapabilityError: at once, where the first request cannot be made.
         """
-        run = Run(self._settings, self._workers, self._tools, prompt, model)
+        run = Run(self._settings, self._workers, self._tools, as_prompt(prompt), as_model(model))
         run.ask(run.request())
         return DispatchStream(run)
 

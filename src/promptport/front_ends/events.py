@@ -6,7 +6,8 @@ Every event is ``id: N``, ``data: {json}`` and a blank line. ``type`` in the JSO
 or ``{"type": "error", "code": …, "message": …}``. A browser that has seen it closes its ``EventSource``, which would
 connect again otherwise. Comment lines (``: beat``) keep the connection open through proxies.
 
-Rule: an error tells its class and nothing of its text, which may quote what users and providers wrote.
+Rule: an error, of the stream or of a tool, tells a code and a sentence, and nothing of its text, which might quote what
+users and providers wrote. Only the program chooses another text.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import msgspec
 
 from promptport.decoding import SSEDecoder, StreamDecoder
-from promptport.dispatch import ApprovalNeeded, DispatchFrame, ToolsPending
+from promptport.dispatch import ApprovalNeeded, DispatchFrame, ToolResult, ToolsPending
 from promptport.errors import (
     AuthenticationError,
     ContextLengthError,
@@ -65,6 +66,7 @@ async def encode_events(
     heartbeat: float | None = 15.0,
     first_id: int = 1,
     on_error: Callable[[Exception], None] | None = None,
+    error_text: Callable[[Exception | ToolResult], str] | None = None,
 ) -> AsyncGenerator[bytes, None]:
     """The body of a ``text/event-stream`` response.
 
@@ -75,6 +77,8 @@ async def encode_events(
         heartbeat: a comment goes out when nothing else did for so many seconds; ``None`` for none.
         first_id: the first event's id; the others count up from it.
         on_error: is told of an error before the front end sees its class, for the server's own log.
+        error_text: Chooses what the front end reads of an error that ended the stream, or of a `ToolResult` with an
+            error. Default: a sentence of promptport for each code; what an exception says stays on the server.
     """
     pull = Pull(aiter(frames))
     number = first_id
@@ -87,22 +91,30 @@ async def encode_events(
             except Exception as error:
                 if on_error is not None:
                     on_error(error)
-                yield _event(number, _encode(_error(error)))
+                told = _error(error)
+                if error_text is not None:
+                    told["message"] = error_text(error)
+                yield _event(number, _encode(told))
                 number += 1
                 break
             if frame is None:
                 yield b": beat\n\n"
                 continue
-            yield _event(number, _data(frame))
+            yield _event(number, _data(frame, error_text))
             number += 1
         yield _event(number, b'{"type":"done"}')
     finally:
         await pull.aclose()
 
 
-def _data(frame: DispatchFrame) -> bytes:
+def _data(frame: DispatchFrame, error_text: Callable[[Exception | ToolResult], str] | None) -> bytes:
     if type(frame) is Append:
         return b'{"type":"content","content":' + _encode(frame.text) + b"}"
+    if type(frame) is ToolResult and frame.error is not None:
+        # Also its output: a tool that failed may have put its exception there.
+        text = error_text(frame) if error_text is not None else "The tool failed."
+        told = {"type": "tool_result", "id": frame.id, "name": frame.name, "error": text, "code": "tool_failed"}
+        return _encode(told)
     return _encode(frame)
 
 

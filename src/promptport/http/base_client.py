@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol, Self
 
 import msgspec
 
+from promptport.arguments import as_model, as_prompt, as_tools
 from promptport.decoding import DEFAULT_LIMITS, Limits, StreamDecoder
 from promptport.errors import (
     ConfigurationError,
@@ -51,6 +53,14 @@ class ByteStream(Protocol):
         ...
 
 
+def _for_named_model(verb: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(verb)
+    def asked(self: BaseClient, model: LLModel | str) -> Any:
+        return verb(self, model if isinstance(model, LLModel) else as_model(model, provider=self.provider))
+
+    return asked
+
+
 _DRAIN_SECONDS = 0.05
 
 
@@ -64,6 +74,13 @@ class BaseClient(ABC):
     """
 
     provider: str
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let the two verbs that a subclass writes take a string for the model, as all others do."""
+        super().__init_subclass__(**options)
+        for name in ("capabilities", "discover"):
+            if name in cls.__dict__:
+                setattr(cls, name, _for_named_model(cls.__dict__[name]))
 
     address: str = ""
     """The server's base URL, which the subclass sets: with ``provider`` it makes the `origin` of each message."""
@@ -81,6 +98,10 @@ class BaseClient(ABC):
                 f"origin takes a name for the server, not {origin!r}. Leave it out for its address"
             )
         self._origin = origin
+        if not isinstance(timeouts, Timeouts | None):
+            raise InvalidInputError(
+                f"timeouts: takes Timeouts, not {type(timeouts).__name__}. Write timeouts=Timeouts(total=60)."
+            )
         self._timeouts = timeouts if timeouts is not None else Timeouts()
         self.limits = limits if limits is not None else DEFAULT_LIMITS
         self._streams: weakref.WeakSet[FrameStream] = weakref.WeakSet()
@@ -149,9 +170,10 @@ class BaseClient(ABC):
         return self.capabilities(model)
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """See `LLMClient`."""
+        prompt, model, tools = as_prompt(prompt), as_model(model, provider=self.provider), as_tools(tools)
         self._check(prompt, model, tools, streaming=True)
         body = self._body(prompt, model, tools, stream=True)
         decoder = self._decoder(prompt, model, tools)
@@ -168,12 +190,15 @@ class BaseClient(ABC):
         self._streams.add(stream)
         return stream
 
-    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
         """See `LLMClient`."""
         return self.execute_streaming_with_tools(prompt, model).text()
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """See `LLMClient`; of the clocks, ``total`` holds, or ``first_frame`` where there is no total."""
+        prompt, model, tools = as_prompt(prompt), as_model(model, provider=self.provider), as_tools(tools)
         self._check(prompt, model, tools, streaming=False)
         observation = begin_request(prompt, model, len(tools), streaming=False, address=self._address())
         answer = self._executed(prompt, model, tools)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from promptport.errors import ConfigurationError
+from promptport.errors import ConfigurationError, InvalidInputError
 
 __all__ = ["APIKey", "check_api_key", "environment_key"]
 
@@ -28,14 +28,15 @@ def check_api_key(key: str | None, *, provider: str, variable: str, option: str 
         option: The name of the argument, for the error.
 
     Raises:
+        InvalidInputError: The key is not a string.
         ConfigurationError: No key, or one that holds blanks or control characters.
     """
     either = f"{option}=…, {variable}" if variable else f"{option}=…"
+    if not isinstance(key, str | None):
+        raise InvalidInputError(f"{provider}: {option} must be a string, not {type(key).__name__}. Pass {option}='…'.")
     if not key:
         set_it = f" or set {variable}" if variable else ""
         raise ConfigurationError(f"{provider}: no API key; pass {option}=…{set_it}")
-    if not isinstance(key, str):
-        raise ConfigurationError(f"{provider}: {option} must be a string, not {type(key).__name__}")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigurationError(
             f"{provider}: the API key holds a blank, a line end or another character that no key has;"

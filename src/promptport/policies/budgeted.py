@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 
+from promptport.arguments import as_model, as_prompt
 from promptport.errors import BudgetExceededError, InvalidInputError
 from promptport.frames import End, StreamFrame, Usage
 from promptport.messages import AssistantMessage, Prompt
@@ -134,19 +135,23 @@ class BudgetedExecutor(Wrapper):
         self.budget = budget
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """Stream the response.
 
         Raises:
             BudgetExceededError: At once, or when the stream is first iterated, where others used the rest meanwhile.
         """
+        prompt, model = as_prompt(prompt), as_model(model)
         self.budget.check()
         first = self.inner.execute_streaming_with_tools(prompt, model, tools)
         return self._stream(lambda relay: self._counted(relay, model), first, model)
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """Return the whole response. Raises `BudgetExceededError` before anything is sent."""
+        prompt, model = as_prompt(prompt), as_model(model)
         self.budget.begin()
         message = await self.inner.execute(prompt, model, tools)
         self.budget.add(model, message.usage)

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from promptport.arguments import as_model, as_prompt
 from promptport.errors import InvalidInputError
 from promptport.frames import Append, End, FinishReason, StreamFrame
 from promptport.messages import AssistantMessage, Prompt
@@ -156,15 +157,19 @@ class CachedExecutor(Wrapper):
         self.misses = 0
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """Stream the response, from the cache if it is there."""
+        prompt, model = as_prompt(prompt), as_model(model)
         key = _key(prompt, model, tools)
         first = self.inner.execute_streaming_with_tools(prompt, model, tools)
         return self._stream(lambda relay: self._kept(relay, key), first, model)
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """Return the whole response, from the cache if it is there."""
+        prompt, model = as_prompt(prompt), as_model(model)
         key = _key(prompt, model, tools)
         found = await self._found(key)
         if found is None:

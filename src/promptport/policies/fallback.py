@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextvars import copy_context
 from typing import Literal, TypeAlias
 
+from promptport.arguments import as_model, as_prompt
 from promptport.errors import (
     AuthenticationError,
     ContextLengthError,
@@ -120,21 +121,26 @@ class FallbackExecutor(Wrapper):
     # ------------------------------------------------------------------------------------------- verbs
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """Stream the response of the first model that gives one.
 
         Raises:
             UnsupportedCapabilityError: At once, where no model can do what is asked for.
         """
+        prompt, model = as_prompt(prompt), as_model(model)
         return self._begun(prompt, model, tools, self._on_partial)
 
-    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
         """Stream the text; it never begins anew, because a text cannot say so: `on_partial` is `"raise"` here."""
+        prompt, model = as_prompt(prompt), as_model(model)
         return self._begun(prompt, model, (), "raise").text()
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """Return the whole response of the first model that gives one."""
+        prompt, model = as_prompt(prompt), as_model(model)
         order = self._order(model)
         refused: AssistantMessage | None = None
         for position, each in enumerate(order):
@@ -156,9 +162,9 @@ class FallbackExecutor(Wrapper):
         assert refused is not None
         return refused
 
-    def capabilities(self, model: LLModel) -> ModelCapabilities:
+    def capabilities(self, model: LLModel | str) -> ModelCapabilities:
         """What the model that is asked first can do."""
-        return self.inner.capabilities(model)
+        return self.inner.capabilities(as_model(model))
 
     # ------------------------------------------------------------------------------------------- order
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextvars import copy_context
 from typing import TypeAlias
 
+from promptport.arguments import as_model, as_prompt
 from promptport.errors import InvalidInputError, PromptportError
 from promptport.frames import StreamFrame
 from promptport.messages import AssistantMessage, Prompt
@@ -58,9 +59,10 @@ class HedgedClient(Wrapper):
         self.wins = 0
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """Stream the response of the request that speaks first."""
+        prompt, model = as_prompt(prompt), as_model(model)
         here = copy_context()  # who observes the caller observes the second request, too
 
         def ask() -> FrameStream:
@@ -68,8 +70,11 @@ class HedgedClient(Wrapper):
 
         return self._stream(lambda relay: self._race(relay, lambda: here.run(ask)), ask(), model)
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """Return the whole response; a request that does not stream is not hedged, since it speaks only at its end."""
+        prompt, model = as_prompt(prompt), as_model(model)
         return await self.inner.execute(prompt, model, tools)
 
     async def _race(self, relay: Relay, ask: Callable[[], FrameStream]) -> AsyncGenerator[Sequence[StreamFrame], None]:

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from promptport.arguments import as_model, as_prompt
 from promptport.errors import ConfigurationError, InvalidInputError, RateLimitError
 from promptport.frames import End, StreamFrame, Usage
 from promptport.messages import AssistantMessage, Prompt
@@ -184,14 +185,18 @@ class LimitedClient(Wrapper):
         self.limits = limits
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """Stream the response; the request waits for its place when the stream is iterated."""
+        prompt, model = as_prompt(prompt), as_model(model)
         first = self.inner.execute_streaming_with_tools(prompt, model, tools)
         return self._stream(lambda relay: self._placed(relay, model), first, model)
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """Return the whole response. Raises `RateLimitError` where no place became free."""
+        prompt, model = as_prompt(prompt), as_model(model)
         async with self.limits.place(model):
             message = await self.inner.execute(prompt, model, tools)
         await self.limits.count(message.usage)

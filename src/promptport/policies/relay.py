@@ -10,6 +10,7 @@ import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, Self, TypeAlias, cast
 
+from promptport.arguments import as_model
 from promptport.frames import StreamFrame
 from promptport.messages import AssistantMessage, Origin, Prompt
 from promptport.models import LLModel, ModelCapabilities
@@ -23,16 +24,18 @@ class Asker(Protocol):
     """Who can be asked: an `LLMClient` or a `PromptExecutor`."""
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """See `LLMClient`."""
         ...
 
-    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
         """See `LLMClient`."""
         ...
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """See `LLMClient`."""
         ...
 
@@ -99,25 +102,28 @@ class Wrapper:
         return cast("str", cast("Any", self.inner).provider)
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """See `LLMClient`."""
         return self.inner.execute_streaming_with_tools(prompt, model, tools)
 
-    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
         """See `LLMClient`."""
         return self.execute_streaming_with_tools(prompt, model).text()
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """See `LLMClient`."""
         return await self.inner.execute(prompt, model, tools)
 
-    def capabilities(self, model: LLModel) -> ModelCapabilities:
+    def capabilities(self, model: LLModel | str) -> ModelCapabilities:
         """See `LLMClient`."""
-        return self.inner.capabilities(model)
+        return self.inner.capabilities(as_model(model))
 
-    async def discover(self, model: LLModel) -> ModelCapabilities:
+    async def discover(self, model: LLModel | str) -> ModelCapabilities:
         """See `LLMClient`; around an executor that cannot ask, what it declares."""
+        model = as_model(model)
         ask = getattr(self.inner, "discover", None)
         return await ask(model) if ask is not None else self.inner.capabilities(model)
 

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import msgspec
 
+from promptport.arguments import as_model, as_prompt
 from promptport.errors import InvalidInputError, PromptportError
 from promptport.frames import StreamFrame
 from promptport.messages import AssistantMessage, Prompt
@@ -130,9 +131,10 @@ class RetryingClient(Wrapper):
         self.config = config
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """Stream the response; the request is repeated after a passing error that comes before the first frame."""
+        prompt, model = as_prompt(prompt), as_model(model)
         here = copy_context()  # who observes the caller observes the later attempts, too
 
         def ask(attempt: int = 1) -> FrameStream:
@@ -141,8 +143,11 @@ class RetryingClient(Wrapper):
 
         return self._stream(lambda relay: self._attempts(relay, lambda number: here.run(ask, number)), ask(), model)
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """Return the whole response; the request is repeated after a passing error."""
+        prompt, model = as_prompt(prompt), as_model(model)
         started, attempt = monotonic(), 1
         while True:
             try:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle
 from typing import TypeAlias
 
+from promptport.arguments import as_prompt
 from promptport.errors import InvalidInputError
 from promptport.llm_client import missing_capabilities
 from promptport.messages import AssistantMessage, Prompt
@@ -61,19 +62,22 @@ class RoutingExecutor(Wrapper):
         return _model(self._route(model, prompt, tools))
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """Stream the response of the resolved model."""
+        prompt = as_prompt(prompt)
         return self.inner.execute_streaming_with_tools(prompt, self.resolve(model, prompt, tools), tools)
 
-    def execute_streaming(self, prompt: Prompt, model: LLModel | str) -> TextStream:
+    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
         """Stream the text of the resolved model's response."""
+        prompt = as_prompt(prompt)
         return self.inner.execute_streaming(prompt, self.resolve(model, prompt))
 
     async def execute(
-        self, prompt: Prompt, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> AssistantMessage:
         """Return the whole response of the resolved model."""
+        prompt = as_prompt(prompt)
         return await self.inner.execute(prompt, self.resolve(model, prompt, tools), tools)
 
     def capabilities(self, model: LLModel | str) -> ModelCapabilities:

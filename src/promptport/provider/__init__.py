@@ -4,6 +4,7 @@ What enters is used by a provider. Imports: every room below it; providers impor
 `promptport.testing`, and nothing else.
 """
 
+from promptport.arguments import as_model, as_prompt, as_tools, check_options
 from promptport.decoding import (
     CallAssembler,
     EventStreamDecoder,
@@ -260,10 +261,14 @@ __all__ = [
     "UserPart",
     "WireDecoder",
     "Writing",
+    "as_model",
+    "as_prompt",
+    "as_tools",
     "chat_body",
     "chat_provider",
     "check_api_key",
     "check_base_url",
+    "check_options",
     "check_request",
     "check_results",
     "data_url",

@@ -17,6 +17,7 @@ from typing import Any, Final, Self, TypeAlias
 
 import msgspec
 
+from promptport.arguments import as_model, as_prompt, as_tools
 from promptport.errors import InvalidInputError
 from promptport.executor import SingleClientExecutor, ToolsPolicy
 from promptport.frames import (
@@ -73,6 +74,8 @@ _EVERYTHING = ModelCapabilities.of(StreamedTools.DELTAS, Capability)
 class ScriptedClient:
     """An `LLMClient` that answers by a script, one answer a request.
 
+    It answers for models of any provider, so that a test can ask for those that the program asks for.
+
     Attributes:
         requests: what was asked so far.
         closed: how many streams were closed or read to their end.
@@ -102,23 +105,25 @@ class ScriptedClient:
         self._repeat = repeat
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """The next answer. Raises `InvalidInputError` where the script has none."""
         return self._stream(prompt, model, tools, streaming=True)
 
-    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
         """The text of the next answer."""
         return self.execute_streaming_with_tools(prompt, model).text()
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """The next answer, whole."""
         async with self._stream(prompt, model, tools, streaming=False) as stream:
             return await stream.message()
 
     def capabilities(self, model: LLModel) -> ModelCapabilities:
         """What was declared, or what the model says of itself."""
-        return model.capabilities or self._capabilities
+        return as_model(model).capabilities or self._capabilities
 
     async def discover(self, model: LLModel) -> ModelCapabilities:
         """As `capabilities`."""
@@ -138,8 +143,9 @@ class ScriptedClient:
         await self.aclose()
 
     def _stream(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, streaming: bool
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor], *, streaming: bool
     ) -> FrameStream:
+        prompt, model, tools = as_prompt(prompt), as_model(model), as_tools(tools)
         check_request(prompt, model, tools, self.capabilities(model), streaming=streaming)
         request = ScriptedRequest(prompt, model, tuple(tools))
         index = len(self.requests)

@@ -12,6 +12,7 @@ from typing import Literal, Self, TypeAlias
 
 from msgspec.structs import replace
 
+from promptport.arguments import as_model, as_prompt, as_tools
 from promptport.errors import ConfigurationError
 from promptport.llm_client import LLMClient
 from promptport.messages import AssistantMessage, Prompt, ToolChoice
@@ -67,9 +68,10 @@ class TextCallsClient:
         return await self._client.models()
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """See `LLMClient`."""
+        prompt, model, tools = as_prompt(prompt), as_model(model), as_tools(tools)
         native = self._client.execute_streaming_with_tools(prompt, model, tools)
         parser = _parser(prompt, tools)
         if parser is None:
@@ -83,12 +85,15 @@ class TextCallsClient:
         self._streams.add(stream)
         return stream
 
-    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
         """See `LLMClient`."""
-        return self._client.execute_streaming(prompt, model)
+        return self._client.execute_streaming(as_prompt(prompt), as_model(model))
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """See `LLMClient`."""
+        prompt, model, tools = as_prompt(prompt), as_model(model), as_tools(tools)
         message = await self._client.execute(prompt, model, tools)
         parser = _parser(prompt, tools)
         if parser is None:

@@ -13,6 +13,7 @@ from typing import Self
 
 from msgspec.structs import replace
 
+from promptport.arguments import as_model, as_prompt, as_tools, check_asker
 from promptport.errors import UnsupportedCapabilityError
 from promptport.llm_client import LLMClient, check_request
 from promptport.messages import AssistantMessage, NamedTool, Prompt, ToolChoice
@@ -64,6 +65,7 @@ class TextToolsClient:
         Raises:
             InvalidInputError: no such format.
         """
+        check_asker(client, where="TextToolsClient: client")
         self._client = client
         self._format = format_of(format)
         self._reasoning: ReasoningTags = reasoning
@@ -77,10 +79,12 @@ class TextToolsClient:
 
     def capabilities(self, model: LLModel) -> ModelCapabilities:
         """The wrapped client's, with tools as text has them."""
+        model = as_model(model)
         return self._with_tools(self._client.capabilities(model), model)
 
     async def discover(self, model: LLModel) -> ModelCapabilities:
         """What the wrapped client discovers, with tools as text has them."""
+        model = as_model(model)
         return self._with_tools(await self._client.discover(model), model)
 
     async def models(self) -> list[LLModel]:
@@ -88,13 +92,14 @@ class TextToolsClient:
         return await self._client.models()
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """See `LLMClient`.
 
         Raises:
             InvalidInputError, UnsupportedCapabilityError: at once, before anything is sent.
         """
+        prompt, model, tools = as_prompt(prompt), as_model(model), as_tools(tools)
         asked, parser = self._request(prompt, model, tools, streaming=True)
         text = self._client.execute_streaming_with_tools(asked, model)
         stream = FrameStream(
@@ -106,12 +111,15 @@ class TextToolsClient:
         self._streams.add(stream)
         return stream
 
-    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
         """See `LLMClient`."""
         return self.execute_streaming_with_tools(prompt, model).text()
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """See `LLMClient`."""
+        prompt, model, tools = as_prompt(prompt), as_model(model), as_tools(tools)
         asked, parser = self._request(prompt, model, tools, streaming=False)
         message = await self._client.execute(asked, model)
         made = message_of([frame for inner in message.frames() for frame in parsed(inner, parser)])

@@ -25,6 +25,7 @@ from promptport.provider import (
     Timeouts,
     ToolDescriptor,
     check_base_url,
+    check_options,
     environment_key,
     is_within,
 )
@@ -105,11 +106,8 @@ class AnthropicClient(HTTPClient):
         Raises:
             ConfigurationError: No key where one is needed, an unusable one, an unusable URL, or an unknown option.
         """
-        unknown = sorted(set(sdk_options) - set(_SDK_OPTIONS))
-        if unknown:
-            raise ConfigurationError(
-                f"anthropic: there is no option {unknown[0]!r}. See promptport-anthropic's README."
-            )
+        known = AnthropicClient.__init__.__kwdefaults__ or {}
+        check_options(sdk_options, {*known, *_SDK_OPTIONS}, where="AnthropicClient")
         merged = {**(headers or {}), **(default_headers or {})}
         if sdk_client is not None and any((api_key, auth_token, base_url, http_client, merged, sdk_options)):
             raise ConfigurationError(

@@ -36,6 +36,9 @@ from promptport.provider import (
     HTTPTransport,
     TextCalls,
     TextToolsClient,
+    as_model,
+    as_prompt,
+    as_tools,
     chat_body,
     check_base_url,
     check_request,
@@ -258,10 +261,12 @@ class LocalClient:
 
     def capabilities(self, model: LLModel) -> ModelCapabilities:
         """See `LLMClient`."""
+        model = as_model(model, provider=self.provider)
         return model.capabilities or self._offering(model).capabilities(model)
 
     async def discover(self, model: LLModel) -> ModelCapabilities:
         """See `LLMClient`; asks a server elsewhere for its context."""
+        model = as_model(model, provider=self.provider)
         return await self._offering(model).discover(model)
 
     async def models(self) -> list[LLModel]:
@@ -269,18 +274,22 @@ class LocalClient:
         return await self._plain.models()
 
     def execute_streaming_with_tools(
-        self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """See `LLMClient`."""
+        prompt, model, tools = as_prompt(prompt), as_model(model, provider=self.provider), as_tools(tools)
         client, asked = self._route(prompt, model, tools, streaming=True)
         return client.execute_streaming_with_tools(asked, model, tools)
 
-    def execute_streaming(self, prompt: Prompt, model: LLModel) -> TextStream:
+    def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
         """See `LLMClient`."""
         return self.execute_streaming_with_tools(prompt, model).text()
 
-    async def execute(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> AssistantMessage:
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
         """See `LLMClient`."""
+        prompt, model, tools = as_prompt(prompt), as_model(model, provider=self.provider), as_tools(tools)
         client, asked = self._route(prompt, model, tools, streaming=False)
         return await client.execute(asked, model, tools)
 

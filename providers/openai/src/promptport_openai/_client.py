@@ -28,6 +28,7 @@ from promptport.provider import (
     Timeouts,
     ToolDescriptor,
     check_base_url,
+    check_options,
     is_within,
 )
 
@@ -114,9 +115,8 @@ class OpenAIClient(HTTPClient):
         Raises:
             ConfigurationError: No key where one is needed, an unusable one, an unusable URL, or an unknown option.
         """
-        unknown = sorted(set(sdk_options) - {*_SDK_OPTIONS, *_SDK_CREDENTIALS})
-        if unknown:
-            raise ConfigurationError(f"openai: there is no option {unknown[0]!r}. See promptport-openai's README.")
+        known = OpenAIClient.__init__.__kwdefaults__ or {}
+        check_options(sdk_options, {*known, *_SDK_OPTIONS, *_SDK_CREDENTIALS}, where="OpenAIClient")
         given = base_url or os.environ.get(self.url_variable) or _HOME
         merged = {**(headers or {}), **(default_headers or {})}
         if sdk_client is not None:
