@@ -136,6 +136,15 @@ def test_arguments_in_the_first_event_and_calls_in_a_list(wire: Any) -> None:
     assert ToolCall("a", "f", '{"x":1}') in result[0]
 
 
+def test_calls_without_an_index(wire: Any) -> None:
+    body = wire.start() + wire.call(0, "a", "f", "{", "}") + wire.call(1, "b", "g", "{}") + wire.end("TOOL_CALL")
+    for index in (0, 1):
+        body = body.replace(f'"index": {index}, '.encode(), b"").replace(f', "index": {index}'.encode(), b"")
+    assert b"index" not in body
+    result = wire.everywhere(body)
+    assert [call.id for call in message_of(result[0]).tool_calls] == ["a", "b"]
+
+
 def test_ids_that_the_conversation_has_are_made_new(wire: Any) -> None:
     body = wire.start() + wire.call(0, "a", "f", "{}") + wire.end("TOOL_CALL")
     frames, _ = wire.read([body], ChatDecoder(["a"]))

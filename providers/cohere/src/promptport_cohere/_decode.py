@@ -49,7 +49,7 @@ class _Function(msgspec.Struct, gc=False):
 
 
 class _Call(msgspec.Struct, gc=False):
-    id: str | None = None
+    id: Any = None
     function: _Function | None = None
 
 
@@ -78,13 +78,13 @@ class _Delta(msgspec.Struct, gc=False):
 class _Event(msgspec.Struct, gc=False):
     type: str = ""
     index: int | str | None = None
-    id: str | None = None
+    id: Any = None
     delta: _Delta | None = None
 
 
 class _Answer(msgspec.Struct):
     message: _Message | str | None = None
-    id: str | None = None
+    id: Any = None
     finish_reason: str | None = None
     usage: Any = None
 
@@ -167,22 +167,23 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
                 self._unknown(kind, data)
             return
         delta = event.delta or _Delta()
+        index = "" if event.index is None else event.index  # a call needs a place
         if kind != "message-end":
             self._settle(out)  # the model went on after that call, so nothing cut it
         message = delta.message
         if kind == "message-start":
-            self._id = event.id
+            self._id = _text(event.id)
         elif kind == "content-end":
             self._end_thoughts(out)
         elif kind == "tool-call-end":
-            self._seal(event.index, out)
+            self._seal(index, out)
         elif kind == "message-end":
             self._finish(delta.finish_reason, delta.usage, delta.error, out)
             return
         elif message is None:
             raise ProtocolError(f"a {kind} event has no message")
         if message is not None:
-            self._message(message, kind, event.index, out)
+            self._message(message, kind, index, out)
 
     def _unknown(self, kind: str, data: bytes) -> None:
         decoded = _decode_any(data)
@@ -190,7 +191,7 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
             raise _reported(decoded)
         self._skip(kind or "an event without a type")
 
-    def _message(self, message: _Message, kind: str, index: int | str | None, out: list[StreamFrame]) -> None:
+    def _message(self, message: _Message, kind: str, index: int | str, out: list[StreamFrame]) -> None:
         """An increment, or a whole answer, of which ``kind`` and ``index`` say nothing."""
         if message.tool_plan:
             self._think("tool_plan", message.tool_plan, out)
@@ -221,7 +222,7 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     # ------------------------------------------------------------------------------------------- calls
 
-    def _call(self, call: _Call, kind: str, index: int | str | None, out: list[StreamFrame]) -> None:
+    def _call(self, call: _Call, kind: str, index: int | str, out: list[StreamFrame]) -> None:
         function = call.function or _Function()
         arguments = function.arguments or ""
         if kind == "tool-call-delta":
@@ -229,12 +230,12 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
             return
         if self._calls.has(index):
             raise ProtocolError("a tool call began where another is open")
-        self._calls.start(index, call.id or None, function.name or "", out)
+        self._calls.start(index, _text(call.id), function.name or "", out)
         self._calls.append(index, "" if arguments == "null" else arguments, out)  # so a whole answer writes none
         if kind == "message":
             self._seal(index, out)
 
-    def _seal(self, index: int | str | None, out: list[StreamFrame]) -> None:
+    def _seal(self, index: int | str, out: list[StreamFrame]) -> None:
         blank = self._calls.has(index) and not self._calls.length(index)
         sealed: list[StreamFrame] = []
         self._calls.seal(index, sealed)
@@ -305,9 +306,9 @@ def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessag
         raise _reported({"message": answer.message})
     if answer.message is None:
         raise ProtocolError("the server's answer has no message")
-    decoder._id = answer.id
+    decoder._id = _text(answer.id)
     out: list[StreamFrame] = []
-    decoder._message(answer.message, "message", None, out)
+    decoder._message(answer.message, "message", 0, out)
     decoder._finish(answer.finish_reason, answer.usage, None, out)
     return message_of(decoder._mender.feed(out) if decoder._mender is not None else out)
 

@@ -42,7 +42,7 @@ __all__ = ["ContentDecoder", "decode_complete"]
 
 
 class _Camel(msgspec.Struct, rename="camel", gc=False):
-    """A part of a response; what is not named here is passed over."""
+    """A part of a response. What is not named here is passed over, and an answer is not lost over an ``Any``."""
 
 
 class _PartialArg(_Camel):
@@ -75,7 +75,7 @@ class _Content(_Camel):
 class _Candidate(_Camel):
     content: _Content | None = None
     finish_reason: str | int | None = None  # old client libraries ask for enums as numbers
-    finish_message: str | None = None
+    finish_message: Any = None
     index: Any = None
     citation_metadata: Any = None
     grounding_metadata: Any = None
@@ -83,7 +83,6 @@ class _Candidate(_Camel):
 
 
 class _Usage(_Camel):
-    # Any: an answer is not lost over a count.
     prompt_token_count: Any = None
     candidates_token_count: Any = None
     thoughts_token_count: Any = None
@@ -98,9 +97,9 @@ class _Response(_Camel):
     candidates: list[_Candidate] | None = None
     prompt_feedback: _Feedback | None = None
     usage_metadata: _Usage | None = None
-    model_version: str | None = None
-    response_id: str | None = None
-    continuation_token: str | None = None
+    model_version: Any = None
+    response_id: Any = None
+    continuation_token: Any = None
     error: Any = None
 
 
@@ -140,8 +139,8 @@ class ContentDecoder(StreamDecoder[bytes]):
         self._thoughts: list[str] = []
         self._reason = self._blocked = ""
         self._usage = _Usage()
-        self._model: str | None = None
-        self._id: str | None = None
+        self._model: Any = None
+        self._id: Any = None
         self._items: dict[str, Any] = {}  # what is told of the whole answer, the last word of each
         self._sources: list[Any] = []
         self._cited: set[bytes] = set()
@@ -192,7 +191,7 @@ class ContentDecoder(StreamDecoder[bytes]):
 
     def _response(self, response: _Response, data: bytes, out: list[StreamFrame]) -> None:
         for number, candidate in enumerate(response.candidates or ()):
-            if not candidate.index:  # the first; others come only where ``extra`` asks for them
+            if candidate.index in (None, 0, "0"):  # the first; others come only where ``extra`` asks for them
                 self._candidate(candidate, number, data, out)
         if response.error is not None:
             raise _reported({"error": response.error})
@@ -334,7 +333,8 @@ class ContentDecoder(StreamDecoder[bytes]):
         self._sources = _dicts(metadata, "groundingChunks") or self._sources
         for support in _dicts(metadata, "groundingSupports"):
             segment = support.get("segment")
-            for index in support.get("groundingChunkIndices") or ():
+            indices = support.get("groundingChunkIndices")
+            for index in indices if isinstance(indices, list) else ():
                 if isinstance(index, int) and 0 <= index < len(self._sources):
                     text = segment.get("text") if isinstance(segment, dict) else None
                     self._cite(_source(self._sources[index]), text, {**self._sources[index], "segment": segment}, out)
@@ -369,8 +369,8 @@ class ContentDecoder(StreamDecoder[bytes]):
             reason = FinishReason.CONTENT_FILTER
         if self._calls.sealed:
             reason = FinishReason.TOOL_CALLS
-        raw = self._reason or self._blocked
-        out.append(End(reason, raw, _usage(self._usage), self._model, self._id, self._calls.unfinished()))
+        raw, usage = self._reason or self._blocked, _usage(self._usage)
+        out.append(End(reason, raw, usage, _text(self._model), _text(self._id), self._calls.unfinished()))
         self.ended = True
 
     def _no_events(self, stray: bytes, out: list[StreamFrame]) -> None:
