@@ -29,7 +29,8 @@ from promptport_cohere._request import chat_body
 MODEL = LLModel("cohere", "command-a-plus-05-2026")
 HI = Prompt.of("Hi")
 ORIGIN = Origin("cohere", "here")
-TOOLS = [ToolDescriptor("f", "Does it.", {"type": "object"}), ToolDescriptor("g")]
+EMPTY: dict[str, Any] = {"type": "object", "properties": {}}
+TOOLS = [ToolDescriptor("f", "Does it.", EMPTY), ToolDescriptor("g")]
 PNG = ImagePart(data=b"\x89PNG", media_type="image/png", detail="low")
 
 
@@ -145,8 +146,8 @@ def test_a_text_that_is_none() -> None:
 def test_tools_and_choices() -> None:
     plain = body(HI, TOOLS)
     assert plain["tools"] == [
-        {"type": "function", "function": {"name": "f", "description": "Does it.", "parameters": {"type": "object"}}},
-        {"type": "function", "function": {"name": "g", "parameters": {"type": "object", "properties": {}}}},
+        {"type": "function", "function": {"name": "f", "description": "Does it.", "parameters": EMPTY}},
+        {"type": "function", "function": {"name": "g", "parameters": EMPTY}},
     ]
     assert not {"tool_choice", "strict_tools"} & set(plain)
     assert body(HI.with_params(tool_choice=ToolChoice.AUTO), TOOLS) == plain

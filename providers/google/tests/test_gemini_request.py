@@ -35,7 +35,8 @@ HI = Prompt.of("Hi")
 ORIGIN = Origin("google", "here")
 PNG = ImagePart(data=b"\x89PNG", media_type="image/png")
 BLOB = {"inlineData": {"mimeType": "image/png", "data": base64.b64encode(b"\x89PNG").decode()}}
-TOOL = ToolDescriptor("f", "Does it.", {"type": "object", "properties": {"x": {"const": 1}}, "$schema": "x"})
+TOOL_SCHEMA = {"type": "object", "properties": {"x": {"const": 1}}}
+TOOL = ToolDescriptor("f", "Does it.", {**TOOL_SCHEMA, "$schema": "https://json-schema.org/draft/2020-12/schema"})
 
 
 def body(prompt: Prompt, model: LLModel = NEW, tools: Any = (), **options: Any) -> dict[str, Any]:
@@ -282,7 +283,7 @@ def test_what_came_goes_back(wire: Any) -> None:
 
 def test_tools_and_choices() -> None:
     declared = [
-        {"functionDeclarations": [{"name": "f", "parametersJsonSchema": TOOL.parameters, "description": "Does it."}]}
+        {"functionDeclarations": [{"name": "f", "parametersJsonSchema": TOOL_SCHEMA, "description": "Does it."}]}
     ]
     assert body(HI, tools=[TOOL]) == {**body(HI), "tools": declared}
     for choice, config in (
@@ -301,7 +302,7 @@ def test_tools_and_choices() -> None:
 
 
 def test_generation() -> None:
-    schema = {"type": "object"}
+    schema = {"type": "array", "items": {"type": "string"}}
     prompt = HI.with_params(temperature=0.5, max_tokens=9, stop=("a", "b"), seed=3, response_schema=schema)
     assert body(prompt)["generationConfig"] == {
         "temperature": 0.5,
@@ -314,6 +315,13 @@ def test_generation() -> None:
     assert "tools" in body(prompt, tools=[TOOL])
     with pytest.raises(UnsupportedCapabilityError, match="json_schema together with tools"):
         body(prompt, OLD, [TOOL])
+
+
+def test_schemas_are_fitted() -> None:
+    schema = {"type": "object", "properties": {"x": {"const": 1, "pattern": "a"}}, "required": ["x"]}
+    fitted = body(HI.with_params(response_schema=schema))["generationConfig"]["responseJsonSchema"]["properties"]["x"]
+    assert fitted["enum"] == [1]
+    assert not {"const", "pattern"} & set(fitted)
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ def capabilities_of(model_id: str) -> ModelCapabilities:
     """What a model can do."""
     fitting = [prefix for prefix in _FAMILIES if model_id.startswith(prefix)]
     if not fitting:
-        return ModelCapabilities(StreamedTools.DELTAS, _ALL, known=False)
+        return ModelCapabilities(StreamedTools.DELTAS, _ALL, known=False, schema_dialect="cohere")
     family = _FAMILIES[max(fitting, key=len)]
     tools = StreamedTools.DELTAS if Capability.TOOLS in family.capabilities else StreamedTools.NONE
-    return ModelCapabilities(tools, family.capabilities, family.context_length, family.max_output_tokens)
+    limits = (family.context_length, family.max_output_tokens)
+    return ModelCapabilities(tools, family.capabilities, *limits, schema_dialect="cohere")

@@ -15,6 +15,7 @@ from typing import Any
 
 from promptport.provider import (
     ANY_ID,
+    DIALECTS,
     AssistantMessage,
     AudioPart,
     DocumentPart,
@@ -38,6 +39,8 @@ from promptport.provider import (
     UnsupportedCapabilityError,
     UserMessage,
     UserPart,
+    fit_schema,
+    fit_tools,
     portable,
 )
 
@@ -190,7 +193,7 @@ def _call(call: ToolCall | InvalidToolCall) -> dict[str, Any]:
 def _put_tools(body: dict[str, Any], choice: ToolChoice | NamedTool | None, tools: Sequence[ToolDescriptor]) -> None:
     if isinstance(choice, NamedTool):  # the API has no word for one of several
         tools = [tool for tool in tools if tool.name == choice.name]
-    body["tools"] = [_tool(tool) for tool in tools]
+    body["tools"] = [_tool(tool) for tool in fit_tools(tools, DIALECTS["plain"], DIALECTS["cohere"])]
     if choice is ToolChoice.NONE:
         body["tool_choice"] = "NONE"
     elif choice is ToolChoice.REQUIRED or isinstance(choice, NamedTool):
@@ -202,7 +205,7 @@ def _put_tools(body: dict[str, Any], choice: ToolChoice | NamedTool | None, tool
 def _tool(tool: ToolDescriptor) -> dict[str, Any]:
     function: dict[str, Any] = {
         "name": tool.name,
-        "parameters": tool.parameters or {"type": "object", "properties": {}},
+        "parameters": tool.parameters,
     }
     if tool.description:
         function["description"] = tool.description
@@ -224,7 +227,10 @@ def _put_params(body: dict[str, Any], params: LLMParams, model: LLModel) -> None
         for beside in ("tools", "documents"):
             if beside in body or beside in params.extra:
                 raise _unsupported(model, f"json_schema together with {beside}", "leave one of them out")
-        body["response_format"] = {"type": "json_object", "json_schema": params.response_schema}
+        body["response_format"] = {
+            "type": "json_object",
+            "json_schema": fit_schema(params.response_schema, DIALECTS["cohere"]).schema,
+        }
 
 
 def _thinking(params: LLMParams, model: LLModel) -> dict[str, Any] | None:

@@ -103,8 +103,9 @@ def capabilities_of(model_id: str, *, streamed_tools: StreamedTools = StreamedTo
     family = family_of(model_id)
     if family is None:
         effort = {Capability.REASONING, Capability.REASONING_EFFORT, Capability.REASONING_BUDGET}
-        return ModelCapabilities(streamed_tools, _TEXT | effort, known=False)
-    found = ModelCapabilities(streamed_tools, family.capabilities, family.context_length, family.max_output_tokens)
+        return ModelCapabilities(streamed_tools, _TEXT | effort, known=False, schema_dialect="gemini")
+    limits = (family.context_length, family.max_output_tokens)
+    found = ModelCapabilities(streamed_tools, family.capabilities, *limits, schema_dialect="gemini")
     if family.levels or family.budget:
         found = found.with_(Capability.REASONING, Capability.REASONING_EFFORT)
     return found.with_(Capability.REASONING_BUDGET) if family.budget else found

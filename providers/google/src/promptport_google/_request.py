@@ -19,6 +19,7 @@ import msgspec
 
 from promptport.provider import (
     ANY_ID,
+    DIALECTS,
     AssistantMessage,
     Capability,
     DocumentPart,
@@ -43,6 +44,8 @@ from promptport.provider import (
     UnsupportedCapabilityError,
     UserMessage,
     UserPart,
+    fit_schema,
+    fit_tools,
     merge_extra,
     portable,
     role_runs,
@@ -56,6 +59,8 @@ _CACHED = ("systemInstruction", "tools", "toolConfig")
 
 _OLDER = HistoryRules(ANY_ID, FittingRule(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}", "", 8), user_first=True)
 _THIRD = msgspec.structs.replace(_OLDER, result_parts=frozenset(["image", "document"]))
+
+_ANSWERS = msgspec.structs.replace(DIALECTS["gemini"], top_object=False)
 
 _SIGNATURE = "thoughtSignature"
 _UNSIGNED = "skip_thought_signature_validator"
@@ -89,7 +94,7 @@ def content_body(
         stream_arguments: ask for arguments as they are written.
 
     Raises:
-        InvalidInputError: parameters that contradict each other, or what JSON cannot hold.
+        InvalidInputError: parameters that contradict each other, or a tool whose schema cannot be sent.
         UnsupportedCapabilityError: what the API or the model has no form for.
     """
     params, family = prompt.params, family_of(model.id)
@@ -100,7 +105,8 @@ def content_body(
     if system := [{"text": part.text} for part in prompt.messages if isinstance(part, SystemMessage)]:
         body["systemInstruction"] = {"parts": system}
     if tools:
-        body["tools"] = [{"functionDeclarations": [_tool(tool) for tool in tools]}]
+        declared = fit_tools(tools, DIALECTS["plain"], DIALECTS["gemini"])
+        body["tools"] = [{"functionDeclarations": [_tool(tool) for tool in declared]}]
         if config := _calling(params, tools, stream_arguments):
             body["toolConfig"] = {"functionCallingConfig": config}
     if config := _config(params, model, family, tools):
@@ -255,8 +261,7 @@ def _put_thought(parts: list[dict[str, Any]], thought: Reasoning) -> None:
 
 def _tool(tool: ToolDescriptor) -> dict[str, Any]:
     # "parameters" is a subset of OpenAPI that refuses much of JSON schema; this field takes it as it is.
-    schema = tool.parameters or {"type": "object", "properties": {}}
-    entry: dict[str, Any] = {"name": tool.name, "parametersJsonSchema": schema}
+    entry: dict[str, Any] = {"name": tool.name, "parametersJsonSchema": tool.parameters}
     return {**entry, "description": tool.description} if tool.description else entry
 
 
@@ -292,7 +297,7 @@ def _config(
             instead = "leave one of them out, or ask a model of Gemini 3 or later"
             raise _unsupported(model, f"{Capability.JSON_SCHEMA.value} together with tools", instead)
         config["responseMimeType"] = "application/json"
-        config["responseJsonSchema"] = params.response_schema
+        config["responseJsonSchema"] = fit_schema(params.response_schema, _ANSWERS).schema
     config["thinkingConfig"] = _thinking(params, model, family) or None
     return {name: value for name, value in config.items() if value is not None}
 
