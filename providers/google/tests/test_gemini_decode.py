@@ -406,7 +406,7 @@ def test_what_follows_a_finish_reason_belongs_to_the_answer(wire: Any) -> None:
     )
     assert message_of(result[0]).text == "abc"
     end = end_of(result)
-    assert (end.finish_reason, end.raw_finish_reason) == (FinishReason.TOOL_CALLS, "MAX_TOKENS")
+    assert (end.finish_reason, end.raw_finish_reason) == (FinishReason.LENGTH, "MAX_TOKENS")
     assert end.usage == Usage(input_tokens=3, output_tokens=7, cached_input_tokens=1, reasoning_tokens=2)
 
 

@@ -266,7 +266,7 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
             unfinished = (UnfinishedCall(held.id, held.name, arguments), *unfinished)
             self._held = None
         self._settle(out)
-        if self._calls.sealed > (held is not None and found is FinishReason.LENGTH):
+        if self._calls.sealed and found is not FinishReason.LENGTH:
             found = FinishReason.TOOL_CALLS
         out.append(End(found, reason, _usage(usage), None, self._id, unfinished))
         self.ended = True

@@ -367,7 +367,7 @@ class ContentDecoder(StreamDecoder[bytes]):
         reason = _FINISH_REASONS.get(self._reason, FinishReason.OTHER)
         if not self._reason:  # nothing was generated, because of what was asked
             reason = FinishReason.CONTENT_FILTER
-        if self._calls.sealed:
+        if self._calls.sealed and reason is not FinishReason.LENGTH:
             reason = FinishReason.TOOL_CALLS
         raw, usage = self._reason or self._blocked, _usage(self._usage)
         out.append(End(reason, raw, usage, _text(self._model), _text(self._id), self._calls.unfinished()))
