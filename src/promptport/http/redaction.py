@@ -51,6 +51,7 @@ def redact(error: BaseException, secrets: Collection[str]) -> None:
                     suppressed = current.__suppress_context__
                     stand_in = PromptportError(f"{type(linked).__name__} {_REDACTED}")
                     stand_in.__cause__, stand_in.__context__ = linked.__cause__, linked.__context__
+                    stand_in.__suppress_context__ = linked.__suppress_context__
                     stand_in.__traceback__ = linked.__traceback__
                     setattr(current, link, stand_in)
                     current.__suppress_context__ = suppressed
