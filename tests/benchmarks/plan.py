@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from time import perf_counter
 
 from tests.benchmarks.environments import ROOT, python_of
 from tests.benchmarks.peers import SPEAKS
@@ -82,7 +83,9 @@ PACED = {
     "200": Work("200 streams, an event each 50 ms", "paced", 60, period=0.05, streams=200),
     "1000": Work("1,000 streams, 5,000 events a second", "paced", 15, period=0.2, streams=1000, everybody=False),
 }
-GROUPS = (*APIS, "paced", "import", "inside", "overlap")
+GROUPS = (*APIS, "paced", "import", "cold", "inside", "overlap")
+_COLD_PEERS = ("pydantic-ai", "any-llm")
+_COLD_ROUNDS = 9
 _LOOPS = {"promptport": "promptport", "pydantic-ai": "pydantic-ai", "openai-agents": "openai-agents"}
 
 
@@ -115,6 +118,8 @@ class Plan:
                 measured.update(self._paced(api))
         if "import" in self.groups:
             measured["import"] = self._imports()
+        if "cold" in self.groups:
+            measured.update(self._cold())
         if "inside" in self.groups:
             measured.update(self._inside())
         if "overlap" in self.groups:
@@ -215,6 +220,18 @@ class Plan:
             modules |= {"any-llm": "any_llm"}
         return self._alternating(modules, lambda name: _imported(name, modules[name]), warm=True)
 
+    # --------------------------------------------------------------------------------------------- cold
+
+    def _cold(self) -> Iterator[tuple[str, dict[str, Rounds]]]:
+        """Each time in a new process; a round more than is counted, which fills the caches of files."""
+        rounds = 2 if self.quick else max(_COLD_ROUNDS, self.rounds)
+        with Server() as server:
+            for api in APIS:
+                self.say(f"{api}: a new process to its first text")
+                names = [*_CORE, "sdk", *[name for name in self._peers(api) if name in _COLD_PEERS]]
+                once = partial(_first_text, api=api, url=server.url(api, "text", 10))
+                yield f"cold/{api}", self._alternating(names, once, warm=True, rounds=rounds)
+
     # ------------------------------------------------------------------------------------------- inside
 
     def _inside(self) -> Iterator[tuple[str, dict[str, Rounds]]]:
@@ -251,6 +268,17 @@ class Plan:
                 return {"wall": result["wall"] * 1e3}
 
             return self._alternating(names, once, warm=True, rounds=min(3, self.rounds))
+
+
+def _first_text(name: str, *, api: str, url: str) -> dict[str, float]:
+    """Milliseconds from the start of a process until its first text."""
+    command = [python_of(name), "-m", "tests.benchmarks.cold", name, api, url]
+    began = perf_counter()
+    process = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, check=False, timeout=120)
+    took = perf_counter() - began
+    if process.stdout != b"first\n":
+        raise Failed(process.stderr.decode(errors="replace")[-500:])
+    return {"first": took * 1e3}
 
 
 def _imported(name: str, module: str) -> dict[str, float]:

@@ -100,7 +100,7 @@ def _ratios(measured: Measured) -> Iterator[tuple[str, float]]:
     for key, work in measured.items():
         if key.startswith("inside"):
             continue
-        metric = "wall" if key == "overlap" else "cpu"
+        metric = "wall" if key == "overlap" else "first" if key.startswith("cold") else "cpu"
         ours, base = work.get("promptport"), work.get("python")
         for name, theirs in work.items():
             if ours and theirs and name not in ("promptport", "python"):
@@ -219,6 +219,13 @@ def _other_tables(figures: Figures) -> Iterator[str]:
             if name != "python"
         ]
         yield "**Import** — over bare Python\n\n" + _markdown(["", "CPU ms", "MB"], rows)
+    rows = [
+        [_NAMES[api], _NAMES.get(name, name), f"{of['first'] / 1e3:.2f}"]
+        for api in APIS
+        for name, of in figures.costs.get(f"cold/{api}", {}).items()
+    ]
+    if rows:
+        yield "**A new process** — to its first text\n\n" + _markdown(["", "", "seconds"], rows)
     rows = []
     for batch in (1, 16):
         parts = figures.costs.get(f"inside/{batch}", {})
