@@ -142,8 +142,6 @@ def status_error(
     lowered = {name.lower(): value for name, value in headers.items()}
     decoded = _decoded(body)
     words, codes = words_and_codes(decoded)
-    if named_type := lowered.get("x-amzn-errortype", "").partition(":")[0].strip():
-        codes.insert(0, named_type)
     if isinstance(decoded, str) and decoded.startswith("<"):
         words = "an HTML page"
     words = shortened(redacted(words, secrets))
@@ -152,7 +150,13 @@ def status_error(
         codes.insert(0, named_by_aws)
     kind = _kind_of_status(status, words, codes)
     by_aws = class_of_code(named_by_aws)
-    if by_aws is not None and kind in (BadRequestError, ServerError, PermissionDeniedError, ModelNotFoundError):
+    # BadRequestError says less than what the words said.
+    if by_aws not in (None, BadRequestError) and kind in (
+        BadRequestError,
+        ServerError,
+        PermissionDeniedError,
+        ModelNotFoundError,
+    ):
         kind = by_aws
     if status == 498 and kind is BadRequestError and _is_no_capacity(provider, words, codes):
         kind = OverloadedError
