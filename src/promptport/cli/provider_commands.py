@@ -63,7 +63,7 @@ def capabilities(
         told = {str(name): each for name, each in known.items()}
         print(visible_json(msgspec.json.encode(told, order="deterministic")))  # noqa: T201
         return
-    Console(soft_wrap=True).print(_capability_table(known))
+    Console(soft_wrap=True, width=500).print(_capability_table(known))
 
 
 def _capability_table(known: dict[LLModel, ModelCapabilities]) -> Table:
