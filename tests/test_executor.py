@@ -364,3 +364,39 @@ def test_a_key_that_no_header_takes_is_refused_and_not_shown(key: str) -> None:
 
 def test_a_usable_key_is_given_back() -> None:
     assert check_api_key("sk-abc_123", provider="openai", variable="OPENAI_API_KEY") == "sk-abc_123"
+
+
+# ---------------------------------------------------------------------------------------- when_unsupported
+
+_FEW = ModelCapabilities.of(StreamedTools.DELTAS, [Capability.TOOLS, Capability.SYSTEM, Capability.SEED])
+
+
+async def test_a_parameter_that_the_model_lacks_is_dropped_where_that_is_allowed_and_said() -> None:
+    asked = PROMPT.with_params(temperature=0.5, seed=7, stop=("x",), user="u", parallel_tool_calls=True)
+    client = Client(["Hi"], ["Hi"], capabilities=_FEW)
+    executor = SingleClientExecutor(client, when_unsupported="drop")
+    stream = executor.execute_streaming_with_tools(asked, MODEL, [TOOL])
+    assert set(stream.dropped) == {"temperature", "stop", "user", "parallel_tool_calls"}
+    assert (await stream.message()).text == "Hi"
+    await executor.execute(asked, MODEL, [TOOL])
+    for request in client.requests:
+        assert request.prompt == PROMPT.with_params(seed=7), "what the model takes stays"
+        assert request.tools == (TOOL,)
+    executor = SingleClientExecutor(Client(["Hi"], capabilities=_FEW), when_unsupported="drop")
+    assert executor.execute_streaming_with_tools(PROMPT, MODEL).dropped == ()
+
+
+@pytest.mark.parametrize("policy", ["raise", "drop"])
+async def test_parts_and_tools_are_never_dropped(policy: Any) -> None:
+    executor = SingleClientExecutor(Client(["Hi"], capabilities=_FEW), when_unsupported=policy)
+    both = PROMPT.with_params(temperature=1).user(ImagePart(url="u"))
+    with pytest.raises(UnsupportedCapabilityError, match="images"):
+        executor.execute_streaming_with_tools(both, MODEL)
+    with pytest.raises(UnsupportedCapabilityError, match="images"):
+        await executor.execute(both, MODEL)
+
+
+def test_when_unsupported_takes_two_words() -> None:
+    wrong: Any = "ignore"
+    with pytest.raises(ConfigurationError, match="'raise' or 'drop', not 'ignore'"):
+        SingleClientExecutor(Client(), when_unsupported=wrong)

@@ -52,7 +52,14 @@ from promptport.errors import (
     UnknownToolError,
     UnsupportedCapabilityError,
 )
-from promptport.executor import MultiProviderExecutor, PromptExecutor, SingleClientExecutor, ToolsPolicy, connect
+from promptport.executor import (
+    MultiProviderExecutor,
+    ParametersPolicy,
+    PromptExecutor,
+    SingleClientExecutor,
+    ToolsPolicy,
+    connect,
+)
 from promptport.frames import (
     Append,
     Citation,
@@ -91,6 +98,7 @@ from promptport.messages import (
     TextPart,
     ToolChoice,
     ToolResultMessage,
+    TrimmedPrompt,
     UserMessage,
     UserPart,
 )
@@ -164,6 +172,7 @@ __all__ = [
     "NamedTool",
     "Origin",
     "OverloadedError",
+    "ParametersPolicy",
     "Partial",
     "PauseStore",
     "PausedRun",
@@ -221,6 +230,7 @@ __all__ = [
     "ToolsPolicy",
     "TotalTimeout",
     "TransportError",
+    "TrimmedPrompt",
     "UnfinishedCall",
     "UnknownToolError",
     "UnsupportedCapabilityError",

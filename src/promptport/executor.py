@@ -5,6 +5,7 @@ Rule: what a model cannot do is the caller's decision, made by ``when_tools_cann
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, Self, TypeAlias
@@ -12,20 +13,34 @@ from typing import Any, Literal, Protocol, Self, TypeAlias
 from msgspec.structs import replace
 
 from promptport.arguments import as_model, as_prompt, as_tools, check_asker
-from promptport.errors import ConfigurationError, InvalidInputError
-from promptport.llm_client import LLMClient, check_request
-from promptport.messages import AssistantMessage, Prompt
+from promptport.errors import ConfigurationError, InvalidInputError, UnsupportedCapabilityError
+from promptport.llm_client import LLMClient, check_request, unsupported_parameters
+from promptport.messages import AssistantMessage, LLMParams, Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
 from promptport.registry import client
 from promptport.stream import FrameBatches, FrameStream, TextStream
 from promptport.tools import ToolDescriptor
 
-__all__ = ["MultiProviderExecutor", "PromptExecutor", "SingleClientExecutor", "ToolsPolicy", "connect"]
+__all__ = [
+    "MultiProviderExecutor",
+    "ParametersPolicy",
+    "PromptExecutor",
+    "SingleClientExecutor",
+    "ToolsPolicy",
+    "connect",
+]
 
 ToolsPolicy: TypeAlias = Literal["raise", "complete", "text"]
 """What to do where tools are given and the model cannot stream calls: ``raise`` `UnsupportedCapabilityError`;
 ``complete``: ask without streaming, and give the frames of the whole answer; ``text``: put the tools into the prompt
 and parse the calls out of the text."""
+
+ParametersPolicy: TypeAlias = Literal["raise", "drop"]
+"""What to do with a parameter that the model does not take: ``raise`` `UnsupportedCapabilityError`; ``drop``: leave it
+out, and say so in ``stream.dropped`` and the log. Tools, messages and their parts are never dropped."""
+
+_DEFAULTS = LLMParams()
+_log = logging.getLogger("promptport")
 
 
 class PromptExecutor(Protocol):
@@ -59,17 +74,27 @@ class PromptExecutor(Protocol):
 class SingleClientExecutor:
     """An executor over one client."""
 
-    def __init__(self, client: LLMClient, *, when_tools_cannot_stream: ToolsPolicy = "raise") -> None:
+    def __init__(
+        self,
+        client: LLMClient,
+        *,
+        when_tools_cannot_stream: ToolsPolicy = "raise",
+        when_unsupported: ParametersPolicy = "raise",
+    ) -> None:
         """Args:
         client: whose models are asked; the executor closes it.
         when_tools_cannot_stream: see `ToolsPolicy`.
+        when_unsupported: see `ParametersPolicy`.
         """
         if when_tools_cannot_stream not in ("raise", "complete", "text"):
             raise ConfigurationError(
                 f"when_tools_cannot_stream takes 'raise', 'complete' or 'text', not {when_tools_cannot_stream!r}"
             )
         check_asker(client, where="SingleClientExecutor: client")
+        if when_unsupported not in ("raise", "drop"):
+            raise ConfigurationError(f"when_unsupported takes 'raise' or 'drop', not {when_unsupported!r}")
         self._client = client
+        self._drops = when_unsupported == "drop"
         self._policy = when_tools_cannot_stream
         self._text_client: LLMClient | None = None
         self._streams: weakref.WeakSet[FrameStream] = weakref.WeakSet()
@@ -79,6 +104,26 @@ class SingleClientExecutor:
     ) -> FrameStream:
         """See `PromptExecutor`."""
         prompt, model, tools = as_prompt(prompt), as_model(model), as_tools(tools)
+        dropped: tuple[str, ...] = ()
+        while True:
+            try:
+                stream = self._asked(prompt, model, tools)
+            except UnsupportedCapabilityError as error:
+                prompt, dropped = self._without(prompt, error, dropped)
+            else:
+                return stream.with_dropped(dropped) if dropped else stream
+
+    def _without(
+        self, prompt: Prompt, error: UnsupportedCapabilityError, dropped: tuple[str, ...]
+    ) -> tuple[Prompt, tuple[str, ...]]:
+        """The prompt without the parameters that the model lacks; raises the error if it is not about parameters."""
+        names = unsupported_parameters(prompt.params, error.missing) if self._drops else ()
+        if not names:
+            raise error
+        _log.info("%s/%s: left out %s (when_unsupported='drop')", error.provider, error.model, ", ".join(names))
+        return prompt.with_params(**{name: getattr(_DEFAULTS, name) for name in names}), (*dropped, *names)
+
+    def _asked(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> FrameStream:
         if tools and self._policy != "raise":
             capabilities = self._client.capabilities(model)
             if capabilities.streamed_tools is StreamedTools.NONE:
@@ -102,6 +147,13 @@ class SingleClientExecutor:
     ) -> AssistantMessage:
         """See `PromptExecutor`."""
         prompt, model, tools = as_prompt(prompt), as_model(model), as_tools(tools)
+        while True:
+            try:
+                return await self._asked_whole(prompt, model, tools)
+            except UnsupportedCapabilityError as error:
+                prompt, _ = self._without(prompt, error, ())
+
+    async def _asked_whole(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> AssistantMessage:
         if tools and self._policy == "text" and Capability.TOOLS not in self._client.capabilities(model):
             return await self._in_text().execute(prompt, model, tools)
         return await self._client.execute(prompt, model, tools)
@@ -147,10 +199,12 @@ class MultiProviderExecutor:
         clients: Mapping[str, LLMClient] | Iterable[LLMClient],
         *,
         when_tools_cannot_stream: ToolsPolicy = "raise",
+        when_unsupported: ParametersPolicy = "raise",
     ) -> None:
         """Args:
             clients: by provider name, or as they name themselves; the executor closes them.
             when_tools_cannot_stream: see `ToolsPolicy`.
+            when_unsupported: see `ParametersPolicy`.
 
         Raises:
             ConfigurationError: two clients of one name.
@@ -166,7 +220,9 @@ class MultiProviderExecutor:
         for name, each in zip(names, given, strict=True):
             if name in self._executors:
                 raise ConfigurationError(f"two clients for the provider {name!r}; give them names: {{'{name}-2': …}}")
-            self._executors[name] = SingleClientExecutor(each, when_tools_cannot_stream=when_tools_cannot_stream)
+            self._executors[name] = SingleClientExecutor(
+                each, when_tools_cannot_stream=when_tools_cannot_stream, when_unsupported=when_unsupported
+            )
             self._providers[name] = each.provider
 
     def execute_streaming_with_tools(
@@ -224,6 +280,7 @@ class MultiProviderExecutor:
 def connect(
     *providers: str,
     when_tools_cannot_stream: ToolsPolicy = "raise",
+    when_unsupported: ParametersPolicy = "raise",
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> MultiProviderExecutor:
     """An executor over these providers, with keys from the environment.
@@ -231,6 +288,7 @@ def connect(
     Args:
         providers: names, such as ``"openai", "anthropic", "ollama"``.
         when_tools_cannot_stream: see `ToolsPolicy`.
+        when_unsupported: see `ParametersPolicy`.
         options: for each provider what its factory takes, such as ``{"ollama": {"base_url": "http://gpu:11434"}}``.
 
     Raises:
@@ -246,4 +304,5 @@ def connect(
     return MultiProviderExecutor(
         {name: client(name, **options.get(name, {})) for name in dict.fromkeys(providers)},
         when_tools_cannot_stream=when_tools_cannot_stream,
+        when_unsupported=when_unsupported,
     )

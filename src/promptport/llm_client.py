@@ -6,7 +6,7 @@ hint: it is no part of what the model must be able to do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from promptport.errors import InvalidInputError, UnsupportedCapabilityError
@@ -15,6 +15,7 @@ from promptport.messages import (
     AudioPart,
     DocumentPart,
     ImagePart,
+    LLMParams,
     NamedTool,
     Prompt,
     SystemMessage,
@@ -28,7 +29,7 @@ from promptport.protocols import check_results
 from promptport.stream import FrameStream, TextStream
 from promptport.tools import ToolDescriptor
 
-__all__ = ["LLMClient", "check_request", "missing_capabilities"]
+__all__ = ["LLMClient", "check_request", "missing_capabilities", "unsupported_parameters"]
 
 
 class LLMClient(Protocol):
@@ -89,6 +90,10 @@ _PARAMETERS: tuple[tuple[str, Capability], ...] = (
 )
 
 
+_WORDS = {**{name: capability.value for name, capability in _PARAMETERS}, "tool_choice": "tool_choice"}
+_WORDS["parallel_tool_calls"] = Capability.PARALLEL_TOOL_CALLS.value
+_DROPPABLE = tuple(_WORDS)
+
 _PARTS: Mapping[type, Capability] = {
     ImagePart: Capability.IMAGES,
     DocumentPart: Capability.DOCUMENTS,
@@ -128,6 +133,18 @@ def check_request(
 def missing_capabilities(prompt: Prompt, tools: Sequence[ToolDescriptor], capabilities: ModelCapabilities) -> list[str]:
     """What a request needs and the model lacks, in the words of `Capability`; empty where it can be asked."""
     return [capability.value for capability in _needed(prompt, tools) if not _has(capabilities, capability)]
+
+
+def unsupported_parameters(params: LLMParams, missing: Iterable[str]) -> tuple[str, ...]:
+    """The parameters, set in ``params``, that an error names as missing; none if it names more."""
+    found: list[str] = []
+    for words in missing:
+        name = next((name for name in _DROPPABLE if words in (name, _WORDS[name]) or name in words.split()), None)
+        name = name or ("reasoning_effort" if "reasoning effort" in words or "thinking" in words else None)
+        if name is None or getattr(params, name) in (None, ()):
+            return ()
+        found.append(name)
+    return tuple(dict.fromkeys(found))
 
 
 def _has(capabilities: ModelCapabilities, needed: Capability) -> bool:

@@ -7,7 +7,7 @@ What a message can hold is checked when it is made, so that a bad one never reac
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 import msgspec
@@ -15,7 +15,9 @@ from msgspec.structs import force_setattr, replace
 
 from promptport.errors import InvalidInputError
 from promptport.frames import InvalidToolCall, ToolCall
+from promptport.history import answered_messages, trimmed_messages
 from promptport.json_values import read_value
+from promptport.openai_messages import openai_message, read_openai_messages
 from promptport.params import LLMParams, NamedTool, ReasoningEffort, ToolChoice
 from promptport.parts import AudioPart, DocumentPart, ImagePart, Quiet, TextPart, UserPart
 from promptport.turns import (
@@ -47,6 +49,7 @@ __all__ = [
     "TextPart",
     "ToolChoice",
     "ToolResultMessage",
+    "TrimmedPrompt",
     "UserMessage",
     "UserPart",
 ]
@@ -160,6 +163,86 @@ class Prompt(Quiet, frozen=True, omit_defaults=True):
                 )
         return replace(self, params=replace(self.params, **params))
 
+    def answered(self, error: str) -> Self:
+        """Close the calls that have no result: each gets this error, in words for the model, behind its message.
+
+        Args:
+            error: What the model reads as the result of each open call.
+
+        Returns:
+            The same prompt if no call is open.
+
+        Examples:
+            ```python
+            from promptport import Prompt
+
+            prompt = Prompt.of("Hi").tool_call("1", "search").answered("The user stopped the search.")
+            print(prompt.messages[-1].error)  # The user stopped the search.
+            ```
+        """
+        messages = answered_messages(self.messages, error)
+        return self if len(messages) == len(self.messages) else replace(self, messages=messages)
+
+    def trimmed(
+        self,
+        *,
+        max_tokens: int | None = None,
+        max_messages: int | None = None,
+        keep: int | Callable[[Message], bool] = 0,
+        tokens: int | None = None,
+    ) -> TrimmedPrompt:
+        """Cut the oldest messages until the rest fits; a call and its results go or stay together.
+
+        System messages, all up to the last mark for a cache, the last user message and what follows the last message
+        with calls stay, even if that is more than the limit.
+
+        Args:
+            max_tokens: The limit in tokens.
+            max_messages: The limit in messages.
+            keep: How many of the first messages after the instructions stay; or a function that says which ones do.
+            tokens: What the whole prompt comes to, from ``client.count_tokens``. Default: the last usage in it.
+
+        Returns:
+            The shorter prompt; its ``cut`` holds the messages that were cut.
+
+        Raises:
+            InvalidInputError: Both limits or none, or ``max_tokens`` without anything to count by.
+        """
+        stay, cut = trimmed_messages(
+            self.messages, max_tokens=max_tokens, max_messages=max_messages, keep=keep, tokens=tokens
+        )
+        return TrimmedPrompt(stay, self.id, self.params, cut)
+
+    @classmethod
+    def from_openai(cls, messages: Iterable[Mapping[str, Any]], *, id: str = "", **params: Any) -> Prompt:
+        """Make a prompt of the message dicts of OpenAI's Chat Completions.
+
+        Args:
+            messages: Dicts with ``role`` and ``content``, and with ``tool_calls`` or ``tool_call_id``.
+            id: See `Prompt`.
+            params: As in `LLMParams`.
+
+        Raises:
+            InvalidInputError: A role or a part that Chat Completions does not have.
+
+        Examples:
+            ```python
+            from promptport import Prompt
+
+            prompt = Prompt.from_openai([{"role": "user", "content": "Hi"}])
+            print(prompt.to_openai())  # [{'role': 'user', 'content': 'Hi'}]
+            ```
+        """
+        return cls(read_openai_messages(messages), id).with_params(**params)
+
+    def to_openai(self) -> list[dict[str, Any]]:
+        """Write the messages as the dicts of OpenAI's Chat Completions.
+
+        Raises:
+            InvalidInputError: A part that Chat Completions has no form for.
+        """
+        return [openai_message(message) for message in self.messages]
+
     def call_ids(self) -> frozenset[str]:
         """The ids of all tool calls in the conversation."""
         return frozenset(
@@ -194,6 +277,16 @@ def _check_messages(messages: tuple[object, ...]) -> None:
                 f"Prompt: messages[{index}] is not a message, but {type(message).__name__}. "
                 "Write Prompt().system(text).user(text), or UserMessage.of(text) for one message."
             )
+
+
+class TrimmedPrompt(Prompt, frozen=True, omit_defaults=True):
+    """A prompt that was made shorter.
+
+    Attributes:
+        cut: the messages that were cut, in their order.
+    """
+
+    cut: tuple[Message, ...] = ()
 
 
 _encoder = msgspec.json.Encoder()

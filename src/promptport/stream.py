@@ -268,6 +268,12 @@ class FrameStream(_Stream[StreamFrame]):
         """The parameters that were left out because the model does not take them (``when_unsupported="drop"``)."""
         return self._dropped()
 
+    def with_dropped(self, names: tuple[str, ...]) -> Self:
+        """The same stream, whose request was made without these parameters."""
+        before = self._dropped
+        self._dropped = lambda: (*names, *before())
+        return self
+
     @property
     def skipped(self) -> Mapping[str, int]:
         """How many unknown events the decoder passed over so far, by their names."""

@@ -287,6 +287,25 @@ def test_tool_choice_needs_tools() -> None:
     assert "tool_choice" not in asked(parallel_tool_calls=False)
 
 
+def test_one_setting_places_the_marks() -> None:
+    prompt = Prompt.of("Hi", system="s", cache="auto", cache_lifetime="1h").tool_call("1", "f").tool_result("1", "r")
+    body = body_of(prompt, ToolDescriptor("a"), ToolDescriptor("f"))
+    mark = {"type": "ephemeral", "ttl": "1h"}
+    assert body["system"] == [{"type": "text", "text": "s", "cache_control": mark}]
+    assert [tool.get("cache_control") for tool in body["tools"]] == [None, mark]
+    assert body["messages"][-1]["content"][0]["content"] == [{"type": "text", "text": "r", "cache_control": mark}]
+    assert str(body).count("cache_control") == 3
+    assert "cache_control" not in str(body_of(prompt.with_params(cache=None, cache_lifetime=None), ToolDescriptor("f")))
+
+
+@pytest.mark.parametrize("own", range(6))
+def test_no_more_marks_than_anthropic_takes_beside_the_callers_own(own: int) -> None:
+    marked = [TextPart(str(i), cache=i < own) for i in range(6)]
+    prompt = Prompt.of("Hi", system="s", cache="auto").user(*marked).assistant("a").user("b")
+    body = body_of(prompt, ToolDescriptor("f"))
+    assert str(body).count("cache_control") == max(own, min(4, own + 3))
+
+
 def test_a_budget_for_thoughts_leaves_room_for_the_answer() -> None:
     for model in ("claude-sonnet-4-5", "a-model-that-nobody-described"):
         body = messages_body(Prompt.of("Hi", reasoning_budget=16_000), LLModel("anthropic", model), (), stream=True)

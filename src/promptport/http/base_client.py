@@ -26,6 +26,7 @@ from promptport.errors import (
     TotalTimeout,
     TransportError,
 )
+from promptport.history import last_usage
 from promptport.http.redaction import redact
 from promptport.llm_client import check_request
 from promptport.messages import AssistantMessage, Origin, Prompt
@@ -168,6 +169,16 @@ class BaseClient(ABC):
     async def discover(self, model: LLModel) -> ModelCapabilities:
         """What the server says that this model can do; here what the table says."""
         return self.capabilities(model)
+
+    async def count_tokens(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> int | None:
+        """How many tokens the prompt comes to: by the server's counter, if it has one; else by its last usage.
+
+        Returns:
+            Tokens; ``None`` if the server has no counter and no message in the prompt has a usage. The last usage does
+            not include what was added after it.
+        """
+        usage = last_usage(prompt.messages)
+        return None if usage is None else usage[0]
 
     def execute_streaming_with_tools(
         self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()

@@ -4,6 +4,7 @@ What enters knows a protocol that more than one provider speaks; a provider's ow
 `promptport.decoding`, messages, models, streams, `promptport.tools`.
 """
 
+from promptport.protocols.cache_marks import with_cache_marks
 from promptport.protocols.chat_completions import ChatCompletionsDecoder, decode_chat_completion
 from promptport.protocols.chat_request import (
     ChatDialect,
@@ -47,4 +48,5 @@ __all__ = [
     "response_format_schema",
     "role_runs",
     "schema_name",
+    "with_cache_marks",
 ]

@@ -6,7 +6,6 @@ Source: the reference of OpenAI's ``POST /chat/completions``. Where servers diff
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
@@ -15,30 +14,30 @@ import msgspec
 from msgspec.structs import replace
 
 from promptport.errors import InvalidInputError, UnsupportedCapabilityError
-from promptport.frames import InvalidToolCall, ProviderItem, Reasoning, ToolCall
+from promptport.frames import InvalidToolCall, ToolCall
 from promptport.messages import (
     AssistantMessage,
-    AudioPart,
-    DocumentPart,
-    ImagePart,
     LLMParams,
     Message,
     NamedTool,
     Origin,
     Prompt,
     ReasoningEffort,
-    SystemMessage,
-    TextPart,
     ToolChoice,
-    ToolResultMessage,
-    UserMessage,
-    UserPart,
 )
 from promptport.models import LLModel
+from promptport.openai_messages import data_url, openai_message
 from promptport.protocols.portability import HistoryRules, portable
 from promptport.tools import DIALECTS, ToolDescriptor, fit_schema, fit_tools
 
-__all__ = ["ChatDialect", "chat_body", "data_url", "is_strict_schema", "response_format_schema", "schema_name"]
+__all__ = [
+    "ChatDialect",
+    "chat_body",
+    "data_url",
+    "is_strict_schema",
+    "response_format_schema",
+    "schema_name",
+]
 
 
 class ChatDialect(msgspec.Struct, frozen=True):
@@ -120,7 +119,18 @@ def chat_body(
     prompt = portable(prompt, dialect.history, origin)
     params = prompt.params
     _check(params, model, bool(tools), dialect)
-    body: dict[str, Any] = {"model": model.id, "messages": [_message(message, dialect) for message in prompt.messages]}
+    body: dict[str, Any] = {
+        "model": model.id,
+        "messages": [
+            openai_message(
+                message,
+                system_role=dialect.system_role,
+                reasoning_back=dialect.reasoning_back,
+                null_content=dialect.null_content,
+            )
+            for message in prompt.messages
+        ],
+    }
     body.update(dialect.fields)
     if stream:
         body["stream"] = True
@@ -231,110 +241,6 @@ def _tool(tool: ToolDescriptor, dialect: ChatDialect) -> dict[str, Any]:
     if dialect.strict and (tool.strict is not None or dialect.says_strict):
         function["strict"] = bool(tool.strict)
     return {"type": "function", "function": function}
-
-
-# ---------------------------------------------------------------------------------------------- messages
-
-
-def _message(message: Message, dialect: ChatDialect) -> dict[str, Any]:
-    if isinstance(message, SystemMessage):
-        return {"role": dialect.system_role, "content": message.text}
-    if isinstance(message, UserMessage):
-        return {"role": "user", "content": _content(message.parts)}
-    if isinstance(message, ToolResultMessage):
-        output = message.output
-        content = message.text if message.error is not None or isinstance(output, str) else _content(output)
-        return {"role": "tool", "tool_call_id": message.call_id, "content": content}
-    return _assistant(message, dialect)
-
-
-def _content(parts: Sequence[UserPart]) -> str | list[dict[str, Any]]:
-    if all(isinstance(part, TextPart) for part in parts):
-        return "".join([part.text for part in parts if isinstance(part, TextPart)])
-    return [_part(part) for part in parts]
-
-
-def _part(part: UserPart) -> dict[str, Any]:
-    if isinstance(part, TextPart):
-        return {"type": "text", "text": part.text}
-    if isinstance(part, ImagePart):
-        image: dict[str, Any] = {"url": part.url or data_url(part)}
-        if part.detail is not None:
-            image["detail"] = part.detail
-        return {"type": "image_url", "image_url": image}
-    if isinstance(part, AudioPart):
-        return {"type": "input_audio", "input_audio": _audio(part)}
-    if part.data is None:
-        raise InvalidInputError("Chat Completions takes a document as data, not by url; read it and pass data=…")
-    return {"type": "file", "file": {"filename": part.name or "document", "file_data": data_url(part)}}
-
-
-def _audio(part: AudioPart) -> dict[str, Any]:
-    if part.data is None or part.media_type is None:
-        raise InvalidInputError("Chat Completions takes audio as data, not by url; read it and pass data=…")
-    kind = part.media_type.partition("/")[2].removeprefix("x-")
-    return {"data": base64.b64encode(part.data).decode(), "format": {"mpeg": "mp3", "wave": "wav"}.get(kind, kind)}
-
-
-def data_url(part: ImagePart | DocumentPart) -> str:
-    """The part's bytes as a ``data:`` URL."""
-    return f"data:{part.media_type};base64,{base64.b64encode(part.data or b'').decode()}"
-
-
-def _assistant(message: AssistantMessage, dialect: ChatDialect) -> dict[str, Any]:
-    """The model's own turn, with what it wants to see again.
-
-    DeepSeek refuses a request whose tool results come without the reasoning that led to the calls, and OpenRouter
-    wants its ``reasoning_details`` back unchanged; each goes back under the name under which it came, Mistral's as a
-    part of the content. What another server wants back was left out by `portable`.
-    """
-    body: dict[str, Any] = {"role": "assistant", "content": message.text or None}
-    calls = [part for part in message.parts if isinstance(part, ToolCall | InvalidToolCall)]
-    if calls:
-        body["tool_calls"] = [_call(call) for call in calls]
-    back = dialect.reasoning_back == "always" or (dialect.reasoning_back == "calls" and bool(calls))
-    for part in message.parts:
-        if isinstance(part, Reasoning) and part.provider_data:
-            field = part.provider_data.get("field")
-            if field in ("reasoning_content", "reasoning") and back:
-                body[field] = body.get(field, "") + part.text
-            details = part.provider_data.get("reasoning_details")
-            if isinstance(details, list) and dialect.reasoning_back != "never":
-                body["reasoning_details"] = [*body.get("reasoning_details", []), *details]
-        elif isinstance(part, ProviderItem) and part.type == "refusal":
-            body["refusal"] = part.data.get("refusal")
-    if dialect.reasoning_back != "never" and any(map(_thinks_in_content, message.parts)):
-        body["content"] = _content_with_thoughts(message)
-    if body["content"] is None and (len(body) == 2 or not dialect.null_content):
-        body["content"] = ""  # null is for turns that hold something else
-    return body
-
-
-def _thinks_in_content(part: object) -> bool:
-    return isinstance(part, Reasoning) and (part.provider_data or {}).get("content") == "thinking"
-
-
-def _content_with_thoughts(message: AssistantMessage) -> list[dict[str, Any]]:
-    """The content as the list of parts that Mistral's thinking models write."""
-    content: list[dict[str, Any]] = []
-    for part in message.parts:
-        if isinstance(part, TextPart) and part.text:
-            content.append({"type": "text", "text": part.text})
-        elif isinstance(part, Reasoning) and _thinks_in_content(part):
-            chunk: dict[str, Any] = {"type": "thinking", "thinking": [{"type": "text", "text": part.text}]}
-            signature = (part.provider_data or {}).get("signature")
-            content.append({**chunk, "closed": True, **({"signature": signature} if signature else {})})
-    return content
-
-
-def _call(call: ToolCall | InvalidToolCall) -> dict[str, Any]:
-    arguments = call.arguments
-    if isinstance(call, InvalidToolCall):
-        # Servers that render templates parse this text again, and fail on what is no JSON.
-        arguments = msgspec.json.encode({"invalid_arguments": call.arguments}).decode()
-    body = {"id": call.id, "type": "function", "function": {"name": call.name or "unknown", "arguments": arguments}}
-    extra = (call.provider_data or {}).get("extra_content")
-    return {**body, "extra_content": extra} if extra else body
 
 
 # ----------------------------------------------------------------------------------------------- schemas

@@ -134,6 +134,7 @@ from promptport.protocols import (
     response_format_schema,
     role_runs,
     schema_name,
+    with_cache_marks,
 )
 from promptport.stream import Timeouts, message_of
 from promptport.text_tools import (
@@ -298,6 +299,7 @@ __all__ = [
     "seal_call",
     "status_error",
     "transport_error",
+    "with_cache_marks",
     "with_text_calls",
     "without_nulls",
 ]

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import msgspec
+
 from promptport.provider import (
     APIKey,
     Capability,
@@ -44,6 +46,12 @@ _WITHOUT_SAMPLING = "2026-10-21"
 _SDK_CREDENTIALS = ("credentials", "config", "profile")
 _SDK_OPTIONS = (*_SDK_CREDENTIALS, "middleware", "open_telemetry", "webhook_key")
 _MOST_PAGES = 20
+_COUNT_PATH = "/v1/messages/count_tokens"
+_COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config")
+
+
+class _Count(msgspec.Struct):
+    input_tokens: int
 
 
 class AnthropicClient(HTTPClient):
@@ -192,6 +200,22 @@ class AnthropicClient(HTTPClient):
                 break
             path = f"{self.models_path}?limit=1000&after_id={quote(last, safe='')}"
         return found
+
+    async def count_tokens(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> int | None:
+        """How many tokens the prompt comes to, by the server's own counter.
+
+        Raises:
+            ProviderError: The server refused or was not reached.
+            ProtocolError: What it answered is not a count.
+        """
+        self._check(prompt, model, tools, streaming=False)
+        body = self._body(prompt, model, tools, stream=False)
+        counted = {key: value for key, value in body.items() if key in _COUNTED}
+        data = await self._transport.post(_COUNT_PATH, counted, model.id, headers=self._headers(body, model))
+        try:
+            return msgspec.json.decode(data, type=_Count).input_tokens
+        except msgspec.DecodeError:
+            raise ProtocolError("anthropic: the server's count of tokens cannot be read. Check the base_url.") from None
 
     # ------------------------------------------------------------------------ what HTTPClient asks for
 

@@ -41,6 +41,7 @@ from promptport.provider import (
     fit_schema,
     fit_tools,
     portable,
+    with_cache_marks,
 )
 from promptport_anthropic._models import family_of
 
@@ -51,6 +52,7 @@ _UNKNOWN_MAX_TOKENS = 8192
 
 _OURS = frozenset({"model", "messages", "stream"})
 
+_MOST_MARKS = 4
 _HISTORY = HistoryRules(FittingRule(r"[A-Za-z0-9_-]{1,64}"), result_parts=frozenset(["image", "document"]))
 
 
@@ -82,7 +84,7 @@ def messages_body(
         InvalidInputError: parameters that contradict each other, or that would break the answer's decoding.
         UnsupportedCapabilityError: what the API or the model has no form for.
     """
-    prompt = portable(prompt, _HISTORY, origin)
+    prompt, marks_tools = with_cache_marks(portable(prompt, _HISTORY, origin), limit=_MOST_MARKS)
     body: dict[str, Any] = {"model": model.id, "max_tokens": _max_tokens(model, prompt.params)}
     if system := [_text(part.text, part.cache) for part in prompt.messages if isinstance(part, SystemMessage)]:
         body["system"] = system[0]["text"] if len(system) == 1 and len(system[0]) == 2 else system
@@ -92,6 +94,10 @@ def messages_body(
     if tools:
         tools = fit_tools(tools, DIALECTS["anthropic"], DIALECTS["anthropic-strict"] if strict_tools else None)
         body["tools"] = [_tool(tool, strict_tools, eager_input_streaming and stream) for tool in tools]
+        if marks_tools:
+            body["tools"][-1]["cache_control"] = {"type": "ephemeral"}
+    if prompt.params.cache_lifetime is not None:
+        _keep_for(body, prompt.params.cache_lifetime)
     _put_params(body, prompt.params, model)
     _put_extra(body, prompt.params.extra)
     return body
@@ -150,6 +156,18 @@ def _text(text: str, cache: bool = False) -> dict[str, Any]:
 
 def _cached(block: dict[str, Any], cache: bool) -> dict[str, Any]:
     return {**block, "cache_control": {"type": "ephemeral"}} if cache else block
+
+
+def _keep_for(value: Any, lifetime: str) -> None:
+    """Says of every mark how long what it marks is kept."""
+    if isinstance(value, list):
+        for each in value:
+            _keep_for(each, lifetime)
+    elif isinstance(value, dict):
+        if isinstance(value.get("cache_control"), dict):
+            value["cache_control"]["ttl"] = lifetime
+        for key in ("system", "messages", "content", "tools"):
+            _keep_for(value.get(key), lifetime)
 
 
 def _user_part(part: UserPart, model: LLModel) -> dict[str, Any]:
