@@ -15,6 +15,9 @@ from promptport.registry import ProviderInfo, providers
 
 FIRST_PARTY = {
     "anthropic": "promptport-anthropic",
+    "cohere": "promptport-cohere",
+    "google": "promptport-google",
+    "google-vertex": "promptport-google",
     "local": "promptport-local",
     "ollama": "promptport-ollama",
     "openai": "promptport-openai",

@@ -32,6 +32,9 @@ _EVERYWHERE = frozenset(
 
 _KNOWN = {
     "anthropic": "anthropic",
+    "cohere": "cohere",
+    "google": "google",
+    "google-vertex": "google",
     "local": "local",
     "ollama": "ollama",
     "openai": "openai",
