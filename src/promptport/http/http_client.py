@@ -244,7 +244,7 @@ class HTTPClient(BaseClient):
         entries = listed.get("data", listed.get("models")) if isinstance(listed, dict) else listed
         if not isinstance(entries, list):
             raise ProtocolError(f"{self.provider}: the server's list of models cannot be read. Check the base_url.")
-        ids = [entry.get("id") or entry.get("name") for entry in entries if isinstance(entry, dict)]
+        ids = [entry.get("id") or entry.get("name") if isinstance(entry, dict) else entry for entry in entries]
         return [LLModel(self.provider, name) for name in ids if isinstance(name, str) and name]
 
     # ----------------------------------------------------------------------------- what BaseClient asks for
