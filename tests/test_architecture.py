@@ -35,7 +35,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "mapping",
         "dispatch.* mcp.* policies.*",
         "session front_ends.*",
-        "nodes blocking",
+        "nodes blocking run_log.*",
         "testing.*",
         "cli.* __main__",
     )

@@ -4,6 +4,7 @@ What enters knows a front end's protocol. An encoder or decoder is pure: ``feed`
 messages, `promptport.decoding`, `promptport.dispatch`.
 """
 
+from promptport.front_ends.error_codes import error_code
 from promptport.front_ends.events import EventDecoder, encode_events
 from promptport.front_ends.token_buffer import TokenBuffer
 
@@ -11,4 +12,5 @@ __all__ = [
     "EventDecoder",
     "TokenBuffer",
     "encode_events",
+    "error_code",
 ]

@@ -20,22 +20,12 @@ import msgspec
 from promptport.decoding import SSEDecoder, StreamDecoder
 from promptport.dispatch import ApprovalNeeded, DispatchFrame, ToolResult, ToolsPending
 from promptport.errors import (
-    AuthenticationError,
-    ContextLengthError,
     IncompleteStreamError,
-    OverloadedError,
-    PermissionDeniedError,
-    PromptportError,
     ProtocolError,
-    ProviderError,
     ProviderStreamError,
-    RateLimitError,
-    StepLimitError,
-    StreamError,
-    TransportError,
-    UnsupportedCapabilityError,
 )
 from promptport.frames import Append, End
+from promptport.front_ends.error_codes import error_code
 from promptport.front_ends.pull import Pull
 
 __all__ = ["EventDecoder", "encode_events"]
@@ -43,21 +33,6 @@ __all__ = ["EventDecoder", "encode_events"]
 _encode = msgspec.json.Encoder().encode
 _decode_frame = msgspec.json.Decoder(DispatchFrame).decode
 _decode_any = msgspec.json.Decoder().decode
-
-_ERRORS: tuple[tuple[type[BaseException], str, str], ...] = (
-    (RateLimitError, "rate_limit", "The model is asked too often; try again later."),
-    (OverloadedError, "overloaded", "The model is overloaded; try again later."),
-    (ContextLengthError, "context_length", "The conversation is too long for the model."),
-    (AuthenticationError, "configuration", "The server is not set up to ask this model."),
-    (PermissionDeniedError, "configuration", "The server is not set up to ask this model."),
-    (TransportError, "unreachable", "The model could not be reached."),
-    (UnsupportedCapabilityError, "unsupported", "The model cannot do what was asked."),
-    (StepLimitError, "step_limit", "The model wanted more steps than it is allowed."),
-    (StreamError, "interrupted", "The answer was interrupted."),
-    (ProviderError, "provider", "The model refused to answer."),
-    (PromptportError, "invalid", "The request could not be answered."),
-)
-"""For each class its word and what may be shown; the first that fits counts."""
 
 
 async def encode_events(
@@ -123,10 +98,8 @@ def _event(number: int, data: bytes) -> bytes:
 
 
 def _error(error: Exception) -> dict[str, str]:
-    for kind, code, message in _ERRORS:
-        if isinstance(error, kind):
-            return {"type": "error", "code": code, "message": message}
-    return {"type": "error", "code": "internal", "message": "Something went wrong."}
+    code, message = error_code(error)
+    return {"type": "error", "code": code, "message": message}
 
 
 class EventDecoder(StreamDecoder[tuple[bytes, bytes]]):
