@@ -2,7 +2,7 @@
 
 How it stands in Redis: for each run a stream ``PREFIX:{run}:f`` whose entry ids are ``N-0`` with our own N, the lease
 of its producer ``PREFIX:{run}:l`` and the wish to stop it ``PREFIX:{run}:s``, all in one slot of a cluster; for each
-thread its active run. One script writes a batch: it looks at the lease, renews it, appends, and tells of a wish to stop.
+thread its active run. One script writes a batch: it looks at the lease, renews it, appends, and tells of a wish.
 
 Rules: while a batch is on its way, frames gather, and the next takes them all; a log that is away delays nobody and
 ends nothing: the run goes on, readers in its own process go on, and others are told after the lease.
