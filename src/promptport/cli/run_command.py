@@ -22,6 +22,7 @@ from promptport.llm_client import LLMClient
 from promptport.messages import NamedTool, Prompt, ToolChoice
 from promptport.models import LLModel
 from promptport.registry import client as make_client
+from promptport.text_tools import TextToolsClient
 from promptport.tools import Tool
 
 __all__ = ["run"]
@@ -54,6 +55,13 @@ def run(  # noqa: PLR0917 - typer makes options of them
     base_url: Annotated[
         str | None, typer.Option(help="Another server of the provider's API. Example: http://localhost:8000/v1.")
     ] = None,
+    text_calls: Annotated[
+        str | None,
+        typer.Option(help="auto or off: also read tool calls out of the text. Default: the provider's."),
+    ] = None,
+    tools_in_text: Annotated[
+        bool, typer.Option("--tools-in-text", help="Put the tools into the prompt, even if the model has native ones.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one frame a line, as JSON.")] = False,
 ) -> None:
     """Stream the response to a prompt, and run the tools that the model calls.
@@ -73,8 +81,10 @@ def run(  # noqa: PLR0917 - typer makes options of them
         if tool_choice is not None:
             params["tool_choice"] = _tool_choice(tool_choice, offered)
         asked = Prompt.of(text, system=system, **params)
-        options = {"base_url": base_url} if base_url else {}
-        client = make_client(chosen.provider, **options)
+        given = {"base_url": base_url or None, "text_calls": text_calls}
+        client = make_client(chosen.provider, **{name: value for name, value in given.items() if value is not None})
+        if tools_in_text:
+            client = TextToolsClient(client)
         asyncio.run(_run(client, asked, chosen, offered, as_json))
 
 

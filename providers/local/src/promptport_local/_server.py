@@ -1,25 +1,32 @@
-"""`LocalServer`: llama.cpp's HTTP server, in this process, for one model.
+"""`LocalServer`: llama.cpp's HTTP server, in a process of its own, for one model.
 
 Rules: it listens on the loopback address only, on a free port, and asks for a key; it says nothing on standard error;
-it is started once, however many tasks wait for it, and has ended when `stop` returns.
+it is started once, however many tasks wait for it; it has ended when `stop` returns, and never outlives this process.
 
-What xllamacpp's ``Server`` does, as observed (2026.10): its constructor loads the model and holds Python's global lock
-meanwhile; a failure is a ``RuntimeError`` that gives no reason; there is no stop but the end of its last reference,
-which waits for every answer that is under way, and never ends if the server's loop had not begun.
+What xllamacpp's ``Server`` does, as observed (2026.10), and why it is in another process (``_child.py``): its
+constructor loads the model and holds Python's global lock meanwhile; a failure is a ``RuntimeError`` that gives no
+reason; there is no stop but the end of its last reference, which waits for every answer that is under way.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
+import contextlib
+import importlib.util
+import json
 import os
 import secrets
+import subprocess
+import sys
 import time
+import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Self
 
 from promptport import ConfigurationError, OverloadedError, Timeouts
 from promptport.provider import HTTPTransport
+from promptport_local._fetching import present
 from promptport_local._models import PROVIDER, Weights, bundled_weights, size_of, weights_at
 
 __all__ = ["DEFAULT_CONTEXT_LENGTH", "LocalServer", "headers_for", "usable_context"]
@@ -94,7 +101,8 @@ class LocalServer:
         self._batch_size = batch_size
         self._prompt_cache = prompt_cache
         self._verbosity = _LOUD if verbose else _QUIET
-        self._server: Any = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._finalizer: weakref.finalize[..., LocalServer] | None = None
         self._transport: HTTPTransport | None = None
         self._starting: asyncio.Task[HTTPTransport] | None = None
 
@@ -124,14 +132,14 @@ class LocalServer:
         return await asyncio.shield(self._starting)
 
     async def stop(self) -> None:
-        """Ends the server; answers that are under way for other clients are finished first. Twice does nothing."""
+        """Ends the server, whatever it is doing. Twice does nothing."""
         starting, self._starting = self._starting, None
         if starting is not None:
             await asyncio.wait([starting])
         transport, self._transport = self._transport, None
         if transport is not None:
             await transport.aclose()
-        if self._server is not None:
+        if self._process is not None:
             await asyncio.to_thread(self._drop)
 
     async def __aenter__(self) -> Self:
@@ -144,6 +152,7 @@ class LocalServer:
     # ----------------------------------------------------------------------------------------- starting
 
     async def _start(self) -> HTTPTransport:
+        await asyncio.to_thread(present, self.weights, self._tell)
         began = time.monotonic()
         self._tell(f"loading {self.weights.path.name} ({size_of(self.weights) / 1e6:.0f} MB)")
         address = await asyncio.to_thread(self._load)
@@ -170,53 +179,80 @@ class LocalServer:
             self._starting = None
 
     def _load(self) -> str:
-        try:
-            xllamacpp = importlib.import_module("xllamacpp")  # loads llama.cpp
-        except ImportError as error:
-            raise ConfigurationError(
-                f"local: llama.cpp is not there ({error}); 'pip install xllamacpp' installs it"
-            ) from error
-        try:
-            server = xllamacpp.Server(self._params(xllamacpp.CommonParams()))
-        except RuntimeError as error:
-            raise ConfigurationError(
-                f"local: llama.cpp cannot load {self.weights.path}: is the file whole, does this version know the"
-                f" model's architecture, and is there memory for it and for {self._parallel} contexts of"
-                f" {self.context_length} tokens? verbose=True shows llama.cpp's own words"
-            ) from error
-        server.handle_metrics()  # answered by the server's loop, which has begun therefore: now it can be ended
-        self._server = server
-        return str(server.listening_address)
+        """Starts the process and waits until it listens; runs in a thread.
 
-    def _params(self, params: Any) -> Any:
-        params.model.path = str(self.weights.path)
-        params.model_alias = {self.weights.id}
-        params.hostnames = ["127.0.0.1"]
-        params.port = 0
-        params.api_keys = [self.api_key]
-        params.ui = False
-        params.endpoint_metrics = True  # see _load
-        params.verbosity = self._verbosity
-        params.n_ctx = self.context_length * self._parallel
-        params.n_parallel = self._parallel
-        params.cpuparams.n_threads = self._threads
-        params.cpuparams_batch.n_threads = self._threads
-        params.warmup = False  # reading all weights now is what holds up this process; the first answer reads them too
-        params.n_predict = _LONGEST_ANSWER  # where the request does not say: small models do not find an end
-        if self.weights.chat_template:
-            params.chat_template = self.weights.chat_template
-        if self.weights.temperature is not None:
-            params.sampling.temp = self.weights.temperature
-        if self.weights.top_p is not None:
-            params.sampling.top_p = self.weights.top_p
-        return params
+        Returns:
+            Its address.
+
+        Raises:
+            ConfigurationError: llama.cpp is not installed, or cannot load the model.
+        """
+        spec = importlib.util.find_spec("xllamacpp")
+        if spec is None or spec.origin is None:
+            raise ConfigurationError("local: llama.cpp is not installed. Run: pip install xllamacpp")
+        place = str(Path(spec.origin).parents[1])
+        process = subprocess.Popen(  # noqa: S603 - of a file that lies here
+            [sys.executable, "-I", str(Path(__file__).with_name("_child.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if self._verbosity == _LOUD else subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the program, which ends its server itself
+        )
+        self._process = process
+        # Whoever forgets to stop it leaves no process behind.
+        self._finalizer = weakref.finalize(self, _end, process)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps({**self._wanted(), "path": place}).encode() + b"\n")
+            process.stdin.flush()
+            told = json.loads(process.stdout.readline() or b"{}")
+        except (OSError, ValueError):
+            told = {}
+        if "address" in told:
+            return str(told["address"])
+        self._drop()
+        raise ConfigurationError(
+            f"local: llama.cpp cannot load {self.weights.path}: is the file whole, does this version know the"
+            f" model's architecture, and is there memory for it and for {self._parallel} contexts of"
+            f" {self.context_length} tokens? verbose=True shows llama.cpp's own words"
+        ) from RuntimeError(told.get("error", f"the process ended with {process.returncode}"))
+
+    def _wanted(self) -> dict[str, Any]:
+        """What the process is told to load."""
+        return {
+            "model": str(self.weights.path),
+            "alias": self.weights.id,
+            "api_key": self.api_key,
+            "context": self.context_length,
+            "parallel": self._parallel,
+            "threads": self._threads,
+            "batch_size": self._batch_size,
+            "prompt_cache": self._prompt_cache,
+            "verbosity": self._verbosity,
+            "longest": _LONGEST_ANSWER,
+            "chat_template": self.weights.chat_template,
+            "temperature": self.weights.temperature,
+            "top_p": self.weights.top_p,
+        }
 
     def _drop(self) -> None:
-        self._server = None
+        if self._finalizer is not None:
+            self._finalizer()
+        self._process = self._finalizer = None
 
     def _tell(self, text: str) -> None:
         if self._on_load is not None:
             self._on_load(text)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
 
 
 def headers_for(api_key: str | None) -> dict[str, str]:
