@@ -25,7 +25,19 @@ import promptport_google
 import promptport_ollama
 import promptport_openai
 from promptport.decoding import StreamDecoder
-from promptport.errors import IncompleteStreamError, PromptportError, ProtocolError, ProviderStreamError, StreamError
+from promptport.errors import (
+    AuthenticationError,
+    BadRequestError,
+    IncompleteStreamError,
+    ModelNotFoundError,
+    PermissionDeniedError,
+    PromptportError,
+    ProtocolError,
+    ProviderError,
+    ProviderStreamError,
+    RateLimitError,
+    StreamError,
+)
 from promptport.frames import End, InvalidToolCall, StreamFrame, ToolCall, ToolCallDelta, Usage
 from promptport.llm_client import LLMClient
 from promptport.messages import Prompt
@@ -129,6 +141,48 @@ def test_every_reason_names_a_recording() -> None:
     if not FOLDER.is_dir():
         pytest.skip("the corpus of recorded wires (../shared/wire) is not here")
     assert [path for path in {*READ_OTHERWISE, *ERRORS} if not (FOLDER / path).is_file()] == []
+
+
+REFUSALS: dict[tuple[str, int], type[PromptportError]] = {
+    ("google", 400): AuthenticationError,  # its reason is API_KEY_INVALID
+    ("google", 403): PermissionDeniedError,
+    ("google", 404): ModelNotFoundError,
+    ("google", 429): RateLimitError,
+    ("vertex", 400): BadRequestError,
+    ("vertex", 404): ModelNotFoundError,
+    ("cohere", 404): ModelNotFoundError,
+}
+"""What the recorded HTTP errors of Gemini and Cohere are, through their clients; all others are in tests/http."""
+
+SPOKEN = {"google": "gemini-sse", "vertex": "gemini-array", "cohere": "cohere-v2"}
+
+
+def refusals() -> list[Any]:
+    if not FOLDER.is_dir():
+        reason = "the corpus of recorded wires (../shared/wire) is not here"
+        return [pytest.param(None, marks=pytest.mark.skip(reason=reason), id="no-corpus")]
+    manifest = json.loads((FOLDER / "manifest.json").read_text())
+    folders = ("google/stream-generate", "vertex/stream-generate", "cohere/v2-chat")
+    entries = [each for each in manifest if each["protocol"] == "http-error" and each["path"].startswith(folders)]
+    return [pytest.param(entry, id=entry["path"]) for entry in entries]
+
+
+@pytest.mark.parametrize("entry", refusals())
+async def test_a_recorded_refusal(entry: dict[str, Any]) -> None:
+    body, place = (FOLDER / entry["path"]).read_bytes(), entry["path"].partition("/")[0]
+    refused = WireResponse(body, status=entry["status"], content_type="application/json", headers={"retry-after": "7"})
+    async with WireServer(refused, refused) as server:
+        client = APIS[SPOKEN[place]].client(server.url)
+        model = LLModel(client.provider, "recorded", EVERYTHING)
+        for streamed in (True, False):
+            with pytest.raises(ProviderError) as caught:
+                if streamed:
+                    await client.execute_streaming_with_tools(Prompt.of("Hi"), model).message()
+                else:
+                    await client.execute(Prompt.of("Hi"), model)
+            assert type(caught.value) is REFUSALS[place, entry["status"]]
+            assert (caught.value.status, caught.value.retry_after) == (entry["status"], 7)
+        await client.aclose()
 
 
 # ------------------------------------------------------------------------------------------------ replaying
