@@ -105,6 +105,14 @@ async def test_a_heavy_check_that_ends_runs_the_call_or_refuses_it() -> None:
     assert refused.result.error == "a.600000: 'x' is not of type 'integer'"
 
 
+async def test_a_program_without_an_interpreter_refuses_a_heavy_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.frozen", True, raising=False)
+    schema = {"type": "object", "properties": {"a": {"type": "array", "items": {"type": "integer"}}}}
+    one = Tool(name="own", parameters=schema, function=size)
+    refused = await outcome_of(one, f'{{"a":[{",".join(["1"] * 600_000)}]}}')
+    assert (refused.state, type(refused.error)) == ("refused", InvalidToolArgumentsError)
+
+
 async def test_a_heavy_call_asks_a_person_as_any_other() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "array", "items": {"type": "integer"}}}}
     one = Tool(name="own", parameters=schema, function=size, needs_approval=True, timeout=60)

@@ -207,6 +207,18 @@ def test_a_check_that_doubles_with_the_arguments_says_so_beforehand(word: str) -
     assert check.is_heavy(deep(40))
 
 
+def test_a_long_enum_before_many_values_says_so_too() -> None:
+    """Values of several kinds are compared one by one: minutes, for these."""
+    enum = {"enum": [*map(str, range(15_000)), 1]}
+    for items in (enum, {"$ref": "#/$defs/e"}):
+        schema = {"type": "object", "$defs": {"e": enum}, "properties": {"a": {"items": items}}}
+        check = SchemaCheck("own", schema)
+        assert check.is_heavy('{"a": [' + ",".join(['"q"'] * 50_000) + "]}")
+        assert not check.is_heavy('{"a": ["q", "q"]}')
+        with pytest.raises(InvalidToolArgumentsError, match="is not one of"):
+            check('{"a": ["q", "q"]}')
+
+
 def test_ordinary_checks_are_not_heavy() -> None:
     tree = {
         "type": "object",

@@ -38,6 +38,8 @@ async def check_far(check: SchemaCheck, arguments: str) -> dict[str, Any]:
     import pickle  # noqa: PLC0415 - for this alone, and slow to import
     from asyncio.subprocess import DEVNULL, PIPE  # noqa: PLC0415
 
+    if getattr(sys, "frozen", False) or not sys.executable:  # there is no interpreter to start
+        raise InvalidToolArgumentsError("the arguments are too large to be checked; send less", tool=check.name)
     job = pickle.dumps((sys.path, pickle.dumps((check, arguments))))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-c", _CHILD, stdin=PIPE, stdout=PIPE, stderr=DEVNULL

@@ -31,7 +31,7 @@ MAX_SCHEMA_BYTES = 256 * 1024
 MAX_SCHEMA_DEPTH = 64
 """The deepest nesting of a tool's schema."""
 
-_UNFOLDED = 10_000
+_UNFOLDED = 100_000
 """So many schemas may one value meet, with every reference followed."""
 
 _WORK = 1_000_000
@@ -300,7 +300,7 @@ class _Cost:
                 f"tool {name!r}: the schema of the parameters has {self._patterns} patterns, and at most {_PATTERNS} "
                 "are taken. Leave out those that matter least."
             )
-        if self.elsewhere is None and self.at(0) > _UNFOLDED:
+        if self._refers and self.elsewhere is None and self.at(0) > _UNFOLDED:
             raise InvalidInputError(
                 f"tool {name!r}: the schema of the parameters is too large with its references followed: more than "
                 f"{_UNFOLDED:,} schemas for one value. Remove repeated 'allOf', 'anyOf' and '$ref'."
@@ -337,6 +337,7 @@ class _Cost:
                         self.elsewhere = reference
                 nodes += node.values()
             elif isinstance(node, list):
+                self._nodes += len(node)  # an enum is compared one by one
                 nodes += node
 
     def _target(self, reference: str) -> Any:
@@ -364,7 +365,7 @@ class _Cost:
         if known is None:
             self._open.add(key)
             try:
-                known = 1 + sum([self._of(one, depth) for one in self._beside(schema)])
+                known = _own_cost(schema) + sum([self._of(one, depth) for one in self._beside(schema)])
                 if depth:
                     known += sum([self._of(one, depth - 1) for one in _subschemas(schema, _BELOW)])
             finally:
@@ -376,6 +377,12 @@ class _Cost:
         found = _subschemas(schema, _IN_PLACE)
         reference = schema.get("$ref")
         return [*found, self._target(reference)] if isinstance(reference, str) else found
+
+
+def _own_cost(schema: dict[str, Any]) -> int:
+    """What a schema compares itself, beside the schemas in it."""
+    lists = [schema.get(word) for word in ("enum", "required", "dependentRequired")]
+    return 1 + sum([len(one) for one in lists if isinstance(one, list | dict)])
 
 
 def _subschemas(schema: dict[str, Any], words: tuple[str, ...]) -> list[Any]:
