@@ -292,6 +292,7 @@ class _Cost:
         self._open: set[tuple[int, int]] = set()
         self._patterns = 0
         self._nodes = 0
+        self._dicts = 0
         self._refers = False
         self.elsewhere: str | None = None
         self._look_through(schema)
@@ -310,7 +311,7 @@ class _Cost:
         """For a value of this depth: at most so many schemas meet it and what is in it, each array's items as one."""
         if not self._refers:
             return self._nodes  # each of them meets a value once
-        if depth and self._nodes > _NODES:
+        if depth and self._dicts > _NODES:
             return math.inf
         try:
             return self._of(self._root, depth)
@@ -323,6 +324,7 @@ class _Cost:
             node = nodes.pop()
             if isinstance(node, dict):
                 self._nodes += 1
+                self._dicts += 1
                 patterns = node.get("patternProperties")
                 self._patterns += isinstance(node.get("pattern"), str)
                 self._patterns += len(patterns) if isinstance(patterns, dict) else 0
