@@ -247,7 +247,7 @@ class SchemaCheck:
         if self._cost.at(min(brackets, MAX_SCHEMA_DEPTH)) * nodes <= _WORK:
             return False
         try:
-            depth = _depth(parse_arguments(arguments))
+            depth = 1 + _depth(parse_arguments(arguments))  # what stands in the innermost is one below
         except ValueError:
             return False
         return self._cost.at(depth) * nodes > _WORK
