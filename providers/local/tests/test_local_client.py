@@ -276,6 +276,20 @@ async def test_a_model_that_was_not(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert message_of(frames).text == "The capital of France is Paris."
 
 
+@pytest.mark.parametrize("word", ["minLength", "maxLength", "minItems", "maxItems"])
+async def test_bounds_that_no_grammar_holds_are_not_sent(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    import xllamacpp
+
+    small = {"type": "string" if "Length" in word else "array", word: 2}
+    schema = {"type": "object", "properties": {"a": {**small, word: 3000}, "b": small}}
+    async with embedded(monkeypatch, wire("text.sse")) as (server, client):
+        await read(client, QUESTION.with_params(response_schema=schema), DEFAULT_MODEL)
+        sent = called_schema(asked(server))
+    assert word not in sent["properties"]["a"]
+    assert sent["properties"]["b"][word] == 2
+    assert xllamacpp.json_schema_to_grammar(sent)
+
+
 async def test_no_such_model() -> None:
     async with LocalClient() as client:
         with pytest.raises(ModelNotFoundError, match=r"no model 'gpt-5'"):
