@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ service_account: Any = pytest.importorskip("google.oauth2.service_account")
 STOP = WireResponse(b'data: {"candidates":[{"finishReason":"STOP"}]}\r\n\r\n')
 HI = Prompt.of("Hi")
 MODEL = LLModel("google-vertex", "gemini-2.5-pro")
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GOOGLE_API_KEY", "GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION", "GOOGLE_APPLICATION_CREDENTIALS"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +101,30 @@ async def test_the_applications_default_credentials(
         file = tmp_path / "credentials.json"
         file.write_text(json.dumps({**info, "token_uri": f"{tokens.url}/token"}))
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
-        monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
         found = GoogleCredentials(None, provider="google-vertex")
         assert await found.headers() == {"authorization": "Bearer ya29.secret"}
         assert found.project == "project-of-the-file"
+
+
+async def test_credentials_without_a_project() -> None:
+    from google.oauth2.credentials import Credentials
+
+    given: Any = Credentials("ya29.user")  # type: ignore[no-untyped-call]
+    async with WireServer(STOP) as server:
+        async with vertex_client(base_url=server.url, credentials=given) as made:
+            with pytest.raises(ConfigurationError, match="Pass project="):
+                await made.execute(HI, MODEL)
+        assert server.requests == []
+        async with vertex_client(base_url=server.url, credentials=given, project="mine") as made:
+            await made.execute_streaming_with_tools(HI, MODEL).message()
+        assert server.requests[0].headers["authorization"] == "Bearer ya29.user"
+        assert "/projects/mine/" in server.requests[0].path
+
+
+async def test_google_auth_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "google.auth", None)
+    with pytest.raises(ConfigurationError, match=r"promptport\[vertex\]"):
+        await GoogleCredentials(None, provider="google-vertex").headers()
 
 
 async def test_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
