@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from promptport.testing.command import report_tables, run_conformance
     from promptport.testing.contract import ProviderContract
     from promptport.testing.cuts import Cut, cut_body
+    from promptport.testing.matrix import MatrixCell, matrix_table, run_matrix
     from promptport.testing.mutators import MUTATORS, Meaning, Mutator, assert_survived
     from promptport.testing.recorded_bodies import AnyProtocol, Wire, WireEvent, WireProtocol
     from promptport.testing.recorder import Recorder
+    from promptport.testing.request_rules import RULES, RequestRules, refusals
     from promptport.testing.scripted import (
         CUT,
         Pause,
@@ -54,6 +56,7 @@ __all__ = [
     "INPUT_TOKENS",
     "MUTATORS",
     "OUTPUT_TOKENS",
+    "RULES",
     "SCENARIOS",
     "Answer",
     "AnyProtocol",
@@ -68,12 +71,14 @@ __all__ = [
     "Finish",
     "Interaction",
     "Malformed",
+    "MatrixCell",
     "Meaning",
     "Mutator",
     "Pause",
     "ProviderContract",
     "RecordedRequest",
     "Recorder",
+    "RequestRules",
     "Say",
     "Scenario",
     "ScriptedAnswer",
@@ -94,9 +99,12 @@ __all__ = [
     "assert_valid_stream",
     "cut_body",
     "expected",
+    "matrix_table",
     "outcome",
+    "refusals",
     "report_tables",
     "run_conformance",
+    "run_matrix",
 ]
 
 _HOMES = {
@@ -106,6 +114,8 @@ _HOMES = {
     "chat_completions": ["ChatCompletionsContract"],
     "contract": ["ProviderContract"],
     "cuts": ["Cut", "cut_body"],
+    "matrix": ["MatrixCell", "matrix_table", "run_matrix"],
+    "request_rules": ["RULES", "RequestRules", "refusals"],
     "mutators": ["MUTATORS", "Meaning", "Mutator", "assert_survived"],
     "scripted": ["CUT", "Pause", "ScriptedAnswer", "ScriptedClient", "ScriptedExecutor", "ScriptedRequest"],
     "steps": [
