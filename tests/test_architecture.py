@@ -315,7 +315,17 @@ def test_all_names_what_there_is(module: str) -> None:
 
 _BESIDE = {
     "llm_client": {"check_request", "missing_capabilities", "unsupported_parameters"},  # for authors of providers
-    "tools": {"DIALECTS", "FittedSchema", "SchemaCheck", "SchemaDialect", "fit_schema", "fit_tools", "without_nulls"},
+    "tools": {
+        "DIALECTS",
+        "FittedSchema",
+        "KeyRenamer",
+        "SchemaCheck",
+        "SchemaDialect",
+        "fit_schema",
+        "fit_tools",
+        "renamed_properties",
+        "without_nulls",
+    },
 }
 
 

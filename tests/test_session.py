@@ -82,6 +82,19 @@ async def test_a_cut_turn_is_appended_by_the_policy(
     assert turns == (() if parts is None else (AssistantMessage(parts, unfinished=turns[0].unfinished),))  # type: ignore[union-attr]
 
 
+async def test_the_conversation_goes_on_after_a_turn_that_was_cut() -> None:
+    talk = session(["It is", CALL, CUT], ["Well."], when_cut="keep")
+    with pytest.raises(IncompleteStreamError):
+        await talk.request_llm_streaming_with_tools().message()
+    talk.user("Go on.")
+    assert (await talk.request_llm()).text == "Well."
+    kinds = [type(message).__name__ for message in talk.prompt.messages]
+    assert kinds[1:] == ["AssistantMessage", "ToolResultMessage", "UserMessage", "AssistantMessage"]
+    closed = talk.prompt.messages[2]
+    assert isinstance(closed, ToolResultMessage)
+    assert (closed.call_id, closed.error) == (CALL.id, "not run: the response was cut off")
+
+
 async def test_a_cut_turn_without_text_appends_nothing() -> None:
     talk = session([CUT])
     with pytest.raises(IncompleteStreamError):

@@ -29,7 +29,7 @@ _Item = TypeVar("_Item")
 CutPolicy: TypeAlias = Literal["text", "keep", "drop"]
 """What becomes of a turn that was cut by an error or by closing its stream. ``text``: its text is appended; reasoning
 and calls are not, since a provider may refuse them unsigned or unanswered. ``keep``: all that came, unfinished calls
-aside. ``drop``: nothing."""
+aside; with the next request, each of its calls that has no result gets an error as its result. ``drop``: nothing."""
 
 
 class _Saved(msgspec.Struct, frozen=True):
@@ -75,6 +75,7 @@ class LLMSession:
         self.prompt = as_prompt(prompt) if prompt is not None else Prompt()
         self.tools = as_tools(tools)
         self._when_cut: CutPolicy = when_cut
+        self._cut: frozenset[str] = frozenset()
 
     # --------------------------------------------------------------------------------------- the prompt
 
@@ -134,6 +135,11 @@ class LLMSession:
         return message
 
     def _asked(self, definition: StructuredDataDefinition[Any] | None) -> Prompt:
+        if self._cut:  # nobody runs what a cut turn called, and a server refuses a call without its result
+            answered = {message.call_id for message in self.prompt.messages if isinstance(message, ToolResultMessage)}
+            if self._cut - answered:
+                self.prompt = self.prompt.answered("not run: the response was cut off")
+            self._cut = frozenset()
         if definition is None:
             return self.prompt
         return definition.prepare(self.prompt, self.executor.capabilities(self.model))
@@ -153,6 +159,8 @@ class LLMSession:
                 message = AssistantMessage(tuple([part for part in message.parts if isinstance(part, TextPart)]))
         if message.parts or complete:
             self.prompt = self.prompt.add(message)
+        if not complete:
+            self._cut = Prompt((message,)).call_ids()
 
     # ------------------------------------------------------------------------------------------- copies
 

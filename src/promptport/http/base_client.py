@@ -28,12 +28,13 @@ from promptport.errors import (
 )
 from promptport.history import last_usage
 from promptport.http.redaction import redact
+from promptport.http.renamed_keys import RenamingDecoder, renamed_message
 from promptport.llm_client import check_request
 from promptport.messages import AssistantMessage, Origin, Prompt
 from promptport.models import LLModel, ModelCapabilities
 from promptport.stream import FrameBatches, FrameStream, TextStream, Timeouts
 from promptport.telemetry import begin_request
-from promptport.tools import ToolDescriptor
+from promptport.tools import DIALECTS, ToolDescriptor, renamed_properties
 
 __all__ = ["BaseClient", "ByteStream"]
 
@@ -82,6 +83,9 @@ class BaseClient(ABC):
         for name in ("capabilities", "discover"):
             if name in cls.__dict__:
                 setattr(cls, name, _for_named_model(cls.__dict__[name]))
+
+    tool_dialect: str = ""
+    """The name in `DIALECTS` to which tools are fitted, if that renames properties: calls get their own names back."""
 
     address: str = ""
     """The server's base URL, which the subclass sets: with ``provider`` it makes the `origin` of each message."""
@@ -150,6 +154,10 @@ class BaseClient(ABC):
     async def _aclose(self) -> None:
         """Closes the connections."""
 
+    def _renamed(self, tools: Sequence[ToolDescriptor]) -> dict[str, dict[str, str]]:
+        """By tool: the properties that go by another name on the wire, since the server refuses their own."""
+        return renamed_properties(tools, DIALECTS[self.tool_dialect]) if tools and self.tool_dialect else {}
+
     @property
     def origin(self) -> Origin | None:
         """Whose messages these are: what is opaque in a message of this origin goes back to this server.
@@ -188,10 +196,11 @@ class BaseClient(ABC):
         self._check(prompt, model, tools, streaming=True)
         body = self._body(prompt, model, tools, stream=True)
         decoder = self._decoder(prompt, model, tools)
+        names = self._renamed(tools)
         if self.limits is not DEFAULT_LIMITS:
             decoder.bound(self.limits)
         stream = FrameStream(
-            self._read(body, model, decoder),
+            self._read(body, model, RenamingDecoder(decoder, names) if names else decoder),
             timeouts=self._timeouts,
             skipped=decoder.skipped,
             named=(self.provider, model.id),
@@ -231,7 +240,9 @@ class BaseClient(ABC):
                 raise
             except Exception as error:
                 raise self._translated(error, model) from error
-            return msgspec.structs.replace(self._complete(data, prompt, tools), origin=self.origin)
+            message, names = self._complete(data, prompt, tools), self._renamed(tools)
+            message = renamed_message(message, names) if names else message
+            return msgspec.structs.replace(message, origin=self.origin)
 
     async def aclose(self) -> None:
         """Closes the streams that are still open, and the connections. Closing twice does nothing."""
@@ -280,7 +291,9 @@ class BaseClient(ABC):
             redact(error, self._known_secrets())
             raise
 
-    async def _read(self, body: dict[str, Any], model: LLModel, decoder: StreamDecoder[Any]) -> FrameBatches:
+    async def _read(
+        self, body: dict[str, Any], model: LLModel, decoder: StreamDecoder[Any] | RenamingDecoder
+    ) -> FrameBatches:
         """One request: opens it, and decodes each read until the answer's end."""
         with self._redacting():
             try:

@@ -8,11 +8,13 @@ jsonschema-rs when the first schema is checked.
 from promptport.tools.descriptors import Tool, ToolDescriptor, ToolKind, ToolStart, tool
 from promptport.tools.dialects import DIALECTS, FittedSchema, SchemaDialect, fit_schema, fit_tools
 from promptport.tools.nulls import without_nulls
+from promptport.tools.renaming import KeyRenamer, renamed_properties
 from promptport.tools.schema_check import SchemaCheck
 
 __all__ = [
     "DIALECTS",
     "FittedSchema",
+    "KeyRenamer",
     "SchemaCheck",
     "SchemaDialect",
     "Tool",
@@ -21,6 +23,7 @@ __all__ = [
     "ToolStart",
     "fit_schema",
     "fit_tools",
+    "renamed_properties",
     "tool",
     "without_nulls",
 ]

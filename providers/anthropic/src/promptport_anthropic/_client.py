@@ -58,6 +58,7 @@ class AnthropicClient(HTTPClient):
     """The Messages API, at Anthropic or at a server that speaks it."""
 
     provider = "anthropic"
+    tool_dialect = "anthropic"
     base_url = _HOME
     path = "/v1/messages"
     models_path = "/v1/models"
