@@ -16,6 +16,7 @@ LONG = Timeouts(first_frame=30, idle=30, total=60, connect=10)
 
 _KITS = {
     "anthropic": "promptport_anthropic.conformance:MessagesContract",
+    "bedrock": "promptport_bedrock.conformance:ConverseContract",
     "cohere": "promptport_cohere.conformance:ChatContract",
     "google": "promptport_google.conformance:GeminiContract",
     "google-vertex": "promptport_google.conformance:VertexContract",

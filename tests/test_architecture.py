@@ -73,7 +73,7 @@ PURE_IN_PROVIDERS = ("decode", "request", "calls", "models", "wire", "arguments"
 IMPURE = {
     *("asyncio", "anyio", "trio", "select", "selectors", "socket", "ssl", "subprocess", "threading"),
     *("aiohttp", "h11", "http", "httpcore", "httpx", "httpx2", "requests", "urllib3"),
-    *("anthropic", "cohere", "google", "ollama", "openai", "xllamacpp", "pytest"),
+    *("anthropic", "botocore", "cohere", "google", "ollama", "openai", "xllamacpp", "pytest"),
 }
 
 
@@ -376,7 +376,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 HEAVY = {
-    *("anthropic", "cohere", "google", "ollama", "openai", "xllamacpp"),
+    *("anthropic", "botocore", "cohere", "google", "ollama", "openai", "xllamacpp"),
     *("aiohttp", "anyio", "h11", "httpcore", "httpx", "httpx2", "requests", "ssl"),
     *("pydantic", "pydantic_core", "docstring_parser", "jsonschema_rs", "pytest", "rich", "typer", "mcp"),
 }

@@ -20,6 +20,7 @@ import msgspec
 import pytest
 
 import promptport_anthropic
+import promptport_bedrock
 import promptport_cohere
 import promptport_google
 import promptport_ollama
@@ -46,6 +47,7 @@ from promptport.protocols import ChatCompletionsDecoder
 from promptport.stream import message_of
 from promptport.testing import Cut, WireResponse, WireServer, assert_valid_stream
 from promptport_anthropic._decode import MessagesDecoder
+from promptport_bedrock._decode import ConverseDecoder
 from promptport_cohere._decode import ChatDecoder as CohereDecoder
 from promptport_google._decode import ContentDecoder
 from promptport_ollama._decode import ChatDecoder
@@ -77,6 +79,11 @@ APIS: dict[str, Api] = {
     "ollama-chat": Api(lambda url: promptport_ollama.client(base_url=url), ChatDecoder, 23),
     "gemini-sse": Api(lambda url: promptport_google.client(base_url=url, api_key="key"), ContentDecoder, 21),
     "gemini-array": Api(lambda url: promptport_google.vertex_client(base_url=url, api_key="key"), ContentDecoder, 5),
+    "bedrock-converse": Api(
+        lambda url: promptport_bedrock.client(base_url=url, region="us-east-1", access_key="id", secret_key="key"),
+        ConverseDecoder,
+        12,
+    ),
     "cohere-v2": Api(lambda url: promptport_cohere.client(base_url=url, api_key="key"), CohereDecoder, 5),
 }
 
@@ -93,6 +100,7 @@ READ_OTHERWISE: dict[str, str] = {
 }
 
 ERRORS: dict[str, type[PromptportError]] = {
+    "bedrock/converse-stream/derived-cut-inside-frame.eventstream": IncompleteStreamError,
     "openrouter/chat-completions/llm-tools-streaming-variant-b.sse": IncompleteStreamError,
     "openai/chat-completions/derived-malformed-chunk-in-the-middle.sse": ProtocolError,
     "openai/chat-completions/derived-cut-inside-json.sse": IncompleteStreamError,

@@ -32,6 +32,7 @@ _EVERYWHERE = frozenset(
 
 _KNOWN = {
     "anthropic": "anthropic",
+    "bedrock": "bedrock",
     "cohere": "cohere",
     "google": "google",
     "google-vertex": "google",

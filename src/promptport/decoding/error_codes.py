@@ -25,18 +25,20 @@ from promptport.errors import (
 __all__ = ["class_of_code"]
 
 _CODES: Mapping[type[ProviderError], str] = {
-    AuthenticationError: "invalid_api_key authentication_error unauthenticated",
+    AuthenticationError: "invalid_api_key authentication_error unauthenticated"
+    " unrecognizedclientexception invalidsignatureexception signaturedoesnotmatch incompletesignatureexception"
+    " missingauthenticationtokenexception expiredtokenexception invalidclienttokenid",
     PermissionDeniedError: "permission_error permission_denied accessdeniedexception",
     ModelNotFoundError: "model_not_found not_found_error not_found resourcenotfoundexception",
     ContextLengthError: "context_length_exceeded exceed_context_size_error model_context_window_exceeded",
     BadRequestError: "invalid_request_error invalid_argument validationexception failed_precondition",
     RateLimitError: "rate_limit_exceeded rate_limit_error insufficient_quota billing_error resource_exhausted"
-    " throttlingexception too_many_requests tokens_rate_limit",
+    " throttlingexception servicequotaexceededexception too_many_requests tokens_rate_limit",
     OverloadedError: "overloaded_error overloaded capacity_exceeded unavailable serviceunavailableexception"
     " modelnotreadyexception service_unavailable engine_overloaded",
     ServerError: "server_error api_error internal_error internal_server_error internal timeout_error"
     " internalserverexception modelstreamerrorexception modeltimeoutexception deadline_exceeded vector_store_timeout"
-    " error timeout",  # Cohere's finish reasons
+    " modelerrorexception error timeout",  # Cohere's finish reasons
 }
 _BY_CODE = {code: kind for kind, codes in _CODES.items() for code in codes.split()}
 _BY_STATUS: Mapping[int, type[ProviderError]] = {

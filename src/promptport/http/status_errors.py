@@ -67,23 +67,8 @@ _MODEL_WORDS = re.compile(
 _CAPACITY_CODES = frozenset({"overloaded_error", "capacity_exceeded"})
 
 
-_BY_CODE: Mapping[str, type[ProviderError]] = {  # AWS says in a header what an error is, and its statuses say less
-    "UnrecognizedClientException": AuthenticationError,
-    "InvalidSignatureException": AuthenticationError,
-    "SignatureDoesNotMatch": AuthenticationError,
-    "IncompleteSignatureException": AuthenticationError,
-    "MissingAuthenticationTokenException": AuthenticationError,
-    "ExpiredTokenException": AuthenticationError,
-    "InvalidClientTokenId": AuthenticationError,
-    "ThrottlingException": RateLimitError,
-    "ServiceQuotaExceededException": RateLimitError,
-    "ModelNotReadyException": OverloadedError,
-    "ModelTimeoutException": OverloadedError,
-    "ServiceUnavailableException": OverloadedError,
-    "ModelErrorException": ServerError,
-    "ModelStreamErrorException": ServerError,
-    "InternalServerException": ServerError,
-}
+_LESS_TELLING = (BadRequestError, ServerError, PermissionDeniedError, ModelNotFoundError, RateLimitError)
+"""Classes that AWS's own name for an error goes before."""
 
 
 _BY_STATUS: Mapping[int, type[ProviderError]] = {
@@ -150,14 +135,8 @@ def status_error(
         codes.insert(0, named_by_aws)
     kind = _kind_of_status(status, words, codes)
     by_aws = class_of_code(named_by_aws)
-    # BadRequestError says less than what the words said.
-    if by_aws not in (None, BadRequestError) and kind in (
-        BadRequestError,
-        ServerError,
-        PermissionDeniedError,
-        ModelNotFoundError,
-    ):
-        kind = by_aws
+    if by_aws not in (None, BadRequestError) and kind in _LESS_TELLING:
+        kind = by_aws or kind
     if status == 498 and kind is BadRequestError and _is_no_capacity(provider, words, codes):
         kind = OverloadedError
     code = redacted(codes[0], secrets) if codes else None
@@ -195,9 +174,6 @@ def _decoded(body: bytes) -> object:
 def _kind_of_status(status: int, words: str, codes: Collection[str]) -> type[ProviderError]:
     if status < 400:
         return ProviderError
-    known = next((_BY_CODE[code] for code in codes if code in _BY_CODE), None)
-    if known is not None:
-        return known
     if status >= 500 and status not in _BY_STATUS:
         return OverloadedError if _CAPACITY_CODES.intersection(codes) else ServerError
     if status < 500:
