@@ -24,13 +24,13 @@ from promptport.provider import (
     message_of,
 )
 from promptport.testing import WireResponse, WireServer
-from promptport_bedrock import client
+from promptport_bedrock._client import BedrockClient
 from promptport_bedrock._credentials import is_aws, region_of
 from promptport_bedrock.conformance import frame
 
 CORPUS = Path(os.environ.get("PROMPTPORT_CORPUS", Path(__file__).resolve().parents[4] / "shared" / "wire"))
 RECORDED = sorted((CORPUS / "bedrock" / "converse-stream").glob("*.eventstream"))
-KEYS = {"access_key": "AKIDEXAMPLE", "secret_key": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
+KEYS: dict[str, Any] = {"access_key": "AKIDEXAMPLE", "secret_key": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
 ANSWER = b"".join(
     [
         frame(b'{"role":"assistant"}', event_type="messageStart", message_type="event"),
@@ -78,14 +78,14 @@ def signature_by_botocore(request: Any, url: str, token: str | None = None) -> s
         rebuilt.headers["x-amz-security-token"] = token
     rebuilt.headers["x-amz-date"] = headers["x-amz-date"]
     string_to_sign = signer.string_to_sign(rebuilt, signer.canonical_request(rebuilt))
-    return signer.signature(string_to_sign, rebuilt)
+    return str(signer.signature(string_to_sign, rebuilt))
 
 
 @pytest.mark.parametrize("token", [None, "a-session-token"])
 @pytest.mark.parametrize("model", MODELS)
 async def test_botocore_signs_what_arrived_the_same_way(model: str, token: str | None) -> None:
     async with WireServer(answer()) as server:
-        async with client(base_url=server.url, region="us-west-2", session_token=token, **KEYS) as bedrock:
+        async with BedrockClient(base_url=server.url, region="us-west-2", session_token=token, **KEYS) as bedrock:
             stream = bedrock.execute_streaming_with_tools(Prompt.of("Hello, wörld"), LLModel("bedrock", model))
             assert (await stream.message()).text == "Hi"
         [request] = server.requests
@@ -100,7 +100,7 @@ async def test_botocore_signs_what_arrived_the_same_way(model: str, token: str |
 
 async def test_a_bearer_key_is_no_signature(monkeypatch: pytest.MonkeyPatch) -> None:
     async with WireServer(answer()) as server:
-        async with client(base_url=server.url, api_key="bedrock-key") as bedrock:
+        async with BedrockClient(base_url=server.url, api_key="bedrock-key") as bedrock:
             await bedrock.execute_streaming_with_tools(Prompt.of("Hi"), LLModel("bedrock", "m")).message()
         [request] = server.requests
         assert request.headers["authorization"] == "Bearer bedrock-key"
@@ -112,7 +112,7 @@ async def test_credentials_of_a_profile(tmp_path: Path) -> None:
     (tmp_path / "credentials").write_text("\n".join(lines))
     (tmp_path / "config").write_text("[profile work]\nregion = us-west-2\n")
     async with WireServer(answer()) as server:
-        async with client(base_url=server.url, profile="work") as bedrock:
+        async with BedrockClient(base_url=server.url, profile="work") as bedrock:
             await bedrock.execute_streaming_with_tools(Prompt.of("Hi"), LLModel("bedrock", "m")).message()
         [request] = server.requests
         assert request.headers["authorization"].endswith(signature_by_botocore(request, server.url))
@@ -134,7 +134,7 @@ async def test_credentials_of_a_profile(tmp_path: Path) -> None:
 )
 def test_settings_that_cannot_be_used(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
-        client(**options)
+        BedrockClient(**options)
 
 
 async def test_credentials_and_keys_of_the_environment_go_to_aws_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,31 +144,31 @@ async def test_credentials_and_keys_of_the_environment_go_to_aws_only(monkeypatc
     monkeypatch.setenv("AWS_REGION", "us-west-2")
     async with WireServer(answer()) as server:
         with pytest.raises(ConfigurationError, match="addresses of AWS only"):
-            client(base_url=server.url)
+            BedrockClient(base_url=server.url)
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         with pytest.raises(ConfigurationError, match="addresses of AWS only"):
-            client()
-        async with client(**KEYS) as bedrock:  # passed: they may go there, and the key in the variable does not
+            BedrockClient()
+        async with BedrockClient(**KEYS) as bedrock:  # passed: they may go there, and the key in the variable does not
             await bedrock.execute_streaming_with_tools(Prompt.of("Hi"), LLModel("bedrock", "m")).message()
         [request] = server.requests
         assert "bedrock-key" not in str(request.headers)
 
 
 async def test_without_credentials_nothing_is_sent() -> None:
-    async with client(region="us-east-1", timeouts=Timeouts(connect=1)) as bedrock:
+    async with BedrockClient(region="us-east-1", timeouts=Timeouts(connect=1)) as bedrock:
         with pytest.raises(ConfigurationError, match="no AWS credentials"):
             await bedrock.execute(Prompt.of("Hi"), LLModel("bedrock", "m"))
 
 
 async def test_no_error_quotes_a_credential() -> None:
-    said = json.dumps({"message": f"bad {KEYS['secret_key']} and tok-en-1234"}).encode()
+    said = json.dumps({"message": f"bad {KEYS['secret_key']} and tok-1234"}).encode()
     refused = WireResponse(said, status=403, headers={"x-amzn-ErrorType": "UnrecognizedClientException"})
     async with WireServer(refused) as server:
-        async with client(base_url=server.url, region="us-west-2", session_token="tok-en-1234", **KEYS) as bedrock:
+        async with BedrockClient(base_url=server.url, region="us-west-2", session_token="tok-1234", **KEYS) as bedrock:
             with pytest.raises(AuthenticationError) as raised:
                 await bedrock.execute(Prompt.of("Hi"), LLModel("bedrock", "m"))
     assert KEYS["secret_key"] not in str(raised.value)
-    assert "tok-en-1234" not in str(raised.value)
+    assert "tok-1234" not in str(raised.value)
     assert raised.value.code == "UnrecognizedClientException"
 
 
@@ -228,7 +228,7 @@ async def test_boto3_reads_the_same_text_and_calls_out_of_each_recording() -> No
         async with WireServer(reply, reply) as server:
             messages = [{"role": "user", "content": [{"text": "Hi"}]}]
             text, calls = await asyncio.to_thread(asked_by_boto3, server.url, modelId="m", messages=messages)
-            async with client(base_url=server.url, region="us-west-2", **KEYS) as bedrock:
+            async with BedrockClient(base_url=server.url, region="us-west-2", **KEYS) as bedrock:
                 model = LLModel("bedrock", "m", everything)
                 async with bedrock.execute_streaming_with_tools(Prompt.of("Hi"), model) as stream:
                     ours = message_of([each async for each in stream])
@@ -268,7 +268,7 @@ async def test_boto3_writes_the_same_request() -> None:
     prompt = prompt.tool_call("t1", "look", {"at": "sky"}).tool_result("t1", "blue")
     async with WireServer(answer(), answer()) as server:
         await asyncio.to_thread(asked_by_boto3, server.url, **request)
-        async with client(base_url=server.url, region="us-west-2", **KEYS) as bedrock:
+        async with BedrockClient(base_url=server.url, region="us-west-2", **KEYS) as bedrock:
             model = LLModel("bedrock", request["modelId"])
             await bedrock.execute_streaming_with_tools(prompt, model, [tool]).message()
         theirs, ours = server.requests
