@@ -15,6 +15,7 @@ from promptport.registry import ProviderInfo, providers
 
 FIRST_PARTY = {
     "anthropic": "promptport-anthropic",
+    "bedrock": "promptport-bedrock",
     "cohere": "promptport-cohere",
     "google": "promptport-google",
     "google-vertex": "promptport-google",
