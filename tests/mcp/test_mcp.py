@@ -234,6 +234,11 @@ for line in sys.stdin:
 
 async def test_a_hostile_schema_is_left_out_by_its_tool_s_name(caplog: pytest.LogCaptureFixture) -> None:
     async with connect_stdio(sys.executable, ["-c", HOSTILE]) as server:
+        wrong: Any = "ignore"
+        with pytest.raises(InvalidInputError, match="when_unfit is 'raise' or 'skip', not 'ignore'"):
+            await server.tools(when_unfit=wrong)
+        with pytest.raises(InvalidInputError, match="tool 'p_"):
+            await server.tools(prefix="p_", when_unfit="raise")
         (good,) = await server.tools(prefix="p_")
     assert good.name == "p_good"
     assert set(server.refused_tools) == {"p_doubles", "p_deep", "p_long"}

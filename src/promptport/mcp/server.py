@@ -33,7 +33,7 @@ from promptport.errors import (
 )
 from promptport.http import status_error
 from promptport.mcp.mcp_tools import Output, names_for_models, only_reads, output_of_call, text_of, validator
-from promptport.tools import Tool, ToolStart
+from promptport.tools import DIALECTS, Tool, ToolDescriptor, ToolStart, fit_tools
 
 if TYPE_CHECKING:
     import httpx2
@@ -276,6 +276,7 @@ class McpServer:
         timeout: float | None = None,  # noqa: ASYNC109 - a tool's attribute, not a clock of this call
         start: ToolStart = "eager",
         progress: bool = False,
+        when_unfit: Literal["raise", "skip"] = "skip",
     ) -> list[Tool[Any]]:
         """What the server offers now, for a dispatcher.
 
@@ -292,14 +293,19 @@ class McpServer:
             start: see `Tool`.
             progress: gives the server's progress notices as ``{"progress": …, "total": …, "message": …}``, and the
                 result after them, as an async-generator tool does.
+            when_unfit: ``"skip"`` leaves out a tool whose schema no provider takes, or that cannot be checked; it is in
+                `refused_tools`. ``"raise"`` raises for it, by its name.
 
         Raises:
-            InvalidInputError: ``approve`` is none of the three, or no connection is open yet.
+            InvalidInputError: ``approve`` is none of the three, no connection is open yet, or a tool does not fit and
+                ``when_unfit`` is ``"raise"``.
             TransportError: the connection is lost.
             ProviderError, ProtocolError: the server refused, or what it lists is not MCP.
         """
         if approve not in ("none", "writes", "all"):
             raise InvalidInputError(f"approve is 'none', 'writes' or 'all', not {approve!r}")
+        if when_unfit not in ("raise", "skip"):
+            raise InvalidInputError(f"when_unfit is 'raise' or 'skip', not {when_unfit!r}")
         self.tools_changed = False
         offered = await self._offered()
         made: list[Tool[Any]] = []
@@ -308,6 +314,9 @@ class McpServer:
         for name, tool in zip(names, offered, strict=True):
             await asyncio.sleep(0)  # a long list does not hold up the loop
             try:
+                check = validator(name, tool.input_schema)
+                # What not even the most lenient server takes: no object at the top, or references to nothing.
+                fit_tools([ToolDescriptor(name, parameters={"type": "object", **tool.input_schema})], DIALECTS["plain"])
                 made.append(
                     Tool(
                         name=name,
@@ -317,10 +326,12 @@ class McpServer:
                         timeout=timeout,
                         start=start,
                         needs_approval=approve == "all" or (approve == "writes" and not only_reads(tool)),
-                        validator=validator(name, tool.input_schema),
+                        validator=check,
                     )
                 )
             except InvalidInputError as error:
+                if when_unfit == "raise":
+                    raise
                 self.refused_tools[name] = str(error)
                 _LOG.warning("MCP server %s: %s", self._label, error)
         return made
