@@ -20,6 +20,7 @@ from promptport.messages import (
 )
 from promptport.models import LLModel, ModelCapabilities
 from promptport.nodes import node_llm_request_streaming_with_tools
+from promptport.policies import FallbackExecutor
 from promptport.session import CutPolicy, LLMSession
 from promptport.stream import FrameStream
 from promptport.structured import JsonDefinition, MarkdownDefinition, MarkdownHeader, Partial
@@ -208,3 +209,44 @@ async def test_a_definition_can_be_anybodys() -> None:
     talk = session(["a b", " c"])
     assert [word async for word in talk.request_llm_streaming(Words())] == ["a", "b", "c"]
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+
+async def test_a_definition_gets_only_the_text_after_a_restart() -> None:
+    class Both(JsonDefinition[City]):
+        """Notes which texts it is given."""
+
+        given: list[list[str]]
+
+        async def parse(self, text: AsyncIterable[str]) -> AsyncIterator[Partial | City]:
+            given: list[str] = []
+            self.given.append(given)
+
+            async def noted() -> AsyncIterator[str]:
+                async for piece in text:
+                    given.append(piece)
+                    yield piece
+
+            async for item in super().parse(noted()):
+                yield item
+
+    first, whole = '{"name": "Rom', '{"name": "Paris"}'
+    script = ScriptedExecutor([first, CUT], [first[:5], CUT], [whole])
+    other, third = LLModel("scripted", "other"), LLModel("scripted", "third")
+    talk = LLMSession(FallbackExecutor([other, third], script, on_partial="restart"), MODEL, "Where?")
+    definition = Both(City)
+    definition.given = []
+    items = [item async for item in talk.request_llm_streaming(definition)]
+    assert ["".join(texts) for texts in definition.given] == [first, first[:5], whole]
+    assert items[-1] == City(name="Paris")
+    assert sum(not isinstance(item, Partial) for item in items) == 1
+    assert talk.prompt.messages[-1].text == whole
+
+
+async def test_an_answer_that_breaks_for_good_after_a_restart_is_raised_from_a_definition() -> None:
+    script = ScriptedExecutor(["# One\n", CUT], ["# Two\n# Th", CUT])
+    talk = LLMSession(FallbackExecutor([LLModel("scripted", "other")], script, on_partial="restart"), MODEL, "Go")
+    items = []
+    with pytest.raises(IncompleteStreamError):
+        async for item in talk.request_llm_streaming(MarkdownDefinition()):
+            items.append(item)
+    assert items == [MarkdownHeader(1, "One"), MarkdownHeader(1, "Two")]

@@ -6,7 +6,7 @@ is appended by the session's policy, by default without what could not be sent a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 import msgspec
@@ -15,6 +15,7 @@ from promptport.arguments import as_model, as_prompt, as_tools, check_asker
 from promptport.dispatch import ToolResult
 from promptport.errors import ConfigurationError, InvalidInputError
 from promptport.executor import PromptExecutor
+from promptport.frames import Append, Restarted
 from promptport.json_values import read_value
 from promptport.messages import AssistantMessage, Message, Prompt, TextPart, ToolResultMessage, UserPart
 from promptport.models import LLModel
@@ -124,9 +125,13 @@ class LLMSession:
     def request_llm_streaming(
         self, definition: StructuredDataDefinition[_Item] | None = None
     ) -> TextStream | AsyncIterator[_Item]:
-        """The next turn, without tools: its text, or with a definition the items that it makes of the text."""
-        stream = self._request(definition, ()).text()
-        return stream if definition is None else _parsed(definition, stream)
+        """The next turn, without tools: its text, or with a definition the items that it makes of the text.
+
+        If a policy restarts the response (`Restarted`), the items begin anew too: the definition gets only the text
+        that comes after the restart.
+        """
+        stream = self._request(definition, ())
+        return stream.text() if definition is None else _parsed(definition, stream)
 
     async def request_llm(self, definition: StructuredDataDefinition[Any] | None = None) -> AssistantMessage:
         """The next turn, whole, with the session's tools offered; from a request that does not stream."""
@@ -191,8 +196,29 @@ class LLMSession:
 _decode_saved = msgspec.json.Decoder(_Saved).decode
 
 
-async def _parsed(definition: StructuredDataDefinition[_Item], stream: TextStream) -> AsyncIterator[_Item]:
+class _BegunAnew(Exception):
+    """The response was restarted: what a definition has read of it is void."""
+
+
+async def _text_until_restart(stream: FrameStream) -> AsyncIterator[str]:
+    async for frame in stream:
+        if type(frame) is Append:
+            yield frame.text
+        elif type(frame) is Restarted:
+            raise _BegunAnew
+
+
+async def _parsed(definition: StructuredDataDefinition[_Item], stream: FrameStream) -> AsyncIterator[_Item]:
     """The definition's items; the stream is closed with them."""
     async with stream:
-        async for item in definition.parse(stream):
-            yield item
+        while True:
+            items = definition.parse(_text_until_restart(stream))
+            try:
+                async for item in items:
+                    yield item
+            except _BegunAnew:
+                continue
+            finally:
+                if isinstance(items, AsyncGenerator):
+                    await items.aclose()
+            return

@@ -18,10 +18,10 @@ __all__ = [
     "Choice",
     "Chunk",
     "Delta",
+    "Details",
     "Entry",
     "FirstChunk",
     "Function",
-    "add_detail",
     "bare_error",
     "citation_of",
     "decode_any",
@@ -255,15 +255,39 @@ def report_if_error(stray: bytes) -> None:
 _DETAIL_TEXTS = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 
-def add_detail(details: list[dict[str, Any]], detail: dict[str, Any]) -> None:
-    """Adds an entry of OpenRouter's ``reasoning_details``, or what it adds to the last one's text."""
-    key = _DETAIL_TEXTS.get(str(detail.get("type")))
-    last = details[-1] if details else {}
-    if key and all(last.get(field) == detail.get(field) for field in ("type", "index", "id")):
-        known = {field: value for field, value in detail.items() if value is not None}
-        details[-1] = {**last, **known, key: f"{last.get(key) or ''}{detail.get(key) or ''}"}
-    else:
-        details.append(detail)
+class Details:
+    """OpenRouter's ``reasoning_details``: each entry that goes on with the last one's text is added to that."""
+
+    __slots__ = ("_added", "_entries")
+
+    def __init__(self) -> None:
+        self._entries: list[dict[str, Any]] = []
+        self._added: list[str] = []  # the last entry's text, where several entries brought it
+
+    def add(self, detail: dict[str, Any]) -> None:
+        """One more entry as it came."""
+        key = _DETAIL_TEXTS.get(str(detail.get("type")))
+        last = self._entries[-1] if self._entries else {}
+        if key and all(last.get(field) == detail.get(field) for field in ("type", "index", "id")):
+            if not self._added:
+                self._added.append(str(last.get(key) or ""))
+                self._entries[-1] = last = dict(last)
+            last.update({field: value for field, value in detail.items() if value is not None})
+            self._added.append(str(detail.get(key) or ""))
+        else:
+            self._join()
+            self._entries.append(detail)
+
+    def _join(self) -> None:
+        if self._added:
+            last = self._entries[-1]
+            last[_DETAIL_TEXTS[str(last["type"])]] = "".join(self._added)
+            self._added.clear()
+
+    def whole(self) -> list[dict[str, Any]]:
+        """The entries, to be sent back."""
+        self._join()
+        return self._entries
 
 
 def real_id(text: str | None) -> str | None:

@@ -34,8 +34,8 @@ from promptport.protocols.chat_chunks import (
     Choice,
     Chunk,
     Delta,
+    Details,
     Entry,
-    add_detail,
     bare_error,
     citation_of,
     decode_any,
@@ -103,7 +103,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._reasoning: list[str] = []
         self._reasoning_field = ""
         self._reasoning_data: dict[str, Any] = {}
-        self._details: list[dict[str, Any]] = []
+        self._details: Details | None = None
         self._refusal: list[str] = []
         self._citations: list[Any] = []
         self._usage: Any = None
@@ -331,7 +331,9 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
                     self._reasoning.append(text)
                     out.append(ReasoningAppend(text))
         for detail in delta.reasoning_details or ():
-            add_detail(self._details, detail)
+            if self._details is None:
+                self._details = Details()
+            self._details.add(detail)
         if delta.content:
             self._reasoned(out)
             out.append(Append(delta.content))
@@ -352,9 +354,9 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
             if self._reasoning_field:
                 data["field"] = self._reasoning_field
             if self._details:
-                data["reasoning_details"] = self._details
+                data["reasoning_details"] = self._details.whole()
             out.append(Reasoning("".join(self._reasoning), data or None))
-            self._reasoning, self._details, self._reasoning_field = [], [], ""
+            self._reasoning, self._details, self._reasoning_field = [], None, ""
 
     def _tool_calls(self, entries: list[Entry], out: list[StreamFrame]) -> None:
         if self._reasoning or self._details:

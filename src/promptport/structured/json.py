@@ -1,7 +1,8 @@
 """A pydantic model while it streams: the value so far, what of it still grows, and at the end the model, validated.
 
-The text so far is parsed again with each piece, because only then a partial value is right; it costs time that grows
-with the square of the answer's length, and is paid by those who ask for it. ``every`` bounds it.
+Each piece of the text is read once. A partial value does not change any more, so that what is open when it is handed
+out (the lists and objects around the end of the text, and a text that grows) is copied for the next one; ``every``
+makes that less.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from promptport.errors import InvalidInputError, ProtocolError
 from promptport.messages import Prompt
 from promptport.models import Capability, ModelCapabilities
 from promptport.structured.definition import prepended
+from promptport.structured.growing import PERHAPS, GrowingJson
 from promptport.tools import DIALECTS, fit_schema, without_nulls
 
 if TYPE_CHECKING:
@@ -81,28 +83,34 @@ class JsonDefinition(Generic[_Model]):
             ProtocolError: the text is not a JSON object of the model; the ``__cause__`` says where.
         """
         from pydantic import ValidationError  # noqa: PLC0415 - pydantic is imported when it is needed
-        from pydantic_core import from_json  # noqa: PLC0415
 
-        whole, parsed = "", 0
+        pieces: list[str] = []
+        unread = 0
         last: Partial | None = None
-        path = _Path()
+        path, json_text, begun = _Path(), GrowingJson(), False
         async for piece in text:
-            whole += piece
+            pieces.append(piece)
             path.feed(piece)
-            if len(whole) - parsed < self._every:
+            if not begun:  # models without a schema mode put words or a fence before the object
+                start = piece.find("{")
+                begun = start >= 0
+                json_text.feed(piece[start:] if begun else "")
+            else:
+                json_text.feed(piece)
+            unread += len(piece)
+            if unread < self._every:
                 continue
-            parsed = len(whole)
-            start = _start(whole)
-            if start is None:
+            unread = 0
+            if not begun or json_text.broken:
+                continue  # the end decides
+            value, differs = json_text.value()
+            if json_text.broken:
                 continue
-            try:
-                value = from_json(whole[start:], allow_partial="trailing-strings")
-            except ValueError:
-                continue  # such as a text behind the object; the end decides
-            partial = Partial(value, path.growing)
-            if partial != last:
-                last = partial
-                yield partial
+            growing = path.growing
+            if last is None or growing != last.growing or (differs and (differs != PERHAPS or value != last.value)):
+                last = Partial(value, growing)
+                yield last
+        whole = "".join(pieces)
         try:
             yield self._validated(_unfenced(whole))
         except ValidationError as error:
@@ -115,12 +123,6 @@ def _fits(schema: dict[str, Any], dialect: str) -> bool:
         return not dialect or bool(fit_schema(schema, DIALECTS[dialect]).schema)
     except InvalidInputError:
         return False
-
-
-def _start(text: str) -> int | None:
-    """Where the object begins; models without a schema mode put words or a fence before it."""
-    index = text.find("{")
-    return None if index < 0 else index
 
 
 def _unfenced(text: str) -> str:

@@ -126,13 +126,14 @@ _NOWHERE = object()
 class _Block:
     """A content block that is open."""
 
-    __slots__ = ("citations", "data", "parts", "type")
+    __slots__ = ("citations", "data", "grown", "parts", "type")
 
     def __init__(self, type: str, data: dict[str, Any]) -> None:
         self.type = type
         self.data = data
         self.parts: list[str] = []  # of its thinking, or of its input
         self.citations: list[dict[str, Any]] = []
+        self.grown: dict[str, list[str]] = {}  # texts of `data` that come in increments, joined at the block's stop
 
 
 class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
@@ -334,8 +335,11 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         for name, value in _read(_decode_object, data, "content_block_delta")["delta"].items():
             if name != "type" and value is not None:
                 before = block.data.get(name)
-                both = isinstance(before, str) and isinstance(value, str)
-                block.data[name] = before + value if both else value
+                if isinstance(before, str) and isinstance(value, str):
+                    block.grown.setdefault(name, [before]).append(value)
+                else:
+                    block.grown.pop(name, None)
+                    block.data[name] = value
 
     def _stop(self, index: Hashable, out: list[StreamFrame]) -> None:
         block = self._blocks.pop(index, None)
@@ -353,6 +357,7 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         else:
             if block.parts:
                 self._take_input(block)
+            block.data.update({name: "".join(texts) for name, texts in block.grown.items()})
             out.append(ProviderItem(block.type, block.data))
 
     def _take_input(self, block: _Block) -> None:

@@ -4,13 +4,16 @@ Rule: ``output_index`` says whose an event is, because clones change the item's 
 helps where there is no index, or two open calls share one. ``call_id`` is the call's id. Nothing is guessed: where
 nobody says whose arguments these are, that is a `ProtocolError`.
 
+No work grows with the calls that came before: each is found by a key.
+
 Arguments that come whole, at a call's end, must begin with the deltas that came before: the rest is one more delta.
 If they differ, and do not mean the same JSON either, that is a `ProtocolError`: nobody can say which are right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import OrderedDict
+from collections.abc import Collection, Hashable, Iterable
 from typing import Any
 
 import msgspec
@@ -41,10 +44,11 @@ Frames = list[StreamFrame]
 class OpenCall:
     """A call that is not sealed."""
 
-    __slots__ = ("announced", "arguments_done", "held", "id", "index", "item", "name", "texts")
+    __slots__ = ("announced", "arguments_done", "held", "id", "index", "item", "name", "number", "texts")
 
-    def __init__(self, index: int | None, item: dict[str, Any]) -> None:
+    def __init__(self, index: int | None, item: dict[str, Any], number: int) -> None:
         self.index = index
+        self.number = number  # in the order in which they were opened
         self.item: dict[str, Any] = {}
         self.name = ""
         self.id = ""  # of the frames, once it is announced
@@ -86,10 +90,69 @@ class OpenCall:
         return data
 
 
+class _OpenCalls:
+    """The calls that are not sealed, in the order in which they were opened, and by whatever may name one."""
+
+    __slots__ = ("_by_key", "calls")
+
+    def __init__(self) -> None:
+        self.calls: OrderedDict[OpenCall, None] = OrderedDict()
+        self._by_key: dict[Hashable, OrderedDict[OpenCall, None]] = {}
+
+    @staticmethod
+    def _keys(call: OpenCall) -> list[Hashable]:
+        call_id, item_id = call.call_id, call.item.get("id")
+        keys: list[Hashable] = [("index", call.index)]
+        if call_id is None:
+            keys += ["no id", ("no id at", call.index)]
+        else:
+            keys += [("call", call_id), ("call at", call_id, call.index)]
+        return [*keys, ("item", item_id)] if isinstance(item_id, str) else keys
+
+    def add(self, call: OpenCall) -> None:
+        self.calls[call] = None
+        self._name(call, self._keys(call))
+
+    def remove(self, call: OpenCall) -> None:
+        del self.calls[call]
+        self._drop(call, self._keys(call))
+
+    def _name(self, call: OpenCall, keys: Iterable[Hashable]) -> None:
+        for key in keys:
+            bucket = self._by_key.setdefault(key, OrderedDict())
+            late = bool(bucket) and next(reversed(bucket)).number > call.number
+            bucket[call] = None
+            if late:
+                self._by_key[key] = OrderedDict.fromkeys(sorted(bucket, key=lambda call: call.number))
+
+    def _drop(self, call: OpenCall, keys: Iterable[Hashable]) -> None:
+        for key in keys:
+            bucket = self._by_key[key]
+            del bucket[call]
+            if not bucket:
+                del self._by_key[key]
+
+    def learn(self, call: OpenCall, item: dict[str, Any]) -> None:
+        """The call's item says more; it may have another name from now on."""
+        before = self._keys(call)
+        call.learn(item)
+        after = self._keys(call)
+        if before != after:
+            self._drop(call, before)
+            self._name(call, after)
+
+    def at(self, *key: Hashable) -> OrderedDict[OpenCall, None]:
+        """The calls that have this name."""
+        return self._by_key.get(key[0] if len(key) == 1 else key, _NONE)
+
+
+_NONE: OrderedDict[OpenCall, None] = OrderedDict()
+
+
 class ResponseCalls:
     """All calls of one answer, open and sealed."""
 
-    __slots__ = ("_assembler", "_finished", "_open", "by_index", "seen")
+    __slots__ = ("_assembler", "_finished", "_finished_at", "_finished_ids", "_open", "by_index", "seen")
 
     def __init__(self, taken: Collection[str]) -> None:
         """``taken``: the ids of the conversation's calls so far."""
@@ -98,8 +161,11 @@ class ResponseCalls:
         self.seen = 0
         """How many calls were opened."""
         self._assembler = CallAssembler(taken)
-        self._open: list[OpenCall] = []
-        self._finished: list[tuple[int | None, str | None]] = []  # index and call_id of the sealed ones
+        self._open = _OpenCalls()
+        # Of the sealed ones: index and call_id, and each by itself.
+        self._finished: set[tuple[int | None, str | None]] = set()
+        self._finished_at: set[int | None] = set()
+        self._finished_ids: set[str | None] = set()
 
     def bound(self, limits: Limits) -> None:
         """Sets the limits of the response."""
@@ -120,7 +186,7 @@ class ResponseCalls:
         if call is None or call.name:
             call = self._opened(index, item, out)
         else:  # its arguments came before
-            call.learn(item)
+            self._open.learn(call, item)
             self._announce(call, out)
         call.held = _arguments(item)
 
@@ -142,7 +208,7 @@ class ResponseCalls:
             if self._was_finished(index):
                 return
             call = self._opened(index, {"type": "function_call", "id": item_id}, out)
-        call.learn({"name": body.get("name"), "call_id": body.get("call_id")})
+        self._open.learn(call, {"name": body.get("name"), "call_id": body.get("call_id")})
         self._announce(call, out)
         self._whole_arguments(call, _arguments(body), out)
         call.arguments_done = True
@@ -154,7 +220,7 @@ class ResponseCalls:
             if (index, _call_id(item)) in self._finished and (index is not None or _call_id(item)):
                 return  # it came twice
             call = self._opened(index, item, out)
-        call.learn(item)
+        self._open.learn(call, item)
         self._announce(call, out)
         if item.get("status") == "incomplete":
             if _arguments(item).startswith(call.streamed):
@@ -164,21 +230,24 @@ class ResponseCalls:
 
     def completed(self, items: list[dict[str, Any]], out: Frames) -> None:
         """The answer is complete, and lists these calls: seals what is open, gives what was not streamed."""
-        finished = {call_id for _, call_id in self._finished}
-        known = {call.call_id for call in self._open} | finished
-        unknown = [item for item in items if _call_id(item) not in known]
+        finished = set(self._finished_ids)
+        known = {call.call_id for call in self._open.calls} | finished
+        unknown = sum(_call_id(item) not in known for item in items)
         # A server may give its calls other ids in the end; taken for new ones, they would run twice.
-        new = unknown if len(items) - len(unknown) == self.seen else []
+        may_be_new = len(items) - unknown == self.seen
         for item in items:
-            call = self.matching(None, item)
-            if item in new or (call and (call.call_id == _call_id(item) or _call_id(item) not in finished)):
+            call, call_id = self.matching(None, item), _call_id(item)
+            is_new = may_be_new and call_id not in known
+            if is_new or (call and (call.call_id == call_id or call_id not in finished)):
                 self.done(None, item, out)
-        for call in [call for call in self._open if call.arguments_done and call.item.get("status") != "incomplete"]:
+        for call in [
+            call for call in self._open.calls if call.arguments_done and call.item.get("status") != "incomplete"
+        ]:
             self._seal(call, "", out)
 
     def unfinished(self, out: Frames) -> tuple[UnfinishedCall, ...]:
         """The calls that are open at the end of the answer."""
-        for call in self._open:
+        for call in self._open.calls:
             if not call.announced:
                 self._start(call, out)
         return self._assembler.unfinished()
@@ -188,20 +257,24 @@ class ResponseCalls:
     def matching(self, index: int | None, item: dict[str, Any]) -> OpenCall | None:
         """The open call that an item completes."""
         call_id, item_id = _call_id(item), item.get("id")
-        same_id = [call for call in self._open if call_id and call.call_id == call_id]
-        same_index = [call for call in self._open if index is not None and call.index == index]
-        for call in same_id:
-            if call in same_index:
-                return call
-        if same_id:
-            return same_id[0]
+        if call_id:
+            same_id = self._open.at("call at", call_id, index) if index is not None else _NONE
+            same_id = same_id or self._open.at("call", call_id)
+            if same_id:
+                return next(iter(same_id))
+        same_index = self._open.at("index", index) if index is not None else _NONE
         # Two ids at one index are two calls.
-        candidates = [call for call in same_index or self._open if not (call_id and call.call_id)]
-        for call in candidates:
-            if item_id and call.item.get("id") == item_id:
-                return call
+        if not call_id:
+            candidates = same_index or self._open.calls
+        else:
+            candidates = self._open.at("no id at", index) if same_index else self._open.at("no id")
+        if item_id and isinstance(item_id, str):
+            named = self._open.at("item", item_id)
+            for call in min(named, candidates, key=len):
+                if call in named and call in candidates:
+                    return call
         sure = same_index or (index is None and call_id is None)
-        return candidates[0] if sure and len(candidates) == 1 else None
+        return next(iter(candidates)) if sure and len(candidates) == 1 else None
 
     def _find(self, index: int | None, item_id: str | None) -> OpenCall | None:
         """The open call that arguments belong to, where the index alone does not say; ``None``: there is none.
@@ -209,28 +282,37 @@ class ResponseCalls:
         Raises:
             ProtocolError: it is one of several, and nothing says which.
         """
-        for call in reversed(self._open):  # where two have one id, the later one streams
-            if item_id and item_id in (call.item.get("id"), call.call_id):  # llama.cpp gives the call's id
-                return call
-        candidates = [call for call in self._open if index is None or call.index is None or call.index == index]
-        if len(candidates) > 1:
+        if item_id:
+            # Where two have one id, the later one streams; llama.cpp gives the call's id.
+            named = [
+                next(reversed(calls))
+                for calls in (self._open.at("item", item_id), self._open.at("call", item_id))
+                if calls
+            ]
+            if named:
+                return max(named, key=lambda call: call.number)
+        if index is None:
+            places = [self._open.calls]
+        else:
+            places = [calls for place in (index, None) if (calls := self._open.at("index", place))]
+        if sum(map(len, places)) > 1:
             raise ProtocolError("arguments came for one of several open calls, and nothing says for which")
-        return candidates[0] if candidates else None
+        return next(iter(places[0]), None) if places else None
 
     def _was_finished(self, index: int | None) -> bool:
-        return index is not None and any(index == finished for finished, _ in self._finished)
+        return index is not None and index in self._finished_at
 
     # --------------------------------------------------------------------------------- a call's own life
 
     def _opened(self, index: int | None, item: dict[str, Any], out: Frames) -> OpenCall:
-        call = OpenCall(index, item)
+        call = OpenCall(index, item, self.seen)
         self.seen += 1
         if index is not None:
-            if any(other.index == index for other in self._open):
+            if self._open.at("index", index):
                 self.by_index.pop(index, None)  # shared by several: `_find` looks at the ids
             else:
                 self.by_index[index] = call
-        self._open.append(call)
+        self._open.add(call)
         self._announce(call, out)
         return call
 
@@ -265,7 +347,9 @@ class ResponseCalls:
         self._open.remove(call)
         if self.by_index.get(call.index) is call:
             del self.by_index[call.index]
-        self._finished.append((call.index, call.call_id))
+        self._finished.add((call.index, call.call_id))
+        self._finished_at.add(call.index)
+        self._finished_ids.add(call.call_id)
         text = "".join(call.texts)
         if not call.announced:
             if call.name == _WRAPPER and self._unwrap(text, out):
