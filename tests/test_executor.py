@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.sources import iterated, turns
 
-from promptport import executor as executors
+from promptport.connecting import connect
 from promptport.errors import (
     ConfigurationError,
     IncompleteStreamError,
@@ -18,7 +18,7 @@ from promptport.errors import (
     ProviderStreamError,
     UnsupportedCapabilityError,
 )
-from promptport.executor import MultiProviderExecutor, PromptExecutor, SingleClientExecutor, connect
+from promptport.executor import MultiProviderExecutor, PromptExecutor, SingleClientExecutor
 from promptport.frames import Append, End, FinishReason, InvalidToolCall, ToolCall, ToolCallDelta
 from promptport.http import check_api_key
 from promptport.llm_client import check_request
@@ -234,7 +234,7 @@ def test_connect_makes_one_client_for_each_name(monkeypatch: pytest.MonkeyPatch)
         made.append((name, options))
         return Client(provider=name, capabilities=WHOLE_ONLY)
 
-    monkeypatch.setattr(executors, "client", client)
+    monkeypatch.setattr("promptport.connecting.client", client)
     executor = connect("a", "b", "a", options={"b": {"base_url": "http://gpu"}}, when_tools_cannot_stream="complete")
     assert made == [("a", {}), ("b", {"base_url": "http://gpu"})]
     assert executor.execute_streaming_with_tools(PROMPT, LLModel("b", "m"), [TOOL])

@@ -1,5 +1,6 @@
 """promptport: stream answers and tool calls from any LLM provider."""
 
+from promptport.connecting import connect
 from promptport.dispatch import (
     ApprovalNeeded,
     Approve,
@@ -58,7 +59,6 @@ from promptport.executor import (
     PromptExecutor,
     SingleClientExecutor,
     ToolsPolicy,
-    connect,
 )
 from promptport.frames import (
     Append,

@@ -15,16 +15,19 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from promptport import executor as asynchronous
 from promptport.arguments import as_model
+from promptport.connecting import connect as asynchronous_connect
 from promptport.dispatch import DispatchFrame, ToolDispatcher
 from promptport.errors import InvalidInputError
-from promptport.executor import PromptExecutor, ToolsPolicy
+from promptport.executor import ParametersPolicy, PromptExecutor, ToolsPolicy
 from promptport.frames import Append, StreamFrame
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import LLModel, ModelCapabilities
 from promptport.stream import FrameStream
 from promptport.tools import ToolDescriptor
+
+if TYPE_CHECKING:
+    from promptport.policies import RetryConfig
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
@@ -216,12 +219,24 @@ class BlockingExecutor:
 def connect(
     *providers: str,
     when_tools_cannot_stream: ToolsPolicy = "raise",
+    when_unsupported: ParametersPolicy = "raise",
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    retry: RetryConfig | None = None,
+    fallback: Sequence[LLModel | str] | None = None,
 ) -> BlockingExecutor:
     """As `promptport.connect`, without an event loop."""
 
     def make() -> PromptExecutor:
-        return asynchronous.connect(*providers, when_tools_cannot_stream=when_tools_cannot_stream, options=options)
+        ask: Any = asynchronous_connect  # two overloads, of which this is both
+        executor: PromptExecutor = ask(
+            *providers,
+            when_tools_cannot_stream=when_tools_cannot_stream,
+            when_unsupported=when_unsupported,
+            options=options,
+            retry=retry,
+            fallback=fallback,
+        )
+        return executor
 
     return BlockingExecutor(make)
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol, Self, TypeAlias
+from typing import Literal, Protocol, Self, TypeAlias
 
 from msgspec.structs import replace
 
 from promptport.arguments import as_model, as_prompt, as_tools, check_asker
-from promptport.errors import ConfigurationError, InvalidInputError, UnsupportedCapabilityError
+from promptport.errors import ConfigurationError, UnsupportedCapabilityError
 from promptport.llm_client import LLMClient, check_request, unsupported_parameters
 from promptport.messages import AssistantMessage, LLMParams, Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
-from promptport.registry import client
 from promptport.stream import FrameBatches, FrameStream, TextStream
 from promptport.tools import ToolDescriptor
 
@@ -27,7 +26,6 @@ __all__ = [
     "PromptExecutor",
     "SingleClientExecutor",
     "ToolsPolicy",
-    "connect",
 ]
 
 ToolsPolicy: TypeAlias = Literal["raise", "complete", "text"]
@@ -275,34 +273,3 @@ class MultiProviderExecutor:
             raise ConfigurationError(f"no client for {model}: the executor has {have}; connect({model.provider!r}, …)")
         own = self._providers[model.provider]
         return executor, model if own == model.provider else replace(model, provider=own)
-
-
-def connect(
-    *providers: str,
-    when_tools_cannot_stream: ToolsPolicy = "raise",
-    when_unsupported: ParametersPolicy = "raise",
-    options: Mapping[str, Mapping[str, Any]] | None = None,
-) -> MultiProviderExecutor:
-    """An executor over these providers, with keys from the environment.
-
-    Args:
-        providers: names, such as ``"openai", "anthropic", "ollama"``.
-        when_tools_cannot_stream: see `ToolsPolicy`.
-        when_unsupported: see `ParametersPolicy`.
-        options: for each provider what its factory takes, such as ``{"ollama": {"base_url": "http://gpu:11434"}}``.
-
-    Raises:
-        ConfigurationError: an unknown or missing provider, a missing key.
-        InvalidInputError: no provider, or options for one that is not named.
-    """
-    if not providers:
-        raise InvalidInputError("connect() needs at least one provider, such as connect('openai')")
-    options = options or {}
-    strangers = sorted(set(options) - set(providers))
-    if strangers:
-        raise InvalidInputError(f"options are given for {', '.join(strangers)}, which connect() was not asked for")
-    return MultiProviderExecutor(
-        {name: client(name, **options.get(name, {})) for name in dict.fromkeys(providers)},
-        when_tools_cannot_stream=when_tools_cannot_stream,
-        when_unsupported=when_unsupported,
-    )

@@ -12,12 +12,13 @@ import functools
 import inspect
 import math
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from types import AsyncGeneratorType, TracebackType
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from promptport.arguments import as_model, as_prompt, check_asker
+from promptport.dispatch.driving import drive
 from promptport.dispatch.settings import (
     RESUMED_BEFORE,
     OnStep,
@@ -28,7 +29,7 @@ from promptport.dispatch.settings import (
     StreamingExecutor,
     by_name,
 )
-from promptport.dispatch.step_loop import Run, drive
+from promptport.dispatch.step_loop import Run
 from promptport.dispatch.tool_frames import (
     ApprovalNeeded,
     DispatchFrame,
@@ -51,7 +52,12 @@ from promptport.errors import InvalidInputError
 from promptport.frames import Usage
 from promptport.messages import AssistantMessage, Message, Prompt
 from promptport.models import LLModel
+from promptport.telemetry import Observer
 from promptport.tools import ToolDescriptor, ToolStart
+
+if TYPE_CHECKING:
+    from promptport.executor import PromptExecutor
+    from promptport.policies import Budget
 
 __all__ = [
     "ApprovalNeeded",
@@ -112,6 +118,8 @@ class ToolDispatcher:
         on_step: OnStep | None = None,
         workers: Executor | None = None,
         store: PauseStore | None = None,
+        observers: Sequence[Observer] = (),
+        budget: Budget | None = None,
     ) -> None:
         """Args:
             executor: who asks the model; it is not closed.
@@ -142,6 +150,8 @@ class ToolDispatcher:
                 a thread pool, function, arguments and result must be picklable. A cluster may run a call again that
                 its worker did not survive, unless it is configured not to (Dask: ``allowed-failures: 0``).
             store: remembers which pauses were resumed. Default: the memory of this process; see `PauseStore`.
+            observers: who is told of this dispatcher's loops, requests and tools; see `promptport.telemetry`.
+            budget: what all its requests together may use; a request over it raises `BudgetExceededError`.
 
         Raises:
             InvalidInputError: two tools of one name, a tool that cannot run, a limit below 1.
@@ -163,6 +173,10 @@ class ToolDispatcher:
             raise InvalidInputError(f"grace must be 0 or more seconds, not {grace}")
         if start not in ("eager", "on_finish"):
             raise InvalidInputError(f"start is 'eager' or 'on_finish', not {start!r}")
+        if budget is not None:
+            from promptport.policies import BudgetedExecutor  # noqa: PLC0415 - for those who have one
+
+            executor = BudgetedExecutor(cast("PromptExecutor", executor), budget)
         self._settings = Settings(
             executor,
             approve,
@@ -177,6 +191,7 @@ class ToolDispatcher:
             tool_choice,
             on_step,
             store if store is not None else _MEMORY,
+            tuple(observers),
         )
         self._tools = by_name(tools)
         self._workers = Workers(workers)

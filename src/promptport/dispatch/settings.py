@@ -14,6 +14,7 @@ from promptport.frames import FinishReason, Reasoning, Usage
 from promptport.messages import AssistantMessage, NamedTool, Prompt, TextPart, ToolChoice
 from promptport.models import LLModel
 from promptport.stream import FrameStream
+from promptport.telemetry import Observer
 from promptport.tools import Tool, ToolDescriptor, ToolStart
 
 __all__ = [
@@ -93,6 +94,7 @@ class Settings(msgspec.Struct, frozen=True):
     tool_choice: StepChoice | None
     on_step: OnStep | None
     store: PauseStore
+    observers: tuple[Observer, ...] = ()
 
 
 def by_name(tools: Iterable[ToolDescriptor]) -> dict[str, ToolDescriptor]:

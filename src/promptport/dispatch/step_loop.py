@@ -1,8 +1,6 @@
 """The tool loop's inside: one generator yields everything that a `DispatchStream` gives.
 
-How it runs: while no tool runs, the generator iterates the model's frames itself, without a task switch. While tools
-run, a reader task iterates them, and the generator takes frames and the tools' news from one inbox. It waits only in
-these two places, so that closing can always reach it. No ``yield`` stands inside a task group or a cancel scope.
+Rule: what is asked, run and told is decided here; how it is waited for is in `driving`.
 """
 
 from __future__ import annotations
@@ -10,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeAlias, TypeVar, cast
 
 import msgspec
@@ -42,9 +40,10 @@ from promptport.frames import End, FinishReason, InvalidToolCall, ToolCall, Usag
 from promptport.messages import AssistantMessage, Prompt, ToolChoice
 from promptport.models import LLModel
 from promptport.stream import FrameStream
+from promptport.telemetry import RunObservation, begin_run, in_run, observed_by
 from promptport.tools import SchemaCheck, Tool, ToolDescriptor
 
-__all__ = ["Run", "StepChange", "StepState", "drive"]
+__all__ = ["Item", "Run", "StepChange", "StepState"]
 
 
 _T = TypeVar("_T")
@@ -56,7 +55,7 @@ class _Parked(msgspec.Struct, frozen=True):
     exhausted: bool
 
 
-_Item: TypeAlias = DispatchFrame | _Parked
+Item: TypeAlias = DispatchFrame | _Parked
 
 
 class Run:
@@ -69,7 +68,7 @@ class Run:
         self.tools = tools
         self.prompt = prompt
         self.model = model
-        self.inbox: Inbox[_Item] = Inbox()
+        self.inbox: Inbox[Item] = Inbox()
         self.running = RunningTools(
             self.inbox,
             workers,
@@ -84,6 +83,7 @@ class Run:
         self.step = 0
         self.usage = Usage()
         self.calls = 0
+        self.told: RunObservation | None = None  # its observers, where there are any
         self.failures: Counter[tuple[str, bytes]] = Counter()
         self.checks: dict[str, SchemaCheck] = {}
         self.claim: Callable[[], Awaitable[bool]] | None = None
@@ -107,6 +107,27 @@ class Run:
         self.closed = False
         self.finished: asyncio.Future[None] | None = None
 
+    # --------------------------------------------------------------------------------------- observers
+
+    def begin(self) -> None:
+        """The first read: the loop begins."""
+        self.started = True
+        if self.told is not None:
+            self.told.started()
+
+    def tell_its_end(self, error: BaseException | None) -> None:
+        """The loop is over, and whoever looks on is told how."""
+        if self.told is not None:
+            requests = self.step + (self.end is not None or self.source is not None)
+            self.told.finished(
+                error,
+                complete=self.ended,
+                paused=self.paused is not None,
+                requests=requests,
+                tool_calls=self.calls,
+                usage=self.usage,
+            )
+
     # ---------------------------------------------------------------------------------------- requests
 
     def request(self) -> Prompt:
@@ -120,7 +141,10 @@ class Run:
     def ask(self, request: Prompt) -> None:
         """Makes the next request; it is sent when its stream is read."""
         offered = tuple(self.tools.values())
-        self.source = self.settings.executor.execute_streaming_with_tools(request, self.model, offered)
+        if self.told is None:
+            self.told = self.running.told = begin_run(request, self.model, self.settings.observers)
+        with observed_by(self.settings.observers), in_run(self.told.id if self.told is not None else None):
+            self.source = self.settings.executor.execute_streaming_with_tools(request, self.model, offered)
         self.exhausted, self.end, self.entries, self.first = False, None, [], {}
 
     def restore(
@@ -161,7 +185,7 @@ class Run:
 
     # ------------------------------------------------------------------------------------------ frames
 
-    def take(self, item: _Item) -> DispatchFrame | None:
+    def take(self, item: Item) -> DispatchFrame | None:
         """Does what an item asks for; the frame to show."""
         kind = type(item)
         if kind is _Parked:
@@ -452,51 +476,3 @@ class Run:
             await self.source.aclose()
         if cancelled is not None:
             raise cancelled
-
-
-async def drive(run: Run) -> AsyncGenerator[DispatchFrame, None]:  # noqa: PLR0912 - a layer for each part would cost
-    """The one generator behind a stream."""
-    inbox, items = run.inbox, run.inbox.items
-    item: _Item
-    run.started = True
-    try:
-        if run.claim is not None:
-            await run.claimed()
-        run.start_held()
-        while True:
-            while True:
-                if items:
-                    item = inbox.pop()
-                elif run.running.tasks or run.reader is not None:
-                    run.keep_reading()
-                    await inbox.wait()
-                    continue
-                elif run.failure is not None:
-                    raise run.failure
-                elif run.exhausted:
-                    break
-                else:
-                    assert run.source is not None
-                    async for frame in run.source:  # nothing runs: frames pass without a task switch
-                        kind = type(frame)
-                        if kind is ToolCall or kind is End or kind is InvalidToolCall:
-                            item = frame
-                            break
-                        yield frame
-                    else:
-                        run.exhausted = True
-                        continue
-                shown = run.take(item)
-                if shown is not None:
-                    yield shown
-            if last := run.finish_step():
-                for shown in last:
-                    yield shown
-                return
-            yield await run.next_step()
-    finally:
-        try:
-            await run.close()
-        finally:
-            if run.finished is not None and not run.finished.done():
-                run.finished.set_result(None)

@@ -24,6 +24,7 @@ from promptport.dispatch.tool_output import Given, Output, describe, limited, ou
 from promptport.dispatch.workers import Workers
 from promptport.errors import InvalidToolArgumentsError, ToolError, ToolFailedError, ToolTimeoutError
 from promptport.frames import InvalidToolCall, ToolCall
+from promptport.telemetry import RunObservation, ToolObservation, begin_tool
 from promptport.tools import SchemaCheck, Tool, ToolDescriptor
 
 __all__ = ["Approve", "Entry", "RunningTools", "State", "ToolOutcome"]
@@ -69,11 +70,12 @@ class Entry:
         approved: a person allowed it, or nobody needs to.
         started: its tool runs, or ran.
         timed_out: its tool is to end, because its time is over.
+        told: its observers, where there are any.
         outcome: what became of it.
         twins: the identical calls of the same answer, which get its result.
     """
 
-    __slots__ = ("approved", "call", "outcome", "started", "timed_out", "tool", "twins", "unchecked", "values")
+    __slots__ = ("approved", "call", "outcome", "started", "timed_out", "told", "tool", "twins", "unchecked", "values")
 
     def __init__(self, call: ToolCall | InvalidToolCall, outcome: ToolOutcome | None = None) -> None:
         self.call = call
@@ -83,6 +85,7 @@ class Entry:
         self.approved = False
         self.started = False
         self.timed_out = False
+        self.told: ToolObservation | None = None
         self.outcome = outcome
         self.twins: list[Entry] = []
 
@@ -93,6 +96,7 @@ class RunningTools:
     Attributes:
         tasks: what must have ended before the stream does.
         outcomes: in the order in which they came.
+        told: the observers of the loop, where there are any.
     """
 
     def __init__(
@@ -110,6 +114,7 @@ class RunningTools:
     ) -> None:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.outcomes: list[ToolOutcome] = []
+        self.told: RunObservation | None = None
         self._entries: dict[asyncio.Task[Any], Entry] = {}
         self._inbox = inbox
         self._workers = workers
@@ -270,6 +275,8 @@ class RunningTools:
                 return
         await self._slots.acquire()
         entry.started = True
+        if self.told is not None:
+            entry.told = begin_tool(self.told, entry.call.id, entry.call.name, entry.call.arguments)
         try:
             self._inbox.push(ToolStarted(entry.call.id, entry.call.name))
             await self._execute(entry)
@@ -350,6 +357,13 @@ class RunningTools:
         return error
 
     async def _output(self, entry: Entry, tool: Tool[Any]) -> Given:
+        told = entry.told
+        if told is None:
+            return await self._given(entry, tool)
+        with told:
+            return await self._given(entry, tool)
+
+    async def _given(self, entry: Entry, tool: Tool[Any]) -> Given:
         function, values = tool.function, entry.values
         kind = tool.kind
         if kind == "sync":
@@ -396,6 +410,9 @@ class RunningTools:
         entry.outcome = outcome
         self.outcomes.append(outcome)
         self._inbox.push(outcome.result)
+        if self.told is not None:
+            told = entry.told or begin_tool(self.told, entry.call.id, entry.call.name, entry.call.arguments)
+            told.finished(outcome.state, outcome.error, outcome.result.output)
         for twin in entry.twins:
             self._share(outcome, twin)
 

@@ -11,6 +11,7 @@ from promptport.policies.fallback import FallbackExecutor, OnPartial, is_another
 from promptport.policies.hedged import HedgedClient
 from promptport.policies.judging import class_of, is_passing, retry_after_of
 from promptport.policies.limited import LimitedClient, Limits
+from promptport.policies.observed import ObservedClient
 from promptport.policies.relay import Asker, Wrapper
 from promptport.policies.retrying import RetryConfig, RetryingClient
 from promptport.policies.routing import Resolve, RoutingExecutor, aliases, by_capability, round_robin, weighted
@@ -28,6 +29,7 @@ __all__ = [
     "LimitedClient",
     "Limits",
     "MemoryCache",
+    "ObservedClient",
     "OnPartial",
     "Resolve",
     "RetryConfig",

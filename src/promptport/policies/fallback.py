@@ -28,13 +28,14 @@ from promptport.errors import (
     TransportError,
     UnsupportedCapabilityError,
 )
-from promptport.executor import PromptExecutor, connect
+from promptport.executor import MultiProviderExecutor, PromptExecutor
 from promptport.frames import End, FinishReason, InvalidToolCall, Restarted, StreamFrame, ToolCall
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import LLModel, ModelCapabilities
 from promptport.policies.circuit import Circuit
 from promptport.policies.judging import class_of
 from promptport.policies.relay import Relay, Wrapper
+from promptport.registry import client
 from promptport.stream import FrameStream, TextStream
 from promptport.tools import ToolDescriptor
 
@@ -96,7 +97,7 @@ class FallbackExecutor(Wrapper):
 
         Args:
             models: Which models to ask, in this order; as `LLModel`, or as `"provider/id"`.
-            executor: Who is asked; closed with this one. Default: `connect()` with the providers of the models.
+            executor: Who is asked; closed with this one. Default: an executor over the providers of the models.
             on_partial: What to do with an error after the first frame. Default: `"raise"`.
             on_refusal: Ask the next model if one ends in `CONTENT_FILTER` without any text or call. Default: `True`.
             fall_back_on: Decides for each error whether the next model is asked. Default: `is_anothers_chance`.
@@ -104,7 +105,7 @@ class FallbackExecutor(Wrapper):
 
         Raises:
             InvalidInputError: No model, or an unknown `on_partial`.
-            ConfigurationError: `connect()` cannot make a client.
+            ConfigurationError: A client cannot be made.
         """
         self.models_in_order = tuple([LLModel.parse(one) if isinstance(one, str) else one for one in models])
         if not self.models_in_order:
@@ -112,7 +113,9 @@ class FallbackExecutor(Wrapper):
         if on_partial not in ("raise", "restart"):
             raise InvalidInputError(f"FallbackExecutor: on_partial is 'raise' or 'restart', not {on_partial!r}.")
         providers = dict.fromkeys(model.provider for model in self.models_in_order)
-        super().__init__(executor if executor is not None else connect(*providers))
+        super().__init__(
+            executor if executor is not None else MultiProviderExecutor({name: client(name) for name in providers})
+        )
         self._on_partial: OnPartial = on_partial
         self._on_refusal = on_refusal
         self._fall_back_on = fall_back_on

@@ -29,9 +29,11 @@ __all__ = [
     "RequestFinished",
     "RequestStarted",
     "RunFinished",
+    "RunObservation",
     "RunStarted",
     "ToolCallFinished",
     "ToolCallStarted",
+    "ToolObservation",
     "as_attempt",
     "begin_request",
     "begin_run",
@@ -390,44 +392,58 @@ def begin_request(
     return Observation(observers, told)
 
 
-class _RunObservation:
+class RunObservation:
     """One tool loop, as its observers are told of it."""
 
-    __slots__ = ("_began", "_over", "id", "observers")
+    __slots__ = ("_began", "_over", "_told", "id", "observers")
 
     def __init__(self, observers: tuple[Observer, ...], prompt: Prompt, model: LLModel) -> None:
         self.id = next(_numbers)
         self.observers = observers
-        self._began = monotonic()
+        self._began = 0.0
         self._over = False
-        _tell(observers, "run_started", RunStarted(self.id, model, prompt))
+        self._told = RunStarted(self.id, model, prompt)
+
+    def started(self) -> None:
+        """The loop is read for the first time."""
+        self._began = monotonic()
+        _tell(self.observers, "run_started", self._told)
 
     def finished(
         self,
-        outcome: Literal["complete", "failed", "cancelled", "paused"],
+        error: BaseException | None,
         *,
+        complete: bool,
+        paused: bool,
         requests: int,
         tool_calls: int,
         usage: Usage,
-        error: BaseException | None,
     ) -> None:
-        if not self._over:
-            self._over = True
-            seconds = monotonic() - self._began
-            event = RunFinished(self.id, outcome, seconds, requests, tool_calls, usage, error)
-            _tell(self.observers, "run_finished", event)
+        """The loop is over; an error that is none of promptport's is a cancellation."""
+        if self._over or not self._began:
+            return
+        self._over = True
+        failed = isinstance(error, PromptportError)
+        outcome: Literal["complete", "failed", "cancelled", "paused"] = (
+            "paused" if paused else "complete" if complete else "failed" if failed else "cancelled"
+        )
+        seconds = monotonic() - self._began
+        event = RunFinished(
+            self.id, outcome, seconds, requests, tool_calls, usage, error if outcome == "failed" else None
+        )
+        _tell(self.observers, "run_finished", event)
 
 
-def begin_run(prompt: Prompt, model: LLModel, observers: Sequence[Observer] = ()) -> _RunObservation | None:
+def begin_run(prompt: Prompt, model: LLModel, observers: Sequence[Observer] = ()) -> RunObservation | None:
     """The observation of a tool loop that begins now; `None` if nobody wants to know."""
     told = (*_everywhere, *_here.get(), *observers)
-    return _RunObservation(told, prompt, model) if told else None
+    return RunObservation(told, prompt, model) if told else None
 
 
-class _ToolObservation(AbstractContextManager["_ToolObservation"]):
+class ToolObservation(AbstractContextManager["ToolObservation"]):
     """One tool, as its observers are told of it; the tool runs inside."""
 
-    def __init__(self, run: _RunObservation, id: str, name: str, arguments: str) -> None:
+    def __init__(self, run: RunObservation, id: str, name: str, arguments: str) -> None:
         self._observers = run.observers
         self._told = ToolCallStarted(id, name, run.id, arguments)
         self._began = monotonic()
@@ -451,11 +467,12 @@ class _ToolObservation(AbstractContextManager["_ToolObservation"]):
             _log.exception("an observer raised in the context of around_tool")
 
     def finished(self, outcome: str, error: BaseException | None, output: Any) -> None:
+        """The tool has its outcome."""
         told, seconds = self._told, monotonic() - self._began
         event = ToolCallFinished(told.id, told.name, told.run, outcome, seconds, error, output)
         _tell(self._observers, "tool_finished", event)
 
 
-def begin_tool(run: _RunObservation, id: str, name: str, arguments: str) -> _ToolObservation:
+def begin_tool(run: RunObservation, id: str, name: str, arguments: str) -> ToolObservation:
     """The observation of a tool that runs now."""
-    return _ToolObservation(run, id, name, arguments)
+    return ToolObservation(run, id, name, arguments)

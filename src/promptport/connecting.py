@@ -1,0 +1,86 @@
+"""`connect`: an executor over providers by name, with the usual policies in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, overload
+
+from promptport.errors import InvalidInputError
+from promptport.executor import MultiProviderExecutor, ParametersPolicy, ToolsPolicy
+from promptport.llm_client import LLMClient
+from promptport.models import LLModel
+from promptport.registry import client
+
+if TYPE_CHECKING:
+    from promptport.policies import FallbackExecutor, Limits, RetryConfig
+
+__all__ = ["connect"]
+
+
+@overload
+def connect(
+    *providers: str,
+    when_tools_cannot_stream: ToolsPolicy = "raise",
+    when_unsupported: ParametersPolicy = "raise",
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    retry: RetryConfig | None = None,
+    limits: Limits | Mapping[str, Limits] | None = None,
+    fallback: None = None,
+) -> MultiProviderExecutor: ...
+@overload
+def connect(
+    *providers: str,
+    when_tools_cannot_stream: ToolsPolicy = "raise",
+    when_unsupported: ParametersPolicy = "raise",
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    retry: RetryConfig | None = None,
+    limits: Limits | Mapping[str, Limits] | None = None,
+    fallback: Iterable[LLModel | str],
+) -> FallbackExecutor: ...
+def connect(
+    *providers: str,
+    when_tools_cannot_stream: ToolsPolicy = "raise",
+    when_unsupported: ParametersPolicy = "raise",
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    retry: RetryConfig | None = None,
+    limits: Limits | Mapping[str, Limits] | None = None,
+    fallback: Iterable[LLModel | str] | None = None,
+) -> MultiProviderExecutor | FallbackExecutor:
+    """An executor over these providers, with keys from the environment.
+
+    Args:
+        providers: names, such as ``"openai", "anthropic", "ollama"``.
+        when_tools_cannot_stream: see `ToolsPolicy`.
+        when_unsupported: see `ParametersPolicy`.
+        options: for each provider what its factory takes, such as ``{"ollama": {"base_url": "http://gpu:11434"}}``.
+        retry: when a request is sent again, such as ``RetryConfig.PRODUCTION``. Default: never.
+        limits: how much may be under way, for all providers together, or for each by its name. Default: no limit.
+        fallback: the models to ask, in this order, where the model of a request fails. Default: none.
+
+    Raises:
+        ConfigurationError: an unknown or missing provider, a missing key.
+        InvalidInputError: no provider, or options or limits for one that is not named.
+    """
+    if not providers:
+        raise InvalidInputError("connect() needs at least one provider, such as connect('openai')")
+    options = options or {}
+    limited = limits if isinstance(limits, Mapping) else {}
+    strangers = sorted({*options, *limited} - set(providers))
+    if strangers:
+        raise InvalidInputError(f"options are given for {', '.join(strangers)}, which connect() was not asked for")
+    clients: dict[str, LLMClient] = {name: client(name, **options.get(name, {})) for name in dict.fromkeys(providers)}
+    if retry is not None or limits is not None:
+        from promptport.policies import LimitedClient, RetryingClient  # noqa: PLC0415 - for those who ask for them
+
+        for name, each in clients.items():
+            bound = limited.get(name) if isinstance(limits, Mapping) else limits
+            wrapped: Any = each if bound is None else LimitedClient(each, bound)  # each attempt needs a place
+            clients[name] = wrapped if retry is None else RetryingClient(wrapped, retry)
+    executor = MultiProviderExecutor(
+        clients, when_tools_cannot_stream=when_tools_cannot_stream, when_unsupported=when_unsupported
+    )
+    if fallback is None:
+        return executor
+    from promptport.policies import FallbackExecutor  # noqa: PLC0415 - for those who ask for it
+
+    return FallbackExecutor(fallback, executor)
