@@ -30,7 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "json_values frames models parts params turns history openai_messages messages param_options tools.*",
         "message_building stream_state decoding.* stream structured.* telemetry.*",
         "arguments protocols.* llm_client",
-        "http.* text_tools.* registry",
+        "http.* text_tools.* presets.* registry",
         "provider executor",
         "mapping",
         "policies.*",
@@ -46,6 +46,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 LATE = {
     ("connecting", "policies"),
     ("dispatch.dispatcher", "policies"),
+    ("presets.clients", "registry"),
+    ("presets.table", "presets.clients"),
     ("cli.conformance_command", "testing"),
     ("executor", "text_tools"),
     ("http.aiohttp_session", "http.aiohttp_connector"),

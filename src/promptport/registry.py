@@ -16,6 +16,7 @@ import msgspec
 from promptport.arguments import check_options
 from promptport.errors import ConfigurationError
 from promptport.llm_client import LLMClient
+from promptport.presets import preset_client, user_names
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -72,6 +73,8 @@ def providers() -> list[ProviderInfo]:
         for name, extra in _KNOWN.items()
         if name not in found
     ]
+    names = {info.name for info in infos}
+    infos += [ProviderInfo(name, "", installed=True) for name in user_names() if name not in names]
     return sorted(infos, key=lambda info: info.name)
 
 
@@ -87,6 +90,8 @@ def client(provider: str, **options: Any) -> LLMClient:
             that it does not take.
     """
     points = _entry_points().get(provider)
+    if provider in user_names():
+        return preset_client(provider, **options)
     if points is None:
         if provider in _KNOWN:
             raise ConfigurationError(f"the provider {provider!r} is not installed: {_hint(_KNOWN[provider])}")

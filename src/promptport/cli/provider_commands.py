@@ -12,11 +12,14 @@ from rich.text import Text
 
 from promptport.cli.application import app, one_line_errors
 from promptport.cli.terminal import visible, visible_json
+from promptport.errors import ConfigurationError
 from promptport.models import Capability, LLModel, ModelCapabilities
 from promptport.registry import client as make_client
 from promptport.registry import providers as list_providers
 
 __all__ = ["capabilities", "providers"]
+
+_MOST_COLUMNS = 8
 
 
 @app.command()
@@ -57,8 +60,7 @@ def capabilities(
     """
     with one_line_errors(as_json=as_json):
         names = [LLModel.parse(model)] if model else [LLModel(i.name, "*") for i in list_providers() if i.installed]
-        # Capabilities need no key, and a client wants one.
-        known = {name: make_client(name.provider, api_key="not-needed").capabilities(name) for name in names}
+        known = {name: _capabilities_of(name) for name in names}
     if as_json:
         told = {str(name): each for name, each in known.items()}
         print(visible_json(msgspec.json.encode(told, order="deterministic")))  # noqa: T201
@@ -66,7 +68,29 @@ def capabilities(
     Console(soft_wrap=True, width=500).print(_capability_table(known))
 
 
+def _capabilities_of(name: LLModel) -> ModelCapabilities:
+    """Capabilities need no key, and a client wants one; some want an address too (a region, a resource)."""
+    try:
+        made = make_client(name.provider, api_key="not-needed")
+    except ConfigurationError:
+        made = make_client(name.provider, api_key="not-needed", base_url="http://127.0.0.1")
+    return made.capabilities(name)
+
+
+def _wide_table(known: dict[LLModel, ModelCapabilities]) -> Table:
+    """A row for each model, because so many columns fit on no screen."""
+    table = Table("model", "described", "streamed tools", "context", "has")
+    for name, each in known.items():
+        has = ", ".join([capability.value for capability in Capability if capability in each])
+        described = "yes" if each.known else "no"
+        context = str(each.context_length or "?")
+        table.add_row(Text(visible(str(name), one_line=True)), described, each.streamed_tools.value, context, has)
+    return table
+
+
 def _capability_table(known: dict[LLModel, ModelCapabilities]) -> Table:
+    if len(known) > _MOST_COLUMNS:
+        return _wide_table(known)
     table = Table("")
     for name in known:
         table.add_column(Text(visible(str(name), one_line=True)))
