@@ -91,6 +91,11 @@ def client(provider: str, **options: Any) -> LLMClient:
     """
     points = _entry_points().get(provider)
     if provider in user_names():
+        if points is not None and points[0].dist is not None and points[0].dist.name != "promptport":
+            raise ConfigurationError(
+                f"the package {points[0].dist.name} has the provider {provider!r}, and so has a preset of yours;"
+                " give the preset another name"
+            )
         return preset_client(provider, **options)
     if points is None:
         if provider in _KNOWN:

@@ -216,6 +216,12 @@ async def test_register_adds_one_and_refuses_what_is_not_usable() -> None:
     assert "bad" not in names()
 
 
+def test_a_row_does_not_replace_a_package() -> None:
+    register({"ollama": {"extends": "vllm"}})
+    with pytest.raises(ConfigurationError, match="give the preset another name"):
+        client("ollama")
+
+
 def test_a_file_that_is_no_table_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = tmp_path / "bad.toml"
     bad.write_text("[x\n")
