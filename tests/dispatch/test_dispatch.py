@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from promptport.dispatch import StepChange, StepState
 from promptport.dispatch.dispatcher import DispatchStream, ToolDispatcher
-from promptport.dispatch.step_loop import StepChange, StepState
 from promptport.dispatch.tool_frames import (
     ApprovalNeeded,
     DispatchFrame,

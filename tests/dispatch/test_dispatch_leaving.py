@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from promptport.dispatch import StepState
 from promptport.dispatch.dispatcher import DispatchStream, ToolDispatcher
-from promptport.dispatch.step_loop import StepState
 from promptport.dispatch.tool_frames import DispatchFrame, StepEnd, ToolResult, ToolStarted
 from promptport.errors import IncompleteStreamError
 from promptport.frames import Append, End, FinishReason, ToolCall

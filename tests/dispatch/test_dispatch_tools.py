@@ -22,10 +22,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from promptport.dispatch import ToolOutcome
 from promptport.dispatch.dispatcher import ToolDispatcher
 from promptport.dispatch.inbox import Inbox
 from promptport.dispatch.tool_frames import DispatchFrame, ToolProgress, ToolResult, ToolStarted
-from promptport.dispatch.tool_runner import ToolOutcome
 from promptport.dispatch.workers import Workers
 from promptport.errors import ToolFailedError, ToolTimeoutError
 from promptport.frames import Append, End, ToolCall

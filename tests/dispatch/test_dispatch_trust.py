@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from promptport.dispatch import ToolOutcome
 from promptport.dispatch.dispatcher import DispatchStream, ToolDispatcher
 from promptport.dispatch.settings import StepChange, StepState
 from promptport.dispatch.tool_frames import DispatchFrame, ToolProgress, ToolResult, ToolStarted
-from promptport.dispatch.tool_runner import ToolOutcome
 from promptport.errors import (
     IncompleteStreamError,
     InvalidToolArgumentsError,

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from tests.kits import LONG, kit, response
 
+from promptport.dispatch import ToolOutcome
 from promptport.dispatch.dispatcher import ToolDispatcher
-from promptport.dispatch.tool_runner import ToolOutcome
 from promptport.errors import InvalidToolArgumentsError, StreamError, UnknownToolError
 from promptport.llm_client import LLMClient
 from promptport.messages import Prompt

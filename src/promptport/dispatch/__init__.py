@@ -5,6 +5,7 @@ provider.
 """
 
 from promptport.dispatch.dispatcher import DispatchStream, ToolDispatcher
+from promptport.dispatch.entries import Approve, ToolOutcome
 from promptport.dispatch.settings import StepChange, StepState, StreamingExecutor
 from promptport.dispatch.tool_frames import (
     ApprovalNeeded,
@@ -21,7 +22,6 @@ from promptport.dispatch.tool_frames import (
     decode_dispatch_frame,
     encode_dispatch_frame,
 )
-from promptport.dispatch.tool_runner import Approve, ToolOutcome
 
 __all__ = [
     "ApprovalNeeded",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from promptport.arguments import as_model, as_prompt, check_asker
 from promptport.dispatch.driving import drive
+from promptport.dispatch.entries import Approve, ToolOutcome
 from promptport.dispatch.settings import (
     RESUMED_BEFORE,
     OnStep,
@@ -46,7 +47,6 @@ from promptport.dispatch.tool_frames import (
     encode_dispatch_frame,
 )
 from promptport.dispatch.tool_output import describe, output_of
-from promptport.dispatch.tool_runner import Approve, ToolOutcome
 from promptport.dispatch.workers import Workers
 from promptport.errors import InvalidInputError
 from promptport.frames import Usage

@@ -7,8 +7,8 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+from promptport.dispatch.entries import Approve
 from promptport.dispatch.tool_frames import PauseStore, ToolResult
-from promptport.dispatch.tool_runner import Approve
 from promptport.errors import InvalidInputError
 from promptport.frames import FinishReason, Reasoning, Usage
 from promptport.messages import AssistantMessage, NamedTool, Prompt, TextPart, ToolChoice

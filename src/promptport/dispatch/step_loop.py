@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeAlias, TypeVar, cast
 
 import msgspec
 from msgspec.structs import replace
 
+from promptport.dispatch.entries import Entry, State, ToolOutcome
 from promptport.dispatch.inbox import Inbox
-from promptport.dispatch.settings import RESUMED_BEFORE, SUCCESS, Settings, StepChange, StepState, by_name, is_empty
+from promptport.dispatch.run_limits import RunLimits
+from promptport.dispatch.settings import RESUMED_BEFORE, SUCCESS, Settings, StepState, by_name, is_empty
 from promptport.dispatch.tool_frames import (
     ApprovalNeeded,
     DispatchFrame,
@@ -25,7 +26,7 @@ from promptport.dispatch.tool_frames import (
     ToolsPending,
     call_key,
 )
-from promptport.dispatch.tool_runner import Entry, RunningTools, State, ToolOutcome
+from promptport.dispatch.tool_runner import RunningTools
 from promptport.dispatch.workers import Workers
 from promptport.errors import (
     IncompleteStreamError,
@@ -43,7 +44,7 @@ from promptport.stream import FrameStream
 from promptport.telemetry import RunObservation, begin_run, in_run, observed_by
 from promptport.tools import SchemaCheck, Tool, ToolDescriptor
 
-__all__ = ["Item", "Run", "StepChange", "StepState"]
+__all__ = ["Item", "Run"]
 
 
 _T = TypeVar("_T")
@@ -82,9 +83,8 @@ class Run:
         )
         self.step = 0
         self.usage = Usage()
-        self.calls = 0
         self.told: RunObservation | None = None  # its observers, where there are any
-        self.failures: Counter[tuple[str, bytes]] = Counter()
+        self.limits = RunLimits(settings.max_steps, settings.max_calls, settings.max_failures)
         self.checks: dict[str, SchemaCheck] = {}
         self.claim: Callable[[], Awaitable[bool]] | None = None
         # The answer that is read now, and its calls: all, those that start at its end, those that a person decides,
@@ -124,7 +124,7 @@ class Run:
                 complete=self.ended,
                 paused=self.paused is not None,
                 requests=requests,
-                tool_calls=self.calls,
+                tool_calls=self.limits.calls,
                 usage=self.usage,
             )
 
@@ -264,10 +264,8 @@ class Run:
 
     def _count_call(self) -> None:
         """Ends a run that calls without end."""
-        self.calls += 1
-        limit = self.settings.max_calls
-        if limit is not None and self.calls > limit:
-            self.fail(self._limit(f"the model made more than {limit:,} tool calls (max_calls)"))
+        if (error := self.limits.call()) is not None:
+            self.fail(self._with_partial(error))
 
     def _filter(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
@@ -322,7 +320,7 @@ class Run:
             return self._pause(self.end)
         results = [result.message() for result in self._results()]
         reason = self.end.finish_reason
-        self._count_failures()
+        self.limits.outcomes(self.entries)
         if reason is FinishReason.PAUSED or (results and reason is not FinishReason.CONTENT_FILTER):
             self.prompt = self.prompt.add(self.message, *results)
             return ()
@@ -358,20 +356,7 @@ class Run:
             frames.append(ToolsPending(tuple(outside), self.usage))
         return tuple(frames)
 
-    def _count_failures(self) -> None:
-        """Notes which calls failed again, and which no longer do."""
-        failed: dict[tuple[str, bytes], bool] = {}
-        for entry in self.entries:
-            if entry.outcome is not None:
-                failed[call_key(entry.call)] = entry.outcome.state != "finished"
-        for key, again in failed.items():
-            if again:
-                self.failures[key] += 1
-            else:
-                del self.failures[key]
-
-    def _limit(self, text: str) -> StepLimitError:
-        error = StepLimitError(text, max_steps=self.settings.max_steps)
+    def _with_partial(self, error: StepLimitError) -> StepLimitError:
         error.partial = self.partial
         return error
 
@@ -385,15 +370,8 @@ class Run:
             StepLimitError: there may be no more requests, or the same call failed too often.
         """
         assert self.end is not None
-        if self.step + 1 >= self.settings.max_steps:
-            raise self._limit(f"the model still calls tools after {self.settings.max_steps} requests (max_steps)")
-        most = self.settings.max_failures
-        for (name, _), times in self.failures.items():
-            if most is not None and times >= most:
-                raise self._limit(
-                    f"the model made the same call of {name!r} {times} times, and it failed each time (max_failures). "
-                    "Its last error is in the stream's outcomes."
-                )
+        if (error := self.limits.request(self.step + 1)) is not None:
+            raise self._with_partial(error)
         over = StepEnd(self.step, self.end)
         self.step += 1
         request = self.request()

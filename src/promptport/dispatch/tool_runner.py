@@ -10,84 +10,27 @@ import asyncio
 import inspect
 import math
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import aclosing
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, cast
 
-import msgspec
 from msgspec.structs import replace
 
+from promptport.dispatch.entries import Approve, Entry, State, ToolOutcome
 from promptport.dispatch.far_check import check_far
 from promptport.dispatch.inbox import Inbox
 from promptport.dispatch.tool_frames import ToolProgress, ToolResult, ToolStarted
 from promptport.dispatch.tool_output import Given, Output, describe, limited, output_of, progress_of, tamed
 from promptport.dispatch.workers import Workers
 from promptport.errors import InvalidToolArgumentsError, ToolError, ToolFailedError, ToolTimeoutError
-from promptport.frames import InvalidToolCall, ToolCall
-from promptport.telemetry import RunObservation, ToolObservation, begin_tool
+from promptport.frames import ToolCall
+from promptport.telemetry import RunObservation, begin_tool
 from promptport.tools import SchemaCheck, Tool, ToolDescriptor
 
-__all__ = ["Approve", "Entry", "RunningTools", "State", "ToolOutcome"]
+__all__ = ["RunningTools"]
 
-
-Approve: TypeAlias = Callable[[ToolCall], Awaitable[bool | str] | bool | str]
-"""Asks a person: ``True`` runs the call, ``False`` or a reason in words for the model does not.
-
-A plain function is called in the event loop, so it must not block."""
-
-
-State: TypeAlias = Literal["finished", "failed", "cancelled", "refused"]
 
 _DENIED = "the user did not allow this call"
-
-
-class ToolOutcome(msgspec.Struct, frozen=True):
-    """What became of a call. Its ``repr`` shows no contents.
-
-    Attributes:
-        result: what the model is told.
-        state: ``refused`` was never started (unknown tool, bad arguments, not approved); the others were.
-        error: our error, whose ``__cause__`` is what the tool raised; ``None`` when finished or cancelled.
-    """
-
-    result: ToolResult
-    state: State
-    error: ToolError | None = None
-
-    def __repr__(self) -> str:
-        error = f", {type(self.error).__name__}" if self.error is not None else ""
-        return f"ToolOutcome({self.result!r}, {self.state!r}{error})"
-
-
-class Entry:
-    """A call on its way.
-
-    Attributes:
-        call: the call.
-        tool: its tool, once it is known that the call can run.
-        values: what the tool is called with.
-        unchecked: its arguments are yet to be checked, in a process of its own.
-        approved: a person allowed it, or nobody needs to.
-        started: its tool runs, or ran.
-        timed_out: its tool is to end, because its time is over.
-        told: its observers, where there are any.
-        outcome: what became of it.
-        twins: the identical calls of the same answer, which get its result.
-    """
-
-    __slots__ = ("approved", "call", "outcome", "started", "timed_out", "told", "tool", "twins", "unchecked", "values")
-
-    def __init__(self, call: ToolCall | InvalidToolCall, outcome: ToolOutcome | None = None) -> None:
-        self.call = call
-        self.tool: Tool[Any] | None = None
-        self.values: dict[str, Any] = {}
-        self.unchecked = False
-        self.approved = False
-        self.started = False
-        self.timed_out = False
-        self.told: ToolObservation | None = None
-        self.outcome = outcome
-        self.twins: list[Entry] = []
 
 
 class RunningTools:

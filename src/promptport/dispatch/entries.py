@@ -1,0 +1,74 @@
+"""A call on its way, and what became of it: values that the loop and the runner share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from promptport.dispatch.tool_frames import ToolResult
+from promptport.errors import ToolError
+from promptport.frames import InvalidToolCall, ToolCall
+from promptport.telemetry import ToolObservation
+from promptport.tools import Tool
+
+__all__ = ["Approve", "Entry", "State", "ToolOutcome"]
+
+
+Approve: TypeAlias = Callable[[ToolCall], Awaitable[bool | str] | bool | str]
+"""Asks a person: ``True`` runs the call, ``False`` or a reason in words for the model does not.
+
+A plain function is called in the event loop, so it must not block."""
+
+
+State: TypeAlias = Literal["finished", "failed", "cancelled", "refused"]
+
+
+class ToolOutcome(msgspec.Struct, frozen=True):
+    """What became of a call. Its ``repr`` shows no contents.
+
+    Attributes:
+        result: what the model is told.
+        state: ``refused`` was never started (unknown tool, bad arguments, not approved); the others were.
+        error: our error, whose ``__cause__`` is what the tool raised; ``None`` when finished or cancelled.
+    """
+
+    result: ToolResult
+    state: State
+    error: ToolError | None = None
+
+    def __repr__(self) -> str:
+        error = f", {type(self.error).__name__}" if self.error is not None else ""
+        return f"ToolOutcome({self.result!r}, {self.state!r}{error})"
+
+
+class Entry:
+    """A call on its way.
+
+    Attributes:
+        call: the call.
+        tool: its tool, once it is known that the call can run.
+        values: what the tool is called with.
+        unchecked: its arguments are yet to be checked, in a process of its own.
+        approved: a person allowed it, or nobody needs to.
+        started: its tool runs, or ran.
+        timed_out: its tool is to end, because its time is over.
+        told: its observers, where there are any.
+        outcome: what became of it.
+        twins: the identical calls of the same answer, which get its result.
+    """
+
+    __slots__ = ("approved", "call", "outcome", "started", "timed_out", "told", "tool", "twins", "unchecked", "values")
+
+    def __init__(self, call: ToolCall | InvalidToolCall, outcome: ToolOutcome | None = None) -> None:
+        self.call = call
+        self.tool: Tool[Any] | None = None
+        self.values: dict[str, Any] = {}
+        self.unchecked = False
+        self.approved = False
+        self.started = False
+        self.timed_out = False
+        self.told: ToolObservation | None = None
+        self.outcome = outcome
+        self.twins: list[Entry] = []
