@@ -38,6 +38,19 @@ class WireDecoder(Protocol[_Event_co]):
         ...
 
 
+_BESIDE = frozenset({"id", "index", "object", "role", "type"})
+"""Fields that say whose something is, and of which kind, but nothing by themselves."""
+
+
+def _says(value: object) -> bool:
+    """Whether a part of an event says something."""
+    if isinstance(value, dict):
+        return any(name not in _BESIDE and _says(part) for name, part in value.items())
+    if isinstance(value, list):
+        return any(map(_says, value))
+    return bool(value)
+
+
 class StreamDecoder(ABC, Generic[_Event]):
     """Decodes one answer.
 
@@ -144,6 +157,15 @@ class StreamDecoder(ABC, Generic[_Event]):
         if stray.strip():
             raise ProtocolError("the server answered with something else than a stream of events")
         self._end_of_bytes(out)
+
+    def _unread(self, where: str, body: object) -> None:
+        """Nothing was read of a known event: counts it under the first field that says something, if there is one."""
+        if isinstance(body, dict):
+            field = next((name for name, value in body.items() if name not in _BESIDE and _says(value)), None)
+            if field is not None:
+                self._skip(f"{where} with {field}")
+        elif _says(body):
+            self._skip(f"{where} that is no object")
 
     def _skip(self, name: str) -> None:
         if name not in self.skipped and len(self.skipped) >= self._limits.skipped:

@@ -127,10 +127,9 @@ def lenient_chunk(data: bytes, name: bytes) -> FirstChunk | None:
             raise reported(body)
         raise ProtocolError("an event is not a JSON object")
     choices, usage, groq = body.get("choices"), body.get("usage"), body.get("x_groq")
+    objects = dicts_in(choices)
     return FirstChunk(
-        choices=[_choice(choice) for choice in choices if isinstance(choice, dict)]
-        if isinstance(choices, list)
-        else None,
+        choices=None if objects is None or (choices and not objects) else [_choice(choice) for choice in objects],
         usage=usage if isinstance(usage, dict) else None,
         error=body.get("error"),
         x_groq=groq if isinstance(groq, dict) else None,
@@ -179,7 +178,7 @@ def _content(content: Any) -> tuple[str, str, dict[str, Any]]:
         return content, "", signature
     texts: list[str] = []
     thoughts: list[str] = []
-    for part in content if isinstance(content, list) else ():
+    for part in content if isinstance(content, list) else (content,):
         if isinstance(part, str):
             texts.append(part)
         elif isinstance(part, dict):

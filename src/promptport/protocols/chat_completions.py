@@ -207,6 +207,15 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
                         self._tool_calls(delta.tool_calls, out)
                     if delta.refusal or delta.annotations or delta.executed_tools or delta.function_call:
                         self._rare(delta, out)
+                    elif not (
+                        delta.content
+                        or delta.tool_calls
+                        or delta.reasoning_content
+                        or delta.reasoning
+                        or delta.reasoning_details
+                        or delta.content_thinking
+                    ):
+                        self._nothing_read(choice, event)
                 if choice.finish_reason or choice.error is not None:
                     self._finish(choice, chunk, out)
         elif chunk.error is None and choices is None and chunk.usage is None and chunk.x_groq is None:
@@ -299,7 +308,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         elif isinstance(text, str):  # of the old Completions
             delta = delta_of({"content": text})
         else:
-            if not choice.finish_reason and choice.error is None:
+            if body.get("delta") or not (choice.finish_reason or choice.error is not None):
                 self._skip("choice without a delta")
             return None
         if self._by_delta:
@@ -313,6 +322,11 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._messages.append(text)
         self._message_size += len(text)
         return delta
+
+    def _nothing_read(self, choice: Choice, event: tuple[bytes, bytes]) -> None:
+        """A delta that is empty, as heads and ends are, or holds only what we do not know."""
+        body = _raw_choice(event, choice)
+        self._unread("delta", body.get("delta") or body.get("message"))
 
     def _thoughts(self, delta: Delta, out: list[StreamFrame]) -> None:
         """A delta with reasoning in it, and perhaps text after that."""
@@ -371,6 +385,8 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
             ):
                 apart = True
                 continue
+            if function is None and not entry.extra_content:
+                self._skip("tool call without a function")
             extra = {"extra_content": entry.extra_content} if entry.extra_content else None
             self._calls.fragment(
                 entry.index,

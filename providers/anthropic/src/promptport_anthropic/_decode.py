@@ -240,6 +240,8 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._count(message.usage)
         self._stop_reason = message.stop_reason or self._stop_reason
         if self._started:  # seen twice on real wires
+            if message.content:
+                self._skip("a second message_start")
             return
         self._started = True
         self._id, self._model = message.id, message.model
@@ -260,6 +262,8 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         if message.delta is not None and message.delta.stop_reason:
             self._stop_reason = message.delta.stop_reason
             self._settle(out, cut=self._reason() in _CUTTING)
+        elif not message.usage:
+            self._unread("message_delta", _decode_object(data))
 
     def _message_stop(self, data: bytes, out: list[StreamFrame]) -> None:
         self._finish(out)

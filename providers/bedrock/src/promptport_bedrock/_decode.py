@@ -257,7 +257,7 @@ class ConverseDecoder(StreamDecoder[_Event]):
     def _delta(self, index: int, delta: _Delta, payload: bytes, out: list[StreamFrame]) -> None:
         block = self._blocks.get(index)
         if block is not None and block.kind == "item":
-            self._item_delta(block, delta)
+            self._item_delta(block, delta, payload)
         elif delta.tool_use is not None:
             self._calls.append(index, delta.tool_use.input, out)
         elif delta.text is not None:
@@ -266,12 +266,12 @@ class ConverseDecoder(StreamDecoder[_Event]):
             if delta.text:
                 out.append(Append(delta.text))
         elif delta.reasoning_content is not None:
-            self._reason(self._open("reasoning", index, out), delta.reasoning_content, out)
+            self._reason(self._open("reasoning", index, out), delta.reasoning_content, payload, out)
         elif delta.citation is not None:
             self._open("text", index, out).citations.append(delta.citation)
         elif delta.image is not None or delta.tool_result is not None:
             self._blocks[index] = block = _Block("item", {"image" if delta.image is not None else "toolResult": {}})
-            self._item_delta(block, delta)
+            self._item_delta(block, delta, payload)
         else:
             kinds = _decode_object(payload)["delta"]
             self._skip(f"contentBlockDelta {next(iter(kinds), '')}".rstrip())
@@ -289,8 +289,7 @@ class ConverseDecoder(StreamDecoder[_Event]):
         block = self._blocks[index] = _Block(kind)
         return block
 
-    @staticmethod
-    def _reason(block: _Block, delta: _ReasoningDelta, out: list[StreamFrame]) -> None:
+    def _reason(self, block: _Block, delta: _ReasoningDelta, payload: bytes, out: list[StreamFrame]) -> None:
         if delta.text:
             block.parts.append(delta.text)
             out.append(ReasoningAppend(delta.text))
@@ -298,9 +297,10 @@ class ConverseDecoder(StreamDecoder[_Event]):
             block.signature.append(delta.signature)
         if delta.redacted_content:
             block.blobs.append(delta.redacted_content)
+        if not (delta.text or delta.signature or delta.redacted_content):
+            self._unread("reasoningContent", _decode_object(payload)["delta"]["reasoningContent"])
 
-    @staticmethod
-    def _item_delta(block: _Block, delta: _Delta) -> None:
+    def _item_delta(self, block: _Block, delta: _Delta, payload: bytes) -> None:
         data = next(iter(block.data.values()))
         if delta.tool_use is not None:
             block.parts.append(delta.tool_use.input)
@@ -310,6 +310,8 @@ class ConverseDecoder(StreamDecoder[_Event]):
             data.update(delta.image)
         elif delta.text:
             data.setdefault("content", []).append({"text": delta.text})
+        else:
+            self._unread("contentBlockDelta", _decode_object(payload)["delta"])
 
     def _stop(self, index: int, out: list[StreamFrame]) -> None:
         block = self._blocks.pop(index, None)

@@ -183,7 +183,10 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
         elif message is None:
             raise ProtocolError(f"a {kind} event has no message")
         if message is not None:
+            known = len(out)
             self._message(message, kind, index, out)
+            if len(out) == known and message.tool_calls in (None, []):
+                self._unread(kind, _decode_any(data)["delta"]["message"])
 
     def _unknown(self, kind: str, data: bytes) -> None:
         decoded = _decode_any(data)

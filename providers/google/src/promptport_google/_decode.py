@@ -122,6 +122,7 @@ _FINISH_REASONS = {
 """The others, such as MALFORMED_FUNCTION_CALL, are ``OTHER``; of the numbers, those that both APIs count alike."""
 
 _UNSAID = ("", "0", "FINISH_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIFIED")
+_ASIDE = frozenset({"safetyRatings", "avgLogprobs", "logprobsResult", "tokenCount"})
 _BESIDE = frozenset({"thought", "thoughtSignature", "partMetadata", "mediaResolution", "videoMetadata"})
 
 
@@ -193,10 +194,13 @@ class ContentDecoder(StreamDecoder[bytes]):
         for number, candidate in enumerate(response.candidates or ()):
             if candidate.index in (None, 0, "0"):  # the first; others come only where ``extra`` asks for them
                 self._candidate(candidate, number, data, out)
+            else:
+                self._skip("candidate other than the first")
         if response.error is not None:
             raise _reported({"error": response.error})
         self._told(response)
-        if response == _Response(model_version=response.model_version):
+        known = _Response(candidates=response.candidates, model_version=response.model_version)
+        if not response.candidates and response == known:
             self._skip(next(iter(_decode_any(data)), "an empty object"))
         if response.prompt_feedback is not None:
             self._blocked = _said(response.prompt_feedback.block_reason) or self._blocked
@@ -205,6 +209,11 @@ class ContentDecoder(StreamDecoder[bytes]):
 
     def _candidate(self, candidate: _Candidate, number: int, data: bytes, out: list[StreamFrame]) -> None:
         parts = candidate.content.parts if candidate.content is not None else None
+        if candidate == _Candidate(content=candidate.content, index=candidate.index) and not parts:
+            raw = _decode_any(data)["candidates"][number]
+            told = {**raw, "content": raw.get("content") or {}}
+            if "parts" not in told["content"]:
+                self._unread("candidate", {name: told[name] for name in told if name not in _ASIDE})
         for index, part in enumerate(parts or ()):
             self._part(part, (number, index), data, out)
         self._reason = _said(candidate.finish_reason) or self._reason
@@ -259,8 +268,8 @@ class ContentDecoder(StreamDecoder[bytes]):
                 out.append(Append(part.text))
             if kept and (part.text is not None or not self._is_item(place, data, out)):
                 out.append(Reasoning("", {**kept, "part": "text" if part.text else "empty text"}))
-        else:
-            self._is_item(place, data, out)
+        elif not self._is_item(place, data, out):
+            self._skip("an empty part")
 
     def _is_item(self, place: tuple[int, int], data: bytes, out: list[StreamFrame]) -> bool:
         """Whether this part is something else than text and calls: what the server ran, an image, a file."""

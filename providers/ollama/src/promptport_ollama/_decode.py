@@ -75,6 +75,7 @@ class _Terminal(msgspec.Struct, gc=False):
 _decode_line = msgspec.json.Decoder(_Line).decode
 _decode_terminal = msgspec.json.Decoder(_Terminal).decode
 _decode_text = msgspec.json.Decoder(str).decode
+_decode_any = msgspec.json.Decoder().decode
 _decode_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -141,8 +142,14 @@ class ChatDecoder(StreamDecoder[bytes]):
             raise _reported(line.error)
         if line.done:
             self._end(event, out)
-        elif message is None:
-            self._skip(next(iter(self._read(_decode_names, event)), "an empty object"))
+        if message is None:
+            names = self._read(_decode_names, event)
+            if "response" in names:  # of /api/generate
+                self._unread("line", {"response": _decode_any(names["response"])})
+            elif not line.done:
+                self._skip(next(iter(names), "an empty object"))
+        elif not (message.content or message.thinking or message.tool_calls):
+            self._unread("message", _decode_any(event)["message"])
 
     def _read(self, decode: Callable[[bytes], _Decoded], event: bytes) -> _Decoded:
         try:

@@ -72,8 +72,7 @@ _decode_any = msgspec.json.Decoder().decode
 
 _UNINTERESTING = re.compile(
     r"keepalive|response\.("
-    r"queued|in_progress|compaction\.compacting|(content_part|reasoning_summary_part)\.(added|done)"
-    r"|(reasoning_summary_text|reasoning_text|refusal)\.done|audio\.(transcript\.)?(delta|done)"
+    r"queued|in_progress|compaction\.compacting|reasoning_summary_part\.added"
     r"|(web_search|file_search|code_interpreter|image_generation|mcp|apply_patch|shell)_call(_\w+)?\.\w+"
     r"|mcp_list_tools\.\w+)"
 ).fullmatch
@@ -94,13 +93,16 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._calls = ResponseCalls(taken)
         # Lengths tell whether a text that comes whole was streamed before.
         self._streamed = 0
+        self._texts_done = 0
         self._parts_done = 0
+        self._ended_parts: set[tuple[object, ...]] = set()
         self._messages_done = 0
         self._items_done = 0
         self._last = b""
         self._reasoning: list[str] = []
         self._reasoning_part: tuple[object, ...] = ()
-        self._reasoned = False
+        self._reasoning_parts: set[tuple[object, ...]] = set()
+        self._reasoning_deltas = self._reasoned = False
         self._refusal: list[str] = []
         self._refused = False
         self._annotations: list[dict[str, Any]] = []
@@ -113,7 +115,13 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
             "response.custom_tool_call_input.done": self._arguments_done,
             "response.reasoning_summary_text.delta": self._reasoning_delta,
             "response.reasoning_text.delta": self._reasoning_delta,
+            "response.reasoning_summary_text.done": self._reasoning_part_done,
+            "response.reasoning_text.done": self._reasoning_part_done,
+            "response.reasoning_summary_part.done": self._part_done,
+            "response.content_part.added": self._part_added,
+            "response.content_part.done": self._part_done,
             "response.refusal.delta": self._refusal_delta,
+            "response.refusal.done": self._refusal_done,
             "response.output_text.annotation.added": self._annotation,
             "response.output_item.added": self._item_added,
             "response.output_item.done": self._item_done,
@@ -129,7 +137,9 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     # ------------------------------------------------------------------------------------------- events
 
-    def _event(self, event: tuple[bytes, bytes], out: Frames) -> None:
+    def _event(  # noqa: PLR0912 - the way of nearly every event: a call for each branch would cost more than it
+        self, event: tuple[bytes, bytes], out: Frames
+    ) -> None:
         data = event[1]
         try:
             head = _decode(data)
@@ -150,6 +160,8 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
                 out.append(Append(text))
             elif text is msgspec.UNSET:
                 raise ProtocolError("a delta of the text came without text")
+            elif text is None:
+                self._skip(kind)
         elif kind == "response.function_call_arguments.delta":
             self._arguments_delta(head, data, out)
         else:
@@ -182,8 +194,8 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def _text_done(self, head: _Event, data: bytes, out: Frames) -> None:
         text = _text(_body(data).get("text")) or ""
-        self._parts_done += len(text)
-        self._whole_text(text, self._parts_done, out)
+        self._texts_done += len(text)
+        self._whole_text(text, self._texts_done, out)
 
     def _whole_text(self, text: str, done: int, out: Frames) -> None:
         """A text that is complete, the last of ``done`` characters: gives it if nothing of it was streamed."""
@@ -194,6 +206,39 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
     def _refusal_delta(self, head: _Event, data: bytes, out: Frames) -> None:
         if head.delta:
             self._refusal.append(head.delta)
+        elif head.delta != "":
+            self._skip(head.type)
+
+    def _refusal_done(self, head: _Event, data: bytes, out: Frames) -> None:
+        self._whole_refusal(_text(_body(data).get("refusal")) or "")
+
+    def _whole_refusal(self, text: str) -> None:
+        """A refusal that is complete: the deltas said it, unless the server sent none."""
+        if not "".join(self._refusal).endswith(text):
+            self._refusal.append(text)
+
+    # ------------------------------------------------------------------------------------------- parts
+
+    def _part_added(self, head: _Event, data: bytes, out: Frames) -> None:
+        """A part begins; what it holds then, its end says again."""
+        self._unread(head.type, _body(data).get("part"))
+
+    def _part_done(self, head: _Event, data: bytes, out: Frames) -> None:
+        """A part is complete: gives what no delta and no end of its text said before."""
+        part = _dict(_body(data).get("part"))
+        text, refusal = _text(part.get("text")), _text(part.get("refusal"))
+        if part.get("type") in ("reasoning_text", "summary_text"):
+            self._whole_thought(head, text or "", out)
+        elif text is not None:
+            place = (head.item_id, head.output_index, head.content_index)
+            if place not in self._ended_parts:
+                self._ended_parts.add(place)
+                self._parts_done += len(text)
+                self._whole_text(text, self._parts_done, out)
+        elif refusal is not None:
+            self._whole_refusal(refusal)
+        else:
+            self._unread(head.type, part)
 
     def _annotation(self, head: _Event, data: bytes, out: Frames) -> None:
         annotation = _body(data).get("annotation")
@@ -230,10 +275,31 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
     def _reasoning_delta(self, head: _Event, data: bytes, out: Frames) -> None:
         if head.delta:
             part = (head.output_index, head.summary_index, head.content_index)
-            if self._reasoning and part != self._reasoning_part:
-                self._think("\n\n", out)
-            self._reasoning_part = part
+            if part != self._reasoning_part:
+                if self._reasoning:
+                    self._think("\n\n", out)
+                self._reasoning_part = part
+                self._reasoning_parts.add(part)
+            self._reasoning_deltas = True
             self._think(head.delta, out)
+        elif head.delta != "":
+            self._skip(head.type)
+
+    def _reasoning_part_done(self, head: _Event, data: bytes, out: Frames) -> None:
+        self._whole_thought(head, _text(_body(data).get("text")) or "", out)
+
+    def _whole_thought(self, head: _Event, text: str, out: Frames) -> None:
+        """A part of the reasoning is complete: gives it if no delta did; behind its item it is only counted."""
+        part = (head.output_index, head.summary_index, head.content_index)
+        if not text or part in self._reasoning_parts:
+            return
+        if self._reasoned or self._reasoning_deltas:
+            self._skip(f"{head.type} without deltas")
+            return
+        if self._reasoning:
+            self._think("\n\n", out)
+        self._reasoning_parts.add(part)
+        self._think(text, out)
 
     def _think(self, text: str, out: Frames) -> None:
         self._reasoning.append(text)
