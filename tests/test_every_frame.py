@@ -11,7 +11,7 @@ import pytest
 
 import promptport as pp
 from promptport.dispatch import DispatchFrame, decode_dispatch_frame, encode_dispatch_frame
-from promptport.front_ends import EventDecoder, encode_events
+from promptport.front_ends import EventDecoder, UIMessageEncoder, encode_events
 from promptport.testing import assert_valid_stream
 
 ROOT = Path(__file__).parent.parent
@@ -129,6 +129,44 @@ async def test_events_carry_every_frame(kind: type) -> None:
     read = [frame async for data in encode_events(source()) for frame in decoder.feed(data)]
     assert read == frames
     assert decoder.error is None
+
+
+UI_CHUNKS: dict[type, str] = {
+    pp.Append: "text-delta",
+    pp.ReasoningAppend: "reasoning-delta",
+    pp.Reasoning: "reasoning-end",
+    pp.ToolCallDelta: "tool-input-delta",
+    pp.ToolCall: "tool-input-available",
+    pp.InvalidToolCall: "tool-input-error",
+    pp.Citation: "source-url",
+    pp.ProviderItem: "data-provider_item",
+    pp.Restarted: "reset-step",
+    pp.End: "finish",
+}
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.__name__)
+def test_ui_messages_have_a_chunk_for_every_frame(kind: type) -> None:
+    encoder = UIMessageEncoder("run")
+    encoder.feed(pp.Append("before"))
+    data = encoder.feed(typing.cast("DispatchFrame", FRAMES[kind]))
+    assert f'"type":"{UI_CHUNKS[kind]}"' in data.decode()
+
+
+@pytest.mark.parametrize("kind", typing.get_args(DispatchFrame), ids=lambda kind: kind.__name__)
+def test_every_encoder_takes_every_frame_of_the_loop(kind: type) -> None:
+    end = pp.End(pp.FinishReason.STOP)
+    loop: dict[type, typing.Any] = {
+        pp.ToolStarted: pp.ToolStarted("1", "f"),
+        pp.ToolProgress: pp.ToolProgress("1", 1),
+        pp.ToolResult: pp.ToolResult("1", "f", "x"),
+        pp.StepEnd: pp.StepEnd(0, end),
+        pp.StepReset: pp.StepReset(0),
+        pp.ApprovalNeeded: pp.ApprovalNeeded(()),
+        pp.ToolsPending: pp.ToolsPending(()),
+    }
+    for encoder in (UIMessageEncoder("run"),):
+        encoder.feed({**FRAMES, **loop}[kind])
 
 
 # ------------------------------------------------------------------------------------------ CONTRIBUTING.md

@@ -4,13 +4,26 @@ What enters knows a front end's protocol. An encoder or decoder is pure: ``feed`
 messages, `promptport.decoding`, `promptport.dispatch`.
 """
 
+from promptport.front_ends.chat_request import BodyLimits, ChatRequest
 from promptport.front_ends.error_codes import error_code
 from promptport.front_ends.events import EventDecoder, encode_events
 from promptport.front_ends.token_buffer import TokenBuffer
+from promptport.front_ends.ui_messages import UI_MESSAGE_HEADERS, SDKVersion, UIMessageEncoder, approval_id
+from promptport.front_ends.ui_requests import decode_ui_request
+from promptport.front_ends.writing import FrameEncoder, encode_frames
 
 __all__ = [
+    "UI_MESSAGE_HEADERS",
+    "BodyLimits",
+    "ChatRequest",
     "EventDecoder",
+    "FrameEncoder",
+    "SDKVersion",
     "TokenBuffer",
+    "UIMessageEncoder",
+    "approval_id",
+    "decode_ui_request",
     "encode_events",
+    "encode_frames",
     "error_code",
 ]
