@@ -24,8 +24,16 @@ def child(client: LocalClient) -> psutil.Process:
     return psutil.Process(server._process.pid)
 
 
+def load(process: psutil.Process) -> float:
+    """In percent of one processor; nothing, where the process has ended."""
+    try:
+        return float(process.cpu_percent(0.1))
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
 async def until(process: psutil.Process, reached: Callable[[float], bool]) -> None:
-    while not reached(await asyncio.to_thread(process.cpu_percent, 0.1)):
+    while not reached(await asyncio.to_thread(load, process)):
         pass
 
 
@@ -62,29 +70,53 @@ async def test_a_long_prompt_beside_a_short_stream() -> None:
         assert max(gaps) < 4
 
 
-async def test_cancelling_a_long_prompt_frees_the_processor_and_closing_is_quick() -> None:
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_cancelling_a_long_prompt_frees_the_processor_and_closing_is_quick(streaming: bool) -> None:
     client = LocalClient()
     await text(client, pp.Prompt.of("Hi", max_tokens=2))
     process = child(client)
-    reading = asyncio.create_task(text(client, LONG))
-    await until(process, lambda load: load > 50)
+
+    async def read() -> None:
+        await (text(client, LONG) if streaming else client.execute(LONG, DEFAULT_MODEL))
+
+    reading = asyncio.create_task(read())
+    await until(process, lambda load: load > 30)
+    began = time.monotonic()
     reading.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await reading
-    began = time.monotonic()
     await until(process, lambda load: load < 10)
     idle = time.monotonic() - began
-    reading = asyncio.create_task(text(client, LONG))
-    await until(process, lambda load: load > 50)
+    again = await text(client, pp.Prompt.of("Hi", max_tokens=2))
+    process = child(client)
+    reading = asyncio.create_task(read())
+    await until(process, lambda load: load > 30)
     began = time.monotonic()
     await client.aclose()
     closed = time.monotonic() - began
     with contextlib.suppress(pp.PromptportError, asyncio.CancelledError):
         await reading
     print(f"idle {idle:.2f} s after a cancel, closed in {closed:.2f} s")  # noqa: T201
+    assert again
     assert idle < 1
     assert closed < 3
     assert not process.is_running()
+
+
+async def test_a_cancelled_answer_leaves_the_server_and_other_streams_alone() -> None:
+    async with LocalClient() as client:
+        await text(client, pp.Prompt.of("Hi", max_tokens=2))
+        process = child(client)
+        story = pp.Prompt.of("Tell a long story of a fox.", max_tokens=60, temperature=1.0)
+        async with client.execute_streaming_with_tools(story, DEFAULT_MODEL) as other:
+            await anext(other)
+            reading = asyncio.create_task(text(client, LONG))
+            await asyncio.sleep(0.5)
+            reading.cancel()
+            async for frame in other:
+                last = frame
+        assert isinstance(last, pp.End)
+        assert child(client).pid == process.pid
 
 
 async def test_two_models_loading_do_not_hold_the_loop(tmp_path: Path) -> None:

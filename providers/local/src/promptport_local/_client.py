@@ -57,10 +57,13 @@ from promptport_local._models import (
     unknown_capabilities,
     weights_at,
 )
+from promptport_local._running import CountedStream
 from promptport_local._server import LocalServer, headers_for, usable_context
 from promptport_local._writing import SMALL, decided
 
 __all__ = ["LocalClient", "client"]
+
+_PATH = "/v1/chat/completions"
 
 
 class _PlainClient(BaseClient):
@@ -142,10 +145,30 @@ class _PlainClient(BaseClient):
         return decode_chat_completion(data, prompt.call_ids())
 
     async def _open(self, body: dict[str, Any], model: LLModel) -> ByteStream:
-        return await (await self._way(model)).open("/v1/chat/completions", body, model.id)
+        if self._elsewhere is not None:
+            return await self._reached(self._elsewhere, model).open(_PATH, body, model.id)
+        server = self._server(model)
+        server.requests.begin()
+        try:
+            way = self._reached(await server.ready(), model)
+            # Beside other streams, llama.cpp looks after a client that left only where it has something to say to it.
+            progress = {"return_progress": True} if server.requests.running > 1 else {}
+            return CountedStream(await way.open(_PATH, {**body, **progress}, model.id), server.requests)
+        except BaseException:
+            server.requests.ended(whole=False)
+            raise
 
     async def _post(self, body: dict[str, Any], model: LLModel) -> bytes:
-        return await (await self._way(model)).post("/v1/chat/completions", body, model.id)
+        if self._elsewhere is not None:
+            return await self._reached(self._elsewhere, model).post(_PATH, body, model.id)
+        server, whole = self._server(model), False
+        server.requests.begin()
+        try:
+            data = await self._reached(await server.ready(), model).post(_PATH, body, model.id)
+            whole = True
+        finally:
+            server.requests.ended(whole=whole)
+        return data
 
     def _failure(self, error: Exception, model: LLModel) -> PromptportError | None:
         way = self._ways.get(model.id)
@@ -156,18 +179,18 @@ class _PlainClient(BaseClient):
             await self._elsewhere.aclose()
         await asyncio.gather(*[server.stop() for server in self._servers.values()])
 
-    async def _way(self, model: LLModel) -> HTTPTransport:
-        """The way to the server that has this model; started if it is not running."""
-        if self._elsewhere is not None:
-            way = self._elsewhere
-        else:
-            weights = find_weights(model.id, self._configured)
-            server = self._servers.get(str(weights.path))
-            if server is None:
-                server = self._servers[str(weights.path)] = LocalServer(weights, **self._server_options)
-            way = await server.ready()
+    def _reached(self, way: HTTPTransport, model: LLModel) -> HTTPTransport:
+        """The way, kept for what its errors mean."""
         self._ways[model.id] = way
         return way
+
+    def _server(self, model: LLModel) -> LocalServer:
+        """The server here that has this model, running or not."""
+        weights = find_weights(model.id, self._configured)
+        server = self._servers.get(str(weights.path))
+        if server is None:
+            server = self._servers[str(weights.path)] = LocalServer(weights, **self._server_options)
+        return server
 
 
 class LocalClient:

@@ -24,10 +24,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from promptport import ConfigurationError, OverloadedError, Timeouts
+from promptport import ConfigurationError, OverloadedError, PromptportError, Timeouts
 from promptport.provider import HTTPTransport
 from promptport_local._fetching import present
 from promptport_local._models import PROVIDER, Weights, bundled_weights, size_of, weights_at
+from promptport_local._running import RunningRequests
 
 __all__ = ["DEFAULT_CONTEXT_LENGTH", "LocalServer", "headers_for", "usable_context"]
 
@@ -105,6 +106,7 @@ class LocalServer:
         self._finalizer: weakref.finalize[..., LocalServer] | None = None
         self._transport: HTTPTransport | None = None
         self._starting: asyncio.Task[HTTPTransport] | None = None
+        self.requests = RunningRequests(self._busy, self._interrupt)
 
     # ------------------------------------------------------------------------------------------- in use
 
@@ -133,14 +135,34 @@ class LocalServer:
 
     async def stop(self) -> None:
         """Ends the server, whatever it is doing. Twice does nothing."""
+        await self.requests.aclose()
+        await self._interrupt()
+
+    async def _interrupt(self) -> None:
+        """Ends the server; the next call of `ready` starts another one."""
         starting, self._starting = self._starting, None
         if starting is not None:
             await asyncio.wait([starting])
         transport, self._transport = self._transport, None
+        process, finalizer = self._process, self._finalizer
+        self._process = self._finalizer = None
+        if process is not None:
+            process.kill()  # at once: a thread may have to wait for the processor that this one holds
         if transport is not None:
             await transport.aclose()
-        if self._process is not None:
-            await asyncio.to_thread(self._drop)
+        if finalizer is not None:
+            await asyncio.to_thread(finalizer)
+
+    async def _busy(self) -> bool:
+        """Whether llama.cpp works on anything; while it reads a batch of a prompt, it does not say."""
+        transport = self._transport
+        if transport is None:
+            return False
+        try:
+            slots = json.loads(await transport.get("/slots"))
+        except PromptportError:
+            return True
+        return any(slot["is_processing"] for slot in slots)
 
     async def __aenter__(self) -> Self:
         await self.ready()
