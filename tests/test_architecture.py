@@ -51,6 +51,8 @@ LATE = {
     ("cli.conformance_command", "testing"),
     ("executor", "text_tools"),
     ("http.aiohttp_session", "http.aiohttp_connector"),
+    ("http.chat_clones", "text_tools"),
+    ("presets.clients", "text_tools"),
     ("http.transport", "http.transport_errors"),
     ("testing.plugin", "testing.cassette_fixture"),
     ("tools.descriptors", "tools.schema"),

@@ -298,3 +298,65 @@ def test_no_row_is_older_than_six_months() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("default")
             warnings.warn(f"rows of presets.toml are older than six months: {', '.join(old)}", stacklevel=1)
+
+
+# ------------------------------------------------------------------------------------------ calls in the text
+
+SELF_HOSTED = {"litellm", "llamacpp", "lmstudio", "sglang", "vllm"}
+WRITTEN = WireResponse(
+    b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"{\\"name\\": \\"look\\", \\"argu"}}]}\n\n'
+    b'data: {"id":"1","choices":[{"index":0,"delta":{"content":"ments\\": {}}"},"finish_reason":"stop"}]}\n\n'
+    b"data: [DONE]\n\n"
+)
+WRITTEN_WHOLE = WireResponse.json(
+    {
+        "id": "1",
+        "model": "m",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": '{"name": "look", "arguments": {}}'},
+                "finish_reason": "stop",
+            }
+        ],
+    }
+)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_calls_are_read_out_of_the_text_of_self_hosted_models(name: str) -> None:
+    assert preset(name).text_calls == ("auto" if name in SELF_HOSTED else "off")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "calls"),
+    [
+        *[(name, {}, 1) for name in sorted(SELF_HOSTED)],
+        ("vllm", {"text_calls": "off"}, 0),
+        ("groq", {}, 0),
+        ("groq", {"text_calls": "auto"}, 1),
+        ("mine", {}, 1),
+        ("openai-chat", {}, 0),
+        ("openai-chat", {"text_calls": "auto"}, 1),
+    ],
+)
+async def test_a_call_in_the_text_through_a_preset(name: str, options: dict[str, Any], calls: int) -> None:
+    register({"mine": {"extends": "vllm", "base_url": "http://gpu:8000/v1"}})
+    async with WireServer(WRITTEN, WRITTEN_WHOLE) as server:
+        made = client(name, base_url=server.url, api_key="any", **options)
+        model = LLModel(name, "m")
+        streamed = await made.execute_streaming_with_tools(pp.Prompt.of("Hi"), model, [TOOL]).message()
+        whole = await made.execute(pp.Prompt.of("Hi"), model, [TOOL])
+        await made.aclose()
+    for message in (streamed, whole):
+        assert [call.name for call in message.tool_calls] == ["look"] * calls
+        assert bool(message.text) is not bool(calls)
+        assert message.finish_reason is (pp.FinishReason.TOOL_CALLS if calls else pp.FinishReason.STOP)
+        assert message.origin is not None
+        assert message.origin.provider == name
+
+
+@pytest.mark.parametrize("name", ["vllm", "groq", "openai-chat"])
+def test_another_word_for_text_calls_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="text_calls must be 'auto' or 'off', not 'on'"):
+        client(name, base_url="http://127.0.0.1:1", api_key="any", text_calls="on")

@@ -24,7 +24,7 @@ from promptport import (
     client,
 )
 from promptport.testing import WireResponse, WireServer, assert_valid_stream
-from promptport.text_tools import TextCallsClient, TextToolsParser
+from promptport.text_tools import TextToolsParser
 
 SAMPLES = {sample.id: sample for sample in samples()}
 pytestmark = pytest.mark.skipif(not SAMPLES, reason="the shared sample is not here; set PROMPTPORT_CORPUS")
@@ -71,13 +71,14 @@ def test_the_sample_is_whole() -> None:
 
 
 @pytest.mark.parametrize("number", READ)
-@pytest.mark.parametrize("server", ["local", "openai-chat"])
+@pytest.mark.parametrize("server", ["local", "openai-chat", "llamacpp", "vllm"])
 async def test_over_loopback_at_random_cuts(server: str, number: int) -> None:
     sample, source = SAMPLES[number], random.Random(number)
     outcomes = []
     async with WireServer() as wire_server:
-        made: Any = client(server, base_url=f"{wire_server.url}/v1", api_key="key")
-        async with made if server == "local" else TextCallsClient(made) as asked:
+        options = {"text_calls": "auto"} if server == "openai-chat" else {}
+        made: Any = client(server, base_url=f"{wire_server.url}/v1", api_key="key", **options)
+        async with made as asked:
             for _ in range(8):
                 wire_server.queue(wire(sample, source))
                 model = LLModel(server, "m", NATIVE)

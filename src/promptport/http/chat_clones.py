@@ -6,13 +6,15 @@ Rule: a clone of a known API is a row, not a class. What a row cannot say belong
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+from promptport.arguments import as_model, as_prompt, as_tools
 from promptport.errors import ConfigurationError
 from promptport.http.http_client import HTTPClient
-from promptport.messages import Origin, Prompt
+from promptport.messages import AssistantMessage, Origin, Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
 from promptport.protocols import ChatCompletionsDecoder, ChatDialect, chat_body, decode_chat_completion
+from promptport.stream import FrameStream
 from promptport.tools import ToolDescriptor
 
 __all__ = ["chat_provider"]
@@ -37,6 +39,7 @@ def chat_provider(  # noqa: PLR0917 - a row of a table
     key_header: str = "authorization",
     needs_key: bool = True,
     url_variable: str = "",
+    text_calls: Literal["auto", "off"] = "off",
 ) -> type[HTTPClient]:
     """Describe a provider that speaks Chat Completions.
 
@@ -53,13 +56,15 @@ def chat_provider(  # noqa: PLR0917 - a row of a table
         key_header: The header of the key.
         needs_key: Whether the server at ``base_url`` refuses requests without a key.
         url_variable: The environment variable of another base URL.
+        text_calls: Whether tool calls are also read out of the text, for servers that pass on what a model writes:
+            ``auto`` or ``off``. A client can be created with another ``text_calls``.
 
     Returns:
-        The class of its clients. Call it with the options of `HTTPClient`, or name it in an entry point of the group
-        ``promptport.providers``.
+        The class of its clients. Call it with the options of `HTTPClient` and ``text_calls``, or name it in an entry
+        point of the group ``promptport.providers``.
 
     Raises:
-        ConfigurationError: The name is empty, or a capability table is of another type.
+        ConfigurationError: The name is empty, a capability table is of another type, or ``text_calls`` is neither.
 
     Examples:
         ```python
@@ -73,6 +78,7 @@ def chat_provider(  # noqa: PLR0917 - a row of a table
     """
     if not name:
         raise ConfigurationError("chat_provider: name is empty. Pass the provider's name, such as 'mistral'.")
+    _check_text_calls(text_calls, name)
     spoken = dialect if dialect is not None else ChatDialect()
     table = _table(name, capabilities)
 
@@ -101,8 +107,66 @@ def chat_provider(  # noqa: PLR0917 - a row of a table
         "decoder": ChatCompletionsDecoder,
         "complete": decode_chat_completion,
         "capabilities": capabilities_of,
+        "text_calls": text_calls,
     }
-    return type(f"{name.title().replace('-', '').replace('_', '')}Client", (HTTPClient,), members)
+    return type(f"{name.title().replace('-', '').replace('_', '')}Client", (_ChatClient,), members)
+
+
+class _ChatClient(HTTPClient):
+    """What the classes of `chat_provider` share: calls in the text, where they are wanted.
+
+    Attributes:
+        text_calls: In the class, the default; in a client, what it does.
+    """
+
+    text_calls: Literal["auto", "off"] = "off"
+
+    def __init__(self, *, text_calls: Literal["auto", "off"] | None = None, **options: Any) -> None:
+        """See `HTTPClient`.
+
+        Args:
+            text_calls: See `chat_provider`. Default: the provider's.
+            options: Those of `HTTPClient`.
+
+        Raises:
+            ConfigurationError: As `HTTPClient`, or ``text_calls`` is neither ``auto`` nor ``off``.
+        """
+        super().__init__(**options)
+        if text_calls is not None:
+            _check_text_calls(text_calls, self.provider)
+            self.text_calls = text_calls
+
+    def execute_streaming_with_tools(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> FrameStream:
+        """See `LLMClient`."""
+        if self.text_calls == "off":
+            return super().execute_streaming_with_tools(prompt, model, tools)
+        from promptport.text_tools import read_beside  # noqa: PLC0415 - only where it is asked for
+
+        prompt, model, tools = as_prompt(prompt), as_model(model, provider=self.provider), as_tools(tools)
+        native = super().execute_streaming_with_tools(prompt, model, tools)
+        stream = read_beside(native, prompt, tools, named=(self.provider, model.id))
+        if stream is not native:
+            self._streams.discard(native)
+            self._streams.add(stream)
+        return stream
+
+    async def execute(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> AssistantMessage:
+        """See `LLMClient`."""
+        if self.text_calls == "off":
+            return await super().execute(prompt, model, tools)
+        from promptport.text_tools import read_message  # noqa: PLC0415 - only where it is asked for
+
+        prompt, tools = as_prompt(prompt), as_tools(tools)
+        return read_message(await super().execute(prompt, model, tools), prompt, tools)
+
+
+def _check_text_calls(text_calls: object, name: str) -> None:
+    if text_calls not in ("auto", "off"):
+        raise ConfigurationError(f"{name}: text_calls must be 'auto' or 'off', not {text_calls!r}.")
 
 
 def _table(

@@ -31,7 +31,7 @@ def client_of(name: str, **options: Any) -> LLMClient:
 
     Args:
         name: the preset's.
-        options: what `HTTPClient` takes, and the preset's holes by their names.
+        options: what `HTTPClient` takes, ``text_calls`` (see `chat_provider`), and the preset's holes by their names.
 
     Raises:
         ConfigurationError: no such preset, a hole that nothing fills, no key, or an option that it does not take.
@@ -74,9 +74,12 @@ def _by_another(row: Preset, url: str, variable: str, options: dict[str, Any]) -
         options["base_url"] = url
         if options.get("api_key") is None and variable and os.environ.get(variable):
             options["api_key"] = os.environ[variable]
+    from promptport.text_tools import with_text_calls  # noqa: PLC0415 - few ask for it
+
+    text_calls = options.pop("text_calls", None) or row.text_calls
     made: Any = client("openai" if row.api == "responses" else "anthropic", **options)
     made.provider = row.name
-    return made  # type: ignore[no-any-return]
+    return with_text_calls(made, text_calls, provider=row.name)
 
 
 @lru_cache(maxsize=128)
@@ -95,6 +98,7 @@ def _class(encoded: bytes, url: str, variable: str) -> Callable[..., HTTPClient]
         headers=row.headers,
         key_header=row.key_header,
         needs_key=bool(row.key_env),
+        text_calls=row.text_calls,
     )
     if not row.discover:
         return base

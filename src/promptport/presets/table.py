@@ -60,6 +60,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         has: capabilities besides those of Chat Completions.
         lacks: capabilities that the server does not have.
         models: patterns of model ids, and what these models can do; the first that fits counts.
+        text_calls: whether tool calls are also read out of the text: ``auto`` or ``off``. For self-hosted models.
         discover: for ``context_length``, ``max_output_tokens`` or a capability, the path in the server's list.
         page: where the facts stand.
         checked: when they were looked up, as ``2026-11-25``.
@@ -77,6 +78,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     has: tuple[Capability, ...] = ()
     lacks: tuple[Capability, ...] = ()
     models: dict[str, ModelRow] = {}
+    text_calls: Literal["auto", "off"] = "off"
     discover: dict[str, str] = {}
     page: str = ""
     checked: str = ""

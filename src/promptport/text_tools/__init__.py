@@ -5,7 +5,13 @@ What enters knows how a model writes a call as text. Pure, but for the two clien
 `promptport.decoding`, `promptport.llm_client`, `promptport.tools`.
 """
 
-from promptport.text_tools.beside_native import TextCalls, TextCallsClient, with_text_calls
+from promptport.text_tools.beside_native import (
+    TextCalls,
+    TextCallsClient,
+    read_beside,
+    read_message,
+    with_text_calls,
+)
 from promptport.text_tools.detection import detect
 from promptport.text_tools.formats import FORMATS, TextFormat, format_of
 from promptport.text_tools.machine import ReasoningTags, TextToolsParser
@@ -29,6 +35,8 @@ __all__ = [
     "defused_prompt",
     "detect",
     "format_of",
+    "read_beside",
+    "read_message",
     "text_prompt",
     "with_text_calls",
 ]

@@ -15,14 +15,14 @@ from msgspec.structs import replace
 from promptport.arguments import as_model, as_prompt, as_tools
 from promptport.errors import ConfigurationError
 from promptport.llm_client import LLMClient
-from promptport.messages import AssistantMessage, Prompt, ToolChoice
+from promptport.messages import AssistantMessage, Origin, Prompt, ToolChoice
 from promptport.models import LLModel, ModelCapabilities
 from promptport.stream import FrameStream, TextStream, message_of
 from promptport.text_tools.machine import TextToolsParser
 from promptport.text_tools.reading import frames_of, parsed, skipped_by
 from promptport.tools import ToolDescriptor
 
-__all__ = ["TextCalls", "TextCallsClient", "with_text_calls"]
+__all__ = ["TextCalls", "TextCallsClient", "read_beside", "read_message", "with_text_calls"]
 
 TextCalls: TypeAlias = Literal["auto", "off"]
 """Whether calls are also read out of the text of an answer to which tools were offered: ``auto``, in every format that
@@ -71,35 +71,33 @@ class TextCallsClient:
         self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """See `LLMClient`."""
-        prompt, model, tools = as_prompt(prompt), as_model(model), as_tools(tools)
+        prompt, model, tools = as_prompt(prompt), as_model(model, provider=self.provider), as_tools(tools)
         native = self._client.execute_streaming_with_tools(prompt, model, tools)
-        parser = _parser(prompt, tools)
-        if parser is None:
-            return native
-        stream = FrameStream(
-            frames_of(native, parser),
-            skipped=skipped_by(parser, native),
-            named=(self.provider, model.id),
-            origin=native.origin,
-        )
-        self._streams.add(stream)
+        stream = read_beside(native, prompt, tools, named=(self.provider, model.id))
+        if stream is not native:
+            self._streams.add(stream)
         return stream
 
     def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
         """See `LLMClient`."""
-        return self._client.execute_streaming(as_prompt(prompt), as_model(model))
+        return self._client.execute_streaming(prompt, model)
 
     async def execute(
         self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> AssistantMessage:
         """See `LLMClient`."""
-        prompt, model, tools = as_prompt(prompt), as_model(model), as_tools(tools)
-        message = await self._client.execute(prompt, model, tools)
-        parser = _parser(prompt, tools)
-        if parser is None:
-            return message
-        made = message_of([frame for inner in message.frames() for frame in parsed(inner, parser)])
-        return replace(made, origin=message.origin)
+        prompt, model, tools = as_prompt(prompt), as_model(model, provider=self.provider), as_tools(tools)
+        return read_message(await self._client.execute(prompt, model, tools), prompt, tools)
+
+    @property
+    def origin(self) -> Origin | None:
+        """The wrapped client's, if it says."""
+        return getattr(self._client, "origin", None)
+
+    async def count_tokens(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> int | None:
+        """What the wrapped client counts; ``None`` if it does not."""
+        count = getattr(self._client, "count_tokens", None)
+        return None if count is None else await count(prompt, model, tools)
 
     async def aclose(self) -> None:
         """Closes the streams that are still open, and the wrapped client."""
@@ -112,6 +110,32 @@ class TextCallsClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def read_beside(
+    native: FrameStream, prompt: Prompt, tools: Sequence[ToolDescriptor], *, named: tuple[str, str]
+) -> FrameStream:
+    """The stream with the calls in its text; the stream itself where its text can hold none.
+
+    Args:
+        native: What the server said. It is closed with the stream around it.
+        prompt: What was asked.
+        tools: What was offered.
+        named: Provider and model, for errors.
+    """
+    parser = _parser(prompt, tools)
+    if parser is None:
+        return native
+    return FrameStream(frames_of(native, parser), skipped=skipped_by(parser, native), named=named, origin=native.origin)
+
+
+def read_message(message: AssistantMessage, prompt: Prompt, tools: Sequence[ToolDescriptor]) -> AssistantMessage:
+    """The whole response with the calls in its text; see `read_beside`."""
+    parser = _parser(prompt, tools)
+    if parser is None:
+        return message
+    made = message_of([frame for inner in message.frames() for frame in parsed(inner, parser)])
+    return replace(made, origin=message.origin)
 
 
 def with_text_calls(client: LLMClient, text_calls: TextCalls, *, provider: str = "") -> LLMClient:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from promptport.provider import LLMClient
+from promptport.provider import LLMClient, TextCalls
 
 __all__ = ["chat_client", "responses_client"]
 
@@ -21,15 +21,19 @@ def responses_client(**options: Any) -> LLMClient:
     return OpenAIClient(responses, **options)
 
 
-def chat_client(**options: Any) -> LLMClient:
+def chat_client(*, text_calls: TextCalls = "off", **options: Any) -> LLMClient:
     """Chat Completions: models named ``openai-chat/…``, at OpenAI or any compatible ``base_url``.
 
-    Options as in `_client.OpenAIClient`.
+    Args:
+        text_calls: Whether tool calls are also read out of the text: ``auto``, for a server that passes on what a
+            self-hosted model writes, or ``off``.
+        options: As in `_client.OpenAIClient`.
 
     Raises:
-        ConfigurationError: no key, an unusable key or URL.
+        ConfigurationError: no key, an unusable key or URL, or another ``text_calls``.
     """
+    from promptport.provider import with_text_calls  # noqa: PLC0415
     from promptport_openai._apis import chat_completions  # noqa: PLC0415 - listing providers imports none
     from promptport_openai._client import OpenAIClient  # noqa: PLC0415
 
-    return OpenAIClient(chat_completions, **options)
+    return with_text_calls(OpenAIClient(chat_completions, **options), text_calls, provider="openai-chat")
