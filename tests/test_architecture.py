@@ -36,7 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "policies.*",
         "connecting dispatch.* mcp.*",
         "session front_ends.*",
-        "nodes blocking run_log.*",
+        "nodes blocking run_log.* journal.*",
         "testing.*",
         "cli.* __main__",
     )

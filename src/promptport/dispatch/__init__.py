@@ -6,6 +6,7 @@ provider.
 
 from promptport.dispatch.dispatcher import DispatchStream, ToolDispatcher
 from promptport.dispatch.entries import Approve, ToolOutcome
+from promptport.dispatch.journaling import CallContext, Journal, current_call
 from promptport.dispatch.settings import StepChange, StepState, StreamingExecutor
 from promptport.dispatch.tool_frames import (
     ApprovalNeeded,
@@ -26,8 +27,10 @@ from promptport.dispatch.tool_frames import (
 __all__ = [
     "ApprovalNeeded",
     "Approve",
+    "CallContext",
     "DispatchFrame",
     "DispatchStream",
+    "Journal",
     "MemoryPauseStore",
     "PauseStore",
     "PausedRun",
@@ -42,6 +45,7 @@ __all__ = [
     "ToolResult",
     "ToolStarted",
     "ToolsPending",
+    "current_call",
     "decode_dispatch_frame",
     "encode_dispatch_frame",
 ]

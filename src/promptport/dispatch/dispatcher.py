@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from promptport.arguments import as_model, as_prompt, check_asker
 from promptport.dispatch.driving import drive
 from promptport.dispatch.entries import Approve, ToolOutcome
+from promptport.dispatch.journaling import CallContext, Journal, Ledger, current_call
+from promptport.dispatch.recorded_pause import take_up
 from promptport.dispatch.settings import (
     RESUMED_BEFORE,
     OnStep,
@@ -62,8 +64,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ApprovalNeeded",
     "Approve",
+    "CallContext",
     "DispatchFrame",
     "DispatchStream",
+    "Journal",
     "MemoryPauseStore",
     "PauseStore",
     "PausedRun",
@@ -78,6 +82,7 @@ __all__ = [
     "ToolResult",
     "ToolStarted",
     "ToolsPending",
+    "current_call",
     "decode_dispatch_frame",
     "encode_dispatch_frame",
 ]
@@ -120,6 +125,7 @@ class ToolDispatcher:
         store: PauseStore | None = None,
         observers: Sequence[Observer] = (),
         budget: Budget | None = None,
+        journal: Journal | None = None,
     ) -> None:
         """Args:
             executor: who asks the model; it is not closed.
@@ -152,6 +158,9 @@ class ToolDispatcher:
             store: remembers which pauses were resumed. Default: the memory of this process; see `PauseStore`.
             observers: who is told of this dispatcher's loops, requests and tools; see `promptport.telemetry`.
             budget: what all its requests together may use; a request over it raises `BudgetExceededError`.
+            journal: records each whole answer and outcome of one run, so that the run survives its process; see
+                `promptport.journal`. Such a dispatcher serves one stream, and the resumes of its pauses. Only
+                tools that are ``repeatable`` then start before their answer is complete.
 
         Raises:
             InvalidInputError: two tools of one name, a tool that cannot run, a limit below 1.
@@ -192,6 +201,7 @@ class ToolDispatcher:
             on_step,
             store if store is not None else _MEMORY,
             tuple(observers),
+            Ledger(journal) if journal is not None else None,
         )
         self._tools = by_name(tools)
         self._workers = Workers(workers)
@@ -249,9 +259,16 @@ class ToolDispatcher:
         names = {call.id: call.name for call in paused.pending}
         given = {call_id: _result_of(call_id, names[call_id], value) for call_id, value in (results or {}).items()}
         run = Run(self._settings, self._workers, self._tools, paused.prompt, paused.model)
+        if run.ledger is not None:
+            take_up(run, paused, decisions or {}, given, functools.partial(self._taken, paused.id))
+            return DispatchStream(run)
         self._take(run, paused.id)
         run.restore(paused, decisions or {}, given)
         return DispatchStream(run)
+
+    async def _taken(self, id: str) -> bool:
+        taken = self._settings.store.take(id)
+        return await taken if inspect.isawaitable(taken) else taken
 
     def _take(self, run: Run, id: str) -> None:
         """Takes the pause from the store: now, or where the store is asynchronous, when the stream is first read."""

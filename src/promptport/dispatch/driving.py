@@ -53,6 +53,8 @@ async def drive(run: Run) -> AsyncGenerator[DispatchFrame, None]:  # noqa: PLR09
                 if shown is not None:
                     yield shown
             if last := run.finish_step():
+                if run.ledger is not None and run.paused is None:
+                    await run.ledger.end()
                 for shown in last:
                     yield shown
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeAlias
 
@@ -56,10 +57,31 @@ class Entry:
         timed_out: its tool is to end, because its time is over.
         told: its observers, where there are any.
         outcome: what became of it.
+        context: what `current_call` says; made when the tool starts, unless a journal gave it.
+        begun: its tool was given to a task.
+        hold: its outcome is shown only when a journal has recorded it.
+        shown: its outcome was shown.
+        settled: resolved with its outcome, where somebody waits for it.
         twins: the identical calls of the same answer, which get its result.
     """
 
-    __slots__ = ("approved", "call", "outcome", "started", "timed_out", "told", "tool", "twins", "unchecked", "values")
+    __slots__ = (
+        "approved",
+        "begun",
+        "call",
+        "context",
+        "hold",
+        "outcome",
+        "settled",
+        "shown",
+        "started",
+        "timed_out",
+        "told",
+        "tool",
+        "twins",
+        "unchecked",
+        "values",
+    )
 
     def __init__(self, call: ToolCall | InvalidToolCall, outcome: ToolOutcome | None = None) -> None:
         self.call = call
@@ -71,4 +93,9 @@ class Entry:
         self.timed_out = False
         self.told: ToolObservation | None = None
         self.outcome = outcome
+        self.context: Any = None
+        self.begun = False
+        self.hold = False
+        self.shown = outcome is not None
+        self.settled: asyncio.Future[None] | None = None
         self.twins: list[Entry] = []

@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from promptport.dispatch.entries import Approve
+from promptport.dispatch.journaling import Ledger
 from promptport.dispatch.tool_frames import PauseStore, ToolResult
 from promptport.errors import InvalidInputError
 from promptport.frames import FinishReason, Reasoning, Usage
@@ -95,6 +96,7 @@ class Settings(msgspec.Struct, frozen=True):
     on_step: OnStep | None
     store: PauseStore
     observers: tuple[Observer, ...] = ()
+    ledger: Ledger | None = None
 
 
 def by_name(tools: Iterable[ToolDescriptor]) -> dict[str, ToolDescriptor]:

@@ -6,15 +6,20 @@ Rule: what is asked, run and told is decided here; how it is waited for is in `d
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import msgspec
 from msgspec.structs import replace
 
 from promptport.dispatch.entries import Entry, State, ToolOutcome
 from promptport.dispatch.inbox import Inbox
+from promptport.dispatch.journaling import context_of
+from promptport.dispatch.recorded_answer import RecordedAnswer
+from promptport.dispatch.recorded_calls import record_calls
 from promptport.dispatch.run_limits import RunLimits
 from promptport.dispatch.settings import RESUMED_BEFORE, SUCCESS, Settings, StepState, by_name, is_empty
 from promptport.dispatch.tool_frames import (
@@ -80,6 +85,7 @@ class Run:
             grace=settings.grace,
             max_concurrency=settings.max_concurrency,
             max_output_chars=settings.max_output_chars,
+            token=f"{id(self):x}-{time.time_ns():x}",
         )
         self.step = 0
         self.usage = Usage()
@@ -90,6 +96,8 @@ class Run:
         # The answer that is read now, and its calls: all, those that start at its end, those that a person decides,
         # those that the front end runs; and the first of each that are identical.
         self.source: FrameStream | None = None
+        self.ledger = settings.ledger
+        self.answer: RecordedAnswer | None = None  # under a journal
         self.reader: asyncio.Task[None] | None = None
         self.exhausted = False
         self.end: End | None = None
@@ -143,9 +151,17 @@ class Run:
         offered = tuple(self.tools.values())
         if self.told is None:
             self.told = self.running.told = begin_run(request, self.model, self.settings.observers)
-        with observed_by(self.settings.observers), in_run(self.told.id if self.told is not None else None):
-            self.source = self.settings.executor.execute_streaming_with_tools(request, self.model, offered)
+        if self.ledger is None:
+            self.source = self._asked(request, offered)
+        else:  # a recorded answer is not asked for, so nothing is made yet
+            place = self.ledger.draw(f"answer/{self.step}")
+            self.answer = RecordedAnswer(functools.partial(self._asked, request, offered), self.ledger, place)
+            self.source = self.answer.stream
         self.exhausted, self.end, self.entries, self.first = False, None, [], {}
+
+    def _asked(self, request: Prompt, offered: tuple[ToolDescriptor, ...]) -> FrameStream:
+        with observed_by(self.settings.observers), in_run(self.told.id if self.told is not None else None):
+            return self.settings.executor.execute_streaming_with_tools(request, self.model, offered)
 
     def restore(
         self, paused: PausedRun, decisions: Mapping[str, bool | str], client_results: Mapping[str, ToolResult]
@@ -218,10 +234,12 @@ class Run:
             error.partial = self.partial
             self.fail(error)
             return
-        if tool is not None and self._is_twin(call):
+        if (tool is not None or self.ledger is not None) and self._is_twin(call):
             return
         entry = self._entry(call)
+        entry.hold = self.ledger is not None  # until its outcome is recorded
         if tool is None:
+            self.first.setdefault(call_key(call), entry)
             known = ", ".join(self.tools) or "none"
             text = f"there is no tool named {call.name!r}; the tools are: {known}"
             self.running.refuse(entry, UnknownToolError(text, tool=call.name))
@@ -229,17 +247,29 @@ class Run:
         self.first[call_key(call)] = entry
         if not isinstance(tool, Tool):
             if self.running.fits(entry, self._check_of(tool), tool):
+                entry.hold = False
                 self.outside.append(entry)
             return
         entry.approved = approved
         if not self.running.prepare(entry, tool):
             return
         if not entry.approved and not entry.unchecked and self.settings.approve is None:
+            entry.hold = False
             self.pending.append(entry)
-        elif approved or "on_finish" in (tool.start, self.settings.start):
+        elif approved or "on_finish" in (tool.start, self.settings.start) or not self._may_be_eager(entry, tool):
             self.held.append(entry)
         else:
+            entry.hold = False
+            if self.ledger is not None:
+                entry.context = context_of(self.ledger, self.step, len(self.entries) - 1, call)
             self.running.start(entry)
+
+    def _may_be_eager(self, entry: Entry, tool: Tool[Any]) -> bool:
+        """Whether a call may start before its answer is recorded, if it will be."""
+        if self.ledger is None:
+            return True
+        live = self.answer is None or not self.answer.replayed
+        return live and tool.repeatable and entry.approved and not entry.unchecked
 
     def _is_twin(self, call: ToolCall) -> bool:
         """Whether the answer has an identical call, whose result is this one's too."""
@@ -278,10 +308,17 @@ class Run:
         if end.finish_reason is FinishReason.CONTENT_FILTER:
             self._filter([*self.held, *self.pending, *self.outside])
             self.held, self.pending, self.outside = [], [], []
-        self.start_held()
+        self.start_held("call")
 
-    def start_held(self) -> None:
+    def start_held(self, kind: str = "resumed") -> None:
         """Starts the calls that waited for the answer's end, or for the stream's first read."""
+        if self.ledger is not None:
+            self.held = []
+            if self.failure is None:
+                asked = self.answer.attempt if self.answer is not None else self.ledger.attempt
+                eager = self.settings.start == "eager"
+                record_calls(self.running, self.ledger, self.entries, f"{kind}/{self.step}", asked=asked, eager=eager)
+            return
         for entry in self.held:
             self.running.start(entry)
         self.held = []
@@ -420,6 +457,9 @@ class Run:
         if self.failure is None:
             self.failure = error
         self.held = []
+        for entry in self.entries:
+            if entry.outcome is not None:
+                self.running.show(entry, entry.outcome)  # where a journal was to record it first
         self.running.cancel()
         if self.reader is not None and self.reader is not asyncio.current_task():
             self.reader.cancel()

@@ -19,6 +19,8 @@ from msgspec.structs import replace
 from promptport.dispatch.entries import Approve, Entry, State, ToolOutcome
 from promptport.dispatch.far_check import check_far
 from promptport.dispatch.inbox import Inbox
+from promptport.dispatch.journaling import CALL, CallContext
+from promptport.dispatch.recorded_calls import RecordedCall
 from promptport.dispatch.tool_frames import ToolProgress, ToolResult, ToolStarted
 from promptport.dispatch.tool_output import Given, Output, describe, limited, output_of, progress_of, tamed
 from promptport.dispatch.workers import Workers
@@ -31,6 +33,7 @@ __all__ = ["RunningTools"]
 
 
 _DENIED = "the user did not allow this call"
+_RECORDING = "promptport-record"
 
 
 class RunningTools:
@@ -40,6 +43,7 @@ class RunningTools:
         tasks: what must have ended before the stream does.
         outcomes: in the order in which they came.
         told: the observers of the loop, where there are any.
+        park: keeps a call for a person.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class RunningTools:
         grace: float,
         max_concurrency: int,
         max_output_chars: int | None,
+        token: str,
     ) -> None:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.outcomes: list[ToolOutcome] = []
@@ -62,12 +67,13 @@ class RunningTools:
         self._inbox = inbox
         self._workers = workers
         self._fail_stream = fail
-        self._park = park
+        self.park = park
         self._approve = approve
         self._timeout = timeout
         self._grace = grace
         self._slots = asyncio.Semaphore(max_concurrency)
         self._limit = max_output_chars
+        self._token = token
 
     # ------------------------------------------------------------------------------------ before it runs
 
@@ -133,15 +139,26 @@ class RunningTools:
     def follow(self, first: Entry, twin: Entry) -> None:
         """Gives an identical call the outcome of the first, now or when it is there."""
         first.twins.append(twin)
-        if first.outcome is not None:
+        if first.outcome is not None and (first.shown or not first.hold):
             self._share(first.outcome, twin)
 
     # ----------------------------------------------------------------------------------------- the tasks
 
     def start(self, entry: Entry) -> None:
         """Asks for approval if need be, waits for a free place, and runs a prepared call."""
-        task = self.spawn(self._run(entry), f"promptport-tool-{entry.call.name}")
-        self._entries[task] = entry
+        self._task(self._run(entry), entry)
+
+    def _task(self, work: Any, entry: Entry) -> None:
+        entry.begun = True
+        self._entries[self.spawn(work, f"promptport-tool-{entry.call.name}")] = entry
+
+    def begin(self, entry: Entry) -> None:
+        """Runs a call that was admitted, and has its place."""
+        self._task(self._run_now(entry), entry)
+
+    def record(self, call: RecordedCall) -> None:
+        """Gives a call its outcome by way of a journal."""
+        self.spawn(call.run(), _RECORDING)
 
     def spawn(self, work: Any, name: str) -> asyncio.Task[Any]:
         """A task that the stream waits for, and whose error is the stream's."""
@@ -187,7 +204,8 @@ class RunningTools:
             return
         entry = self._entries.get(task)
         self.tasks.discard(task)
-        name = "on_step" if entry is None else f"tool {entry.call.name!r}"
+        hook = "the journal" if task.get_name() == _RECORDING else "on_step"
+        name = hook if entry is None else f"tool {entry.call.name!r}"
         if entry is not None:
             if entry.started and entry.outcome is None:
                 self._slots.release()
@@ -204,20 +222,32 @@ class RunningTools:
         )
 
     async def _run(self, entry: Entry) -> None:
+        if await self.admit(entry):
+            await self.take_place(entry)
+            await self._run_now(entry)
+
+    async def admit(self, entry: Entry) -> bool:
+        """Checks what is yet to be checked, and asks a person if need be; what may not run is refused, or kept."""
         if entry.unchecked and not await self._check_far(entry):
-            return
+            return False
         if not entry.approved and isinstance(entry.call, ToolCall):
             if self._approve is None:
-                self._park(entry)
-                return
+                self.park(entry)
+                return False
             decision = self._approve(entry.call)
             if inspect.isawaitable(decision):
                 decision = await decision
             if decision is not True:
                 self.deny(entry, decision)
-                return
+                return False
+        return True
+
+    async def take_place(self, entry: Entry) -> None:
+        """Waits until fewer than ``max_concurrency`` tools run."""
         await self._slots.acquire()
         entry.started = True
+
+    async def _run_now(self, entry: Entry) -> None:
         if self.told is not None:
             entry.told = begin_tool(self.told, entry.call.id, entry.call.name, entry.call.arguments)
         try:
@@ -308,6 +338,7 @@ class RunningTools:
 
     async def _given(self, entry: Entry, tool: Tool[Any]) -> Given:
         function, values = tool.function, entry.values
+        CALL.set(entry.context or CallContext(entry.call.id, f"{self._token}/{entry.call.id}"))  # in the tool's task
         kind = tool.kind
         if kind == "sync":
             return await self._workers.call(function, values)
@@ -351,6 +382,21 @@ class RunningTools:
         if entry.outcome is not None:
             return  # it was abandoned, and has its outcome
         entry.outcome = outcome
+        waited = entry.settled
+        if waited is not None and not waited.done():
+            waited.set_result(None)
+        if not entry.hold or outcome.state == "cancelled" or (waited is not None and waited.cancelled()):
+            self.show(entry, outcome)
+
+    def tell(self, frame: ToolStarted) -> None:
+        """Shows a frame of a call that ran in an earlier attempt."""
+        self._inbox.push(frame)
+
+    def show(self, entry: Entry, outcome: ToolOutcome) -> None:
+        """Shows an outcome, once, and gives it to the identical calls."""
+        if entry.shown:
+            return
+        entry.shown = True
         self.outcomes.append(outcome)
         self._inbox.push(outcome.result)
         if self.told is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from promptport.dispatch.journaling import CALL, CallContext
 from promptport.dispatch.tool_output import Given, output_of, portable, tamed
 from promptport.tools import Tool
 
@@ -45,7 +46,7 @@ class Workers:
         if isinstance(executor, ThreadPoolExecutor):
             return executor.submit(contextvars.copy_context().run, _call, function, values)
         # The last argument makes each call unlike any other: Dask runs equal calls only once.
-        return executor.submit(_call_far, _sendable(function, executor), values, os.urandom(16).hex())
+        return executor.submit(_call_far, _sendable(function, executor), values, os.urandom(16).hex(), CALL.get(None))
 
     async def aclose(self) -> None:
         """Waits until our threads have returned from their tools, and ends them; the caller's executor is his."""
@@ -67,11 +68,17 @@ def _call(function: Callable[..., Any], values: dict[str, Any]) -> Given:
         raise calm from error
 
 
-def _call_far(function: Callable[..., Any], values: dict[str, Any], _unique: str) -> Given:
+def _call_far(
+    function: Callable[..., Any], values: dict[str, Any], _unique: str, call: CallContext | None = None
+) -> Given:
+    token = CALL.set(call) if call is not None else None  # context variables do not reach another process
     try:
         return _call(function, values)
     except Exception as error:
         raise portable(error) from None
+    finally:
+        if token is not None:
+            CALL.reset(token)
 
 
 class _Named(msgspec.Struct, frozen=True):

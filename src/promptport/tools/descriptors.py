@@ -98,6 +98,8 @@ class Tool(ToolDescriptor, Generic[Function_co], frozen=True, kw_only=True):
         validator: gives the values for an argument text, or raises `InvalidToolArgumentsError`. Default: a check
             against ``parameters``, which also refuses keys that the schema does not declare, unless it says
             ``additionalProperties`` or the function takes ``**kwargs``. Nested objects follow the schema alone.
+        repeatable: running it again does no harm. Under a journal, a call that a crash interrupted runs again, and may
+            start before its answer is recorded; any other tool runs at most once.
         unbound: it was made of a method in a class's body: take it from an instance to run it.
 
     Raises:
@@ -111,6 +113,7 @@ class Tool(ToolDescriptor, Generic[Function_co], frozen=True, kw_only=True):
     needs_approval: bool | Callable[[dict[str, Any]], bool] = False
     validator: Callable[[str], dict[str, Any]] | None = None
     unbound: bool = False
+    repeatable: bool = False
 
     def __post_init__(self) -> None:
         bare = not self.parameters
@@ -253,6 +256,7 @@ def tool(
     start: ToolStart = "eager",
     needs_approval: bool | Callable[[dict[str, Any]], bool] = False,
     strict: bool | None = None,
+    repeatable: bool = False,
 ) -> Tool[Function]: ...
 @overload
 def tool(
@@ -263,6 +267,7 @@ def tool(
     start: ToolStart = "eager",
     needs_approval: bool | Callable[[dict[str, Any]], bool] = False,
     strict: bool | None = None,
+    repeatable: bool = False,
 ) -> Callable[[Function], Tool[Function]]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -274,6 +279,7 @@ def tool(
     start: ToolStart = "eager",
     needs_approval: bool | Callable[[dict[str, Any]], bool] = False,
     strict: bool | None = None,
+    repeatable: bool = False,
 ) -> Any:
     """Makes a `Tool` of a typed function; with or without parentheses.
 
@@ -298,6 +304,7 @@ def tool(
         start: see `Tool`.
         needs_approval: see `Tool`.
         strict: see `ToolDescriptor`.
+        repeatable: see `Tool`.
 
     Raises:
         InvalidInputError: a parameter that cannot be described to a model; the message names it, and what to write.
@@ -311,6 +318,7 @@ def tool(
             start=start,
             needs_approval=needs_approval,
             strict=strict,
+            repeatable=repeatable,
         )
     from promptport.tools import schema as schemas  # noqa: PLC0415 - pydantic is imported when first needed
 
@@ -328,4 +336,5 @@ def tool(
         needs_approval=needs_approval,
         validator=described.validate,
         unbound=described.unbound,
+        repeatable=repeatable,
     )
