@@ -90,9 +90,11 @@ async def test_rule_1_after_an_error_it_never_looks_complete() -> None:
 async def test_rule_1_after_end_it_stops_and_stays_stopped() -> None:
     stream = Source([END]).stream()
     assert await iterated(stream) == [END]
-    assert await iterated(stream) == []
+    assert await stream.next_batch() == []
     await stream.aclose()
-    assert await iterated(stream) == []
+    assert await stream.next_batch() == []
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
 
 
 @pytest.mark.parametrize(

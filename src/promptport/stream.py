@@ -48,6 +48,10 @@ async def _run(state: StreamState) -> AsyncGenerator[Any, None]:  # noqa: PLR091
             state.arm()
         async for batch in source:
             state.task = None
+            for handle in state.handles:
+                if (stream := handle()) is not None:
+                    stream.__anext__ = stream._next
+                    stream = None
             state.begun = True
             if batch:
                 if observation is not None:
@@ -89,7 +93,7 @@ async def _run(state: StreamState) -> AsyncGenerator[Any, None]:  # noqa: PLR091
             state.fail(error)
             raise
     finally:
-        state.task = None
+        state.came()
         state.disarm()
         state.shut()
         try:
@@ -108,7 +112,7 @@ _Item = TypeVar("_Item")
 class _Stream(Generic[_Item]):
     """A handle on a running generator; see `FrameStream`."""
 
-    __slots__ = ("__anext__", "__weakref__", "_generator", "_state")
+    __slots__ = ("__anext__", "__weakref__", "_generator", "_next", "_state")
 
     # A slot that holds the generator's own, because a method would cost a third of what handing over a frame does;
     # `StreamState.shut` exchanges it.
@@ -117,10 +121,16 @@ class _Stream(Generic[_Item]):
     def __init__(self, state: StreamState) -> None:
         self._state = state
         self._generator: AsyncGenerator[_Item, None] = _run(state)
-        self.__anext__ = self._generator.__anext__
+        self.__anext__ = self._next = self._generator.__anext__
         state.handles.append(weakref.ref(self))
 
     def __aiter__(self) -> AsyncIterator[_Item]:
+        state = self._state
+        if state.finished and state.complete:
+            raise InvalidInputError(
+                f"{state.named_kind}: it was iterated to its end before, and is for one use. Ask again for another"
+                " stream, or keep the frames in a list; 'await stream.message()' still gives the whole message."
+            )
         return self
 
     async def __aenter__(self) -> Self:
@@ -220,11 +230,9 @@ class FrameStream(_Stream[StreamFrame]):
             raise InvalidInputError("text() must be called before the stream is iterated")
         self._state.text_only = True
         stream = TextStream.__new__(TextStream)
-        stream._state, stream._generator, stream.__anext__ = (
-            self._state,
-            cast("Any", self._generator),
-            cast("Any", self.__anext__),
-        )
+        stream._state = self._state
+        stream._generator = cast("Any", self._generator)
+        stream.__anext__ = stream._next = cast("Any", self._next)
         stream._frames = self
         self._state.handles.append(weakref.ref(stream))
         return stream
@@ -242,7 +250,7 @@ class FrameStream(_Stream[StreamFrame]):
 
     async def message(self) -> AssistantMessage:
         """Reads to the end; the whole message, whatever was iterated before."""
-        async for _ in self:
+        while await self.next_batch():
             pass
         return self._state.message()
 

@@ -66,6 +66,16 @@ OriginOf: TypeAlias = Origin | Callable[[], Origin | None] | None
 """Who makes a message, or who says it when it is known, as in a stream over others."""
 
 
+def _raise_busy(kind: str = "FrameStream") -> Awaitable[Any]:
+    raise InvalidInputError(
+        f"{kind}: another task is reading it. Iterate a stream in one task, and hand its frames on."
+    )
+
+
+def _raise_busy_text() -> Awaitable[Any]:
+    return _raise_busy("TextStream")
+
+
 class StreamState:
     """What a stream's generator shares with its handles; it keeps neither, so that a dropped handle is noticed."""
 
@@ -187,10 +197,28 @@ class StreamState:
     def _raise_closed(self) -> Awaitable[Any]:
         raise self.fail(IncompleteStreamError("the stream was closed before its end"))
 
+    @property
+    def named_kind(self) -> str:
+        """The class of the handle that is iterated."""
+        return "TextStream" if self.text_only else "FrameStream"
+
     # -------------------------------------------------------------------------------------------- waking
 
+    def came(self) -> None:
+        """A read is over: the stream may be asked for the next frame."""
+        self.task = None
+        for handle in self.handles:
+            stream = handle()
+            if stream is not None:
+                stream.__anext__ = stream._next
+
     def read(self) -> None:
-        """A read begins."""
+        """A read begins: until it is over, nobody else may ask for a frame."""
+        busy = _raise_busy_text if self.text_only else _raise_busy
+        for handle in self.handles:
+            stream = handle()
+            if stream is not None:
+                stream.__anext__ = busy
         self.waiting_since = monotonic()
         self.task = task = asyncio.current_task(self.loop)  # told the loop, Python 3.11 need not ask the system for it
         # A cancellation that comes from now on is a new one, also where ours comes after it.

@@ -8,6 +8,7 @@ What a caller sees is here; how a stream runs is in `step_loop`, and how a call 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
@@ -341,10 +342,19 @@ class DispatchStream:
         self._next = self._generator.__anext__
 
     def __aiter__(self) -> AsyncIterator[DispatchFrame]:
+        if self._generator.ag_frame is None and self._run.ended:
+            raise InvalidInputError(
+                "DispatchStream: it was iterated to its end before, and is for one use. Call the dispatcher's stream()"
+                " again, or keep the frames in a list."
+            )
         return self
 
     def __anext__(self) -> Awaitable[DispatchFrame]:
         run = self._run
+        if self._generator.ag_running:
+            raise InvalidInputError(
+                "DispatchStream: another task is reading it. Iterate a stream in one task, and hand its frames on."
+            )
         if run.closed and not run.ended:
             raise run.cut("the stream was closed before its end")
         return self._next()
@@ -372,8 +382,9 @@ class DispatchStream:
 
     async def message(self) -> AssistantMessage:
         """Reads to the end; the model's last answer."""
-        async for _ in self:
-            pass
+        with contextlib.suppress(StopAsyncIteration):
+            while True:
+                await self.__anext__()
         return self._run.message
 
     @property

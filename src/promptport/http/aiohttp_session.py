@@ -8,6 +8,8 @@ through here; `transport_errors.transport_error` makes it ours.
 from __future__ import annotations
 
 import asyncio
+import warnings
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -88,6 +90,17 @@ def _look_at(closed: asyncio.Future[None]) -> None:
     """Asyncio reports an exception that nobody looked at, such as of a connection that broke in the pool."""
     if not closed.cancelled():
         closed.exception()
+
+
+def _warn_unclosed(provider: str, session: aiohttp.ClientSession, connector: Any) -> None:
+    """A client was dropped unclosed: says so in promptport's words, before aiohttp does in its own."""
+    session.detach()
+    connector._close()  # as its own finalizer does: the public one must be awaited
+    warnings.warn(
+        f"{provider}: the client was dropped unclosed. Use it in 'async with', or await its aclose().",
+        ResourceWarning,
+        stacklevel=2,
+    )
 
 
 class AiohttpSession:
@@ -171,6 +184,7 @@ class AiohttpSession:
         """Closes the connections; a session of the caller's stays open."""
         made, self._made = self._made, None
         if made is not None:
+            self._dropped.detach()
             await made.close()
 
     def _session(self) -> aiohttp.ClientSession:
@@ -198,6 +212,7 @@ class AiohttpSession:
         secure = self._ssl_context if self._ssl_context is not None else True
         connector = Connector(limit=self._max_connections or 0, ssl=secure, keepalive_timeout=_KEEP_ALIVE_SECONDS)
         self._made = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        self._dropped = weakref.finalize(self, _warn_unclosed, self._provider, self._made, connector)
         return self._made
 
     def _proxy(self, url: str) -> str | None:

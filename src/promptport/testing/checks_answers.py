@@ -82,7 +82,7 @@ class AnswerChecks:
                     self.bench.played(frames)
                     ends = [index for index, frame in enumerate(frames) if isinstance(frame, End)]
                     assert ends == [len(frames) - 1], f"End stands at {ends} of {len(frames)} frames"
-                    assert [frame async for frame in stream] == [], "frames after the end of the iteration"
+                    assert await stream.next_batch() == [], "frames after the end of the iteration"
 
         run(check())
 
