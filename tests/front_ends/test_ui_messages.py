@@ -226,6 +226,10 @@ def test_progress_is_a_preliminary_output() -> None:
     chunks = encoded([ToolCall("c", "f", "{}"), ToolProgress("c", {"done": 1}), ToolResult("c", "f", "x"), END])
     outputs = [chunk for chunk in chunks[:-1] if chunk["type"] == "tool-output-available"]
     assert [one.get("preliminary") for one in outputs] == [True, None]
+    early = encoded(
+        [ToolCall("c", "f", "{}"), ToolProgress("c", {"done": 1}), ToolResult("c", "f", "x"), END], sdk="5.0"
+    )
+    assert kinds(early).count("tool-output-available") == 1
 
 
 def test_a_tools_error_is_told_only_as_the_program_says() -> None:

@@ -1,24 +1,31 @@
 """Frames → what browsers and other programs read, and back.
 
 What enters knows a front end's protocol. An encoder or decoder is pure: ``feed`` and ``close``. Imports: frames,
-messages, `promptport.decoding`, `promptport.dispatch`.
+messages, `promptport.decoding`, `promptport.dispatch`. `promptport.front_ends.starlette`, the routes, is a door of its
+own, since it needs the extra ``serve``.
 """
 
 from promptport.front_ends.chat_request import BodyLimits, ChatRequest
 from promptport.front_ends.error_codes import error_code
 from promptport.front_ends.events import EventDecoder, encode_events
+from promptport.front_ends.kept_threads import KeptThread, MemoryThreadStore, ThreadStore
+from promptport.front_ends.shown import EVENT_STREAM_HEADERS, approval_id, frames_before
 from promptport.front_ends.token_buffer import TokenBuffer
-from promptport.front_ends.ui_messages import UI_MESSAGE_HEADERS, SDKVersion, UIMessageEncoder, approval_id
+from promptport.front_ends.ui_messages import UI_MESSAGE_HEADERS, SDKVersion, UIMessageEncoder
 from promptport.front_ends.ui_requests import decode_ui_request
 from promptport.front_ends.writing import FrameEncoder, encode_frames
 
 __all__ = [
+    "EVENT_STREAM_HEADERS",
     "UI_MESSAGE_HEADERS",
     "BodyLimits",
     "ChatRequest",
     "EventDecoder",
     "FrameEncoder",
+    "KeptThread",
+    "MemoryThreadStore",
     "SDKVersion",
+    "ThreadStore",
     "TokenBuffer",
     "UIMessageEncoder",
     "approval_id",
@@ -26,4 +33,5 @@ __all__ = [
     "encode_events",
     "encode_frames",
     "error_code",
+    "frames_before",
 ]

@@ -115,9 +115,9 @@ class Node:
             raise self.error("is empty. Send a string with at least one character.")
         return self.value
 
-    def optional(self, key: str, default: str = "") -> str:
+    def optional(self, key: str, default: str = "", *, longest: int | None = None) -> str:
         """The string of a key, or the default where it is missing or null."""
-        return self.get(key).text() if self.has(key) else default
+        return self.get(key).text(longest=longest) if self.has(key) else default
 
     def items(self, longest: int) -> list[Node]:
         """The items of the list that this is."""

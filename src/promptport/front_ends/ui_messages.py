@@ -9,8 +9,6 @@ they do not know, so version 5 gets the keys that all of it knows.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -42,20 +40,15 @@ from promptport.frames import (
     Usage,
 )
 from promptport.front_ends.error_codes import error_code
-from promptport.messages import Origin, TextPart, UserPart
+from promptport.front_ends.shown import EVENT_STREAM_HEADERS, approval_id, output_json, usage_json
+from promptport.messages import Origin
 
-__all__ = ["UI_MESSAGE_HEADERS", "SDKVersion", "UIMessageEncoder", "approval_id", "output_json"]
+__all__ = ["UI_MESSAGE_HEADERS", "SDKVersion", "UIMessageEncoder"]
 
 SDKVersion: TypeAlias = Literal["7", "6", "5", "5.0"]
-"""The major version of the AI SDK in the browser. ``"5.0"`` is its first releases, without ``tool-input-error``."""
+"""The major version of the AI SDK in the browser. ``"5.0"`` is its first releases, which know less."""
 
-UI_MESSAGE_HEADERS = {
-    "content-type": "text/event-stream",
-    "cache-control": "no-cache",
-    "connection": "keep-alive",
-    "x-vercel-ai-ui-message-stream": "v1",
-    "x-accel-buffering": "no",
-}
+UI_MESSAGE_HEADERS = {**EVENT_STREAM_HEADERS, "x-vercel-ai-ui-message-stream": "v1"}
 """The headers of a response that carries this stream."""
 
 _encode = msgspec.json.Encoder().encode
@@ -342,6 +335,8 @@ class UIMessageEncoder:
 
     def _on_progress(self, frame: ToolProgress, out: list[bytes]) -> None:
         call = self._calls.get(frame.id)
+        if self._sdk == "5.0":
+            return  # it knows no output before the last
         if call is not None and call.state == "available" and frame.data is not None:
             self._output(call, frame.data, out, preliminary=True)
 
@@ -465,8 +460,7 @@ class UIMessageEncoder:
 
     def _finish(self, out: list[bytes], reason: str, usage: Usage, model: str | None) -> None:
         self._complete = True
-        counted = {name: getattr(usage, name) for name in Usage.__struct_fields__}
-        counts = {_camel(name): count for name, count in counted.items() if count is not None}
+        counts = usage_json(usage)
         metadata: dict[str, Any] = {"usage": counts} if counts else {}
         if model is not None:
             metadata["model"] = model
@@ -517,35 +511,3 @@ def _nothing(frame: DispatchFrame, out: list[bytes]) -> None:
 
 def _chunk(kind: str, **fields: Any) -> bytes:
     return b"data: %b\n\n" % _encode({"type": kind, **fields})
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(map(str.capitalize, rest))
-
-
-def approval_id(run: str, call: str) -> str:
-    """The id under which a person answers for a call: bound to the run that asks, and to the call.
-
-    Args:
-        run: The run's name.
-        call: The id of the tool call.
-    """
-    return f"approval-{hashlib.sha256(f'{len(run)}:{run}:{call}'.encode()).hexdigest()[:32]}"
-
-
-def output_json(result: ToolResult) -> Any:
-    """A result's output as JSON for a front end: the tool's own value, its text, or a list of parts."""
-    if isinstance(result.output, str):
-        return msgspec.json.decode(result.output) if result.json else result.output
-    return [_part_json(part) for part in result.output]
-
-
-def _part_json(part: UserPart) -> dict[str, str]:
-    if isinstance(part, TextPart):
-        return {"type": "text", "text": part.text}
-    media = part.media_type or "application/octet-stream"
-    url = part.url
-    if url is None:
-        url = f"data:{media};base64,{base64.b64encode(part.data or b'').decode()}"
-    return {"type": "file", "mediaType": media, "url": url}

@@ -92,7 +92,7 @@ def decode_ui_request(body: bytes | str | Mapping[str, Any], *, limits: BodyLimi
     return ChatRequest(
         thread,
         Prompt((*messages, *reading.messages)),
-        last.optional("id") or None if continues else None,
+        last.optional("id", longest=200) or None if continues else None,
         reading.decisions,
         reading.approvals,
         reading.results,

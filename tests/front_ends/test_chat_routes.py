@@ -1,0 +1,128 @@
+"""The routes of a chat without a client of npm: what is refused, with which words, and what a disconnect does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from tests.front_ends.chat_server import ChatServer
+from tests.front_ends.chunks import chunks_of
+
+import promptport as pp
+from promptport.front_ends import UI_MESSAGE_HEADERS, BodyLimits, approval_id
+from promptport.front_ends.starlette import ChatTurn, chat_routes
+from promptport.run_log import MemoryRunLog
+from promptport.testing import ScriptedExecutor
+
+USER = {"id": "u", "role": "user", "parts": [{"type": "text", "text": "Hi"}]}
+
+
+def client_of(routes: Any) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(Starlette(routes=routes)), base_url="http://test")
+
+
+async def choose(request: Request, chat: Any) -> ChatTurn:
+    return ChatTurn(pp.ToolDispatcher(ScriptedExecutor(["Hello"])), "scripted/m")
+
+
+async def test_a_response_has_the_headers_that_keep_it_flowing() -> None:
+    log = MemoryRunLog()
+    async with client_of(chat_routes(choose, log=log)) as client:
+        response = await client.post("/chat", json={"id": "c", "messages": [USER]})
+        assert response.status_code == 200
+        assert {name: response.headers[name] for name in UI_MESSAGE_HEADERS} == UI_MESSAGE_HEADERS
+        assert chunks_of(response.content)[-1] == "[DONE]"
+        assert (await client.get("/chat/c/stream")).status_code == 204
+        assert (await client.post("/chat/c/stop")).json() == {"stopped": False}
+    await log.aclose()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (b"{", 400, "JSON"),
+        (b'{"id": "c", "messages": []}', 400, "body: has no message"),
+        (b'{"id": "c", "messages": "' + b"x" * 2000 + b'"}', 400, "body: is too large"),
+        (json.dumps({"id": "a b", "messages": [USER]}).encode(), 409, "cannot be continued"),
+    ],
+)
+async def test_a_bad_request_is_refused_with_a_sentence(body: bytes, status: int, words: str) -> None:
+    log = MemoryRunLog()
+    async with client_of(chat_routes(choose, log=log, limits=BodyLimits(max_bytes=1000))) as client:
+        response = await client.post("/chat", content=body)
+        assert (response.status_code, words in response.text) == (status, True), response.text
+    await log.aclose()
+
+
+async def test_whoever_is_not_allowed_gets_nothing() -> None:
+    def authorize(request: Request, thread: str) -> None:
+        if request.headers.get("authorization") != f"for {thread}":
+            raise HTTPException(403, "no")
+
+    log = MemoryRunLog()
+    async with client_of(chat_routes(choose, log=log, authorize=authorize)) as client:
+        assert (await client.post("/chat", json={"id": "c", "messages": [USER]})).status_code == 403
+        assert (await client.get("/chat/c/stream")).status_code == 403
+        assert (await client.post("/chat/c/stop")).status_code == 403
+        allowed = {"authorization": "for c"}
+        assert (await client.post("/chat", json={"id": "c", "messages": [USER]}, headers=allowed)).status_code == 200
+    await log.aclose()
+
+
+def answer(asked: dict[str, Any], approval: str, **more: Any) -> dict[str, Any]:
+    part = {
+        "type": "tool-book",
+        "toolCallId": "c1",
+        "state": "approval-responded",
+        "input": {"seats": 999},
+        "approval": {"id": approval, "approved": True},
+    }
+    return {**asked, "messages": [USER, {"id": "a", "role": "assistant", "parts": [part]}], **more}
+
+
+async def test_an_approval_of_another_run_decides_nothing() -> None:
+    server = ChatServer()
+    async with client_of(chat_routes(server.choose, log=server.log)) as client:
+        asked = {"id": "approve-1", "scenario": "approve", "messages": [USER]}
+        chunks = chunks_of((await client.post("/chat", json=asked)).content)
+        request = next(chunk for chunk in chunks if chunk["type"] == "tool-approval-request")
+        assert (await client.post("/chat", json=answer(asked, approval_id("run-of-mine", "c1")))).status_code == 400
+        assert not server.booked
+        told = chunks_of((await client.post("/chat", json=answer(asked, request["approvalId"]))).content)
+        assert told[0]["messageId"] == chunks[0]["messageId"]
+        assert server.booked["approve-1"] == [2]
+    await server.log.aclose()
+
+
+async def test_a_client_that_leaves_ends_nothing_and_reads_again() -> None:
+    server = ChatServer()
+    async with server.running(), httpx.AsyncClient(base_url=server.url) as client:
+        body = {"id": "resume-1", "scenario": "resume", "messages": [USER]}
+        async with client.stream("POST", "/chat", json=body) as response:
+            async for data in response.aiter_bytes():
+                if b"half" in data:
+                    break
+        async with client.stream("GET", "/chat/resume-1/stream") as again:
+            server.gates["resume-1"].set()
+            chunks = chunks_of(await again.aread())
+    assert "".join([one["delta"] for one in chunks[:-1] if one["type"] == "text-delta"]) == "first half, second half"
+    assert [chunk["type"] for chunk in chunks[:-1]][-1] == "finish"
+
+
+async def test_one_decision_posted_twice_at_once_books_once() -> None:
+    server = ChatServer()
+    async with client_of(chat_routes(server.choose, log=server.log)) as client:
+        asked = {"id": "approve-2", "scenario": "approve", "messages": [USER]}
+        chunks = chunks_of((await client.post("/chat", json=asked)).content)
+        request = next(chunk for chunk in chunks if chunk["type"] == "tool-approval-request")
+        body = answer(asked, request["approvalId"])
+        both = await asyncio.gather(client.post("/chat", json=body), client.post("/chat", json=body))
+        assert 200 in [one.status_code for one in both]
+        assert server.booked["approve-2"] == [2]
+    await server.log.aclose()
