@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import msgspec
 import pytest
 
@@ -47,6 +48,7 @@ from promptport.protocols import ChatCompletionsDecoder
 from promptport.stream import message_of
 from promptport.testing import Cut, WireResponse, WireServer, assert_valid_stream
 from promptport_anthropic._decode import MessagesDecoder
+from promptport_anthropic._platform_events import PlatformEvents
 from promptport_bedrock._decode import ConverseDecoder
 from promptport_cohere._decode import ChatDecoder as CohereDecoder
 from promptport_google._decode import ContentDecoder
@@ -68,6 +70,19 @@ class Api(msgspec.Struct, frozen=True):
     floor: int
 
 
+made_sdks: list[anthropic.AsyncAnthropicBedrock] = []
+"""The SDK clients of this test, which our clients do not close."""
+
+
+def claude_on_bedrock(url: str) -> LLMClient:
+    """The SDK's Bedrock client, whose responses are AWS event streams."""
+    sdk = anthropic.AsyncAnthropicBedrock(
+        aws_region="us-east-1", aws_access_key="id", aws_secret_key="secret-key", base_url=url
+    )
+    made_sdks.append(sdk)
+    return promptport_anthropic.client(sdk_client=sdk)
+
+
 APIS: dict[str, Api] = {
     "openai-chat": Api(
         lambda url: promptport_openai.chat_client(base_url=f"{url}/v1", api_key="key"), ChatCompletionsDecoder, 135
@@ -84,6 +99,7 @@ APIS: dict[str, Api] = {
         ConverseDecoder,
         12,
     ),
+    "bedrock-invoke": Api(claude_on_bedrock, lambda: MessagesDecoder((), PlatformEvents()), 5),
     "cohere-v2": Api(lambda url: promptport_cohere.client(base_url=url, api_key="key"), CohereDecoder, 5),
 }
 
@@ -115,7 +131,12 @@ def entries() -> list[Any]:
         reason = "the corpus of recorded wires (../shared/wire) is not here"
         return [pytest.param(None, marks=pytest.mark.skip(reason=reason), id="no-corpus")]
     manifest = json.loads((FOLDER / "manifest.json").read_text())
-    return [pytest.param(entry, id=entry["path"]) for entry in manifest if entry["protocol"] in APIS]
+    spoken = [
+        entry
+        for entry in manifest
+        if entry["protocol"] in APIS and (entry["protocol"] != "bedrock-invoke" or "claude" in entry["model"])
+    ]
+    return [pytest.param(entry, id=entry["path"]) for entry in spoken]
 
 
 replayed: dict[str, int] = dict.fromkeys(APIS, 0)
@@ -225,6 +246,8 @@ async def over_loopback(
             assert error is None or error.partial == message_of(frames)
             results.append((frames, repr(error) if error else None))
         await client.aclose()
+        while made_sdks:
+            await made_sdks.pop().close()
     return results
 
 
@@ -279,6 +302,6 @@ def counted(protocol: str, usage: Usage) -> dict[str, int | None] | None:
     inputs, outputs = usage.input_tokens, usage.output_tokens
     if protocol.startswith("gemini") and outputs is not None:
         outputs -= usage.reasoning_tokens or 0
-    if protocol == "anthropic" and inputs is not None:
+    if protocol in ("anthropic", "bedrock-invoke") and inputs is not None:
         inputs -= (usage.cached_input_tokens or 0) + (usage.cache_write_tokens or 0)
     return None if (inputs, outputs) == (None, None) else {"input": inputs, "output": outputs}

@@ -144,6 +144,44 @@ async def test_a_vertex_client_of_the_sdk(server: WireServer) -> None:
     await sdk.close()
 
 
+@pytest.mark.parametrize("name", ["anthropic.claude-oracle-v1:0", "arn:aws:bedrock:us-east-1:1:inference-profile/c"])
+@pytest.mark.parametrize("credentials", ["signed", "bearer"])
+async def test_a_bedrock_client_of_the_sdk(server: WireServer, credentials: str, name: str) -> None:
+    given: dict[str, Any] = (
+        {"api_key": "bedrock-key-0123"}
+        if credentials == "bearer"
+        else {"aws_access_key": "AKIDEXAMPLE", "aws_secret_key": "secret-0123"}
+    )
+    sdk = anthropic.AsyncAnthropicBedrock(aws_region="us-east-1", base_url=server.url, **given)
+    client = make(sdk_client=sdk)
+    model = LLModel("anthropic", name, MODEL.capabilities)
+    for stream in (True, False):
+        with pytest.raises(ProviderError, match="seen"):
+            if stream:
+                await client.execute_streaming_with_tools(PROMPT, model).message()
+            else:
+                await client.execute(PROMPT, model)
+        body = server.requests[-1].json()
+        with pytest.raises(anthropic.BadRequestError):
+            await sdk.with_options(max_retries=0).messages.create(
+                model=name,
+                stream=stream,
+                **{key: body[key] for key in ("system", "messages", "max_tokens")},
+            )
+        ours, theirs = server.requests[-2:]
+        assert ours.path == theirs.path
+        assert ours.path.endswith("/invoke-with-response-stream" if stream else "/invoke")
+        assert ours.json() == theirs.json()
+        scheme = ours.headers["authorization"].split("/")[0]
+        assert scheme == theirs.headers["authorization"].split("/")[0]
+        assert scheme.startswith(
+            "Bearer bedrock-key" if credentials == "bearer" else "AWS4-HMAC-SHA256 Credential=AKID"
+        )
+    await client.aclose()
+    assert not sdk.is_closed()
+    await sdk.close()
+
+
 async def test_a_foundry_client_of_the_sdk(server: WireServer) -> None:
     sdk = anthropic.AsyncAnthropicFoundry(api_key=KEY, base_url=f"{server.url}/anthropic")
     client = make(sdk_client=sdk)

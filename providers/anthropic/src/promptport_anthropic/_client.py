@@ -1,7 +1,7 @@
 """Anthropic: the Messages API, and servers that speak it by ``base_url``.
 
-Requests go over promptport's own transport. The SDK is imported only for an ``sdk_client`` (Vertex and Foundry among
-them), or for options that only it understands.
+Requests go over promptport's own transport. The SDK is imported only for an ``sdk_client`` (Bedrock, Vertex and
+Foundry among them), or for options that only it understands.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from promptport.provider import (
 )
 from promptport_anthropic._decode import MessagesDecoder, decode_complete
 from promptport_anthropic._models import capabilities_of
+from promptport_anthropic._platform_events import PlatformEvents
 from promptport_anthropic._request import messages_body
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ _VERSION = "2026-10-21"
 _WITHOUT_SAMPLING = "2026-10-21"
 _SDK_CREDENTIALS = ("credentials", "config", "profile")
 _SDK_OPTIONS = (*_SDK_CREDENTIALS, "middleware", "open_telemetry", "webhook_key")
+_PLATFORM_CLIENTS = frozenset({"AsyncAnthropicBedrock", "AsyncAnthropicVertex", "AsyncAnthropicFoundry"})
 _MOST_PAGES = 20
 _COUNT_PATH = "/v1/messages/count_tokens"
 _COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config")
@@ -100,8 +102,8 @@ class AnthropicClient(HTTPClient):
             ssl_context: The certificates to trust. Default: the system's.
             max_connections: How many requests may be open at once; more wait. Default: no limit.
             limits: How much of a response is accepted.
-            sdk_client: Your own client of the SDK (``AsyncAnthropic``, ``AsyncAnthropicVertex``, Foundry's …): its
-                credentials, URL and headers.
+            sdk_client: Your own client of the SDK (``AsyncAnthropic``, ``AsyncAnthropicBedrock``,
+                ``AsyncAnthropicVertex``, ``AsyncAnthropicFoundry`` …): its credentials, URL and headers.
             betas: Sent as ``anthropic-beta`` with every request, in front of ``extra["betas"]``.
             api_version: The ``anthropic-version`` header. Anthropic takes ``temperature`` (of models before 4.7) only
                 below 2026-10-21. Default: 2026-10-21.
@@ -172,6 +174,9 @@ class AnthropicClient(HTTPClient):
             transport=transport,
         )
         self._key_note = self._key_note or token_note
+        # On these platforms too it is Claude, which takes only thoughts that it signed.
+        self._resold = any(base.__name__ in _PLATFORM_CLIENTS for base in type(sdk_client).__mro__)
+        self._from_sdk = sdk_client is not None
         self._sampling = not self.own or (api_version is not None and api_version < _WITHOUT_SAMPLING)
 
     # ------------------------------------------------------------------------------------------- verbs
@@ -230,8 +235,11 @@ class AnthropicClient(HTTPClient):
             strict_tools=strict,
             eager_input_streaming=self._eager,
             origin=self.origin,
-            signed_thoughts=self.own,
+            signed_thoughts=self.own or self._resold,
         )
+
+    def _decoder(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> MessagesDecoder:
+        return MessagesDecoder(prompt.call_ids(), PlatformEvents() if self._from_sdk else None)
 
     def _headers(self, body: dict[str, Any], model: LLModel) -> Mapping[str, str]:
         """The client's betas and the request's own, which travel in a header and not in the body."""

@@ -38,6 +38,7 @@ from promptport.provider import (
     ToolCall,
     UnfinishedCall,
     Usage,
+    WireDecoder,
     error_details,
     message_of,
 )
@@ -139,9 +140,9 @@ class _Block:
 class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
     """Decodes one answer."""
 
-    def __init__(self, taken: Collection[str] = ()) -> None:
-        """``taken``: the ids of the calls that the conversation holds already."""
-        super().__init__(SSEDecoder())
+    def __init__(self, taken: Collection[str] = (), wire: WireDecoder[tuple[bytes, bytes]] | None = None) -> None:
+        """``taken``: the ids of the calls that the conversation holds already. ``wire``: default: `SSEDecoder`."""
+        super().__init__(wire if wire is not None else SSEDecoder())
         self._calls = CallAssembler(taken)
         self._blocks: dict[Hashable, _Block] = {}
         self._text_index: Hashable = _NOWHERE  # of the text block that opened last: the way of most events
