@@ -40,8 +40,9 @@ def python_of(contender: str) -> str:
         uv = os.environ.get("UV") or shutil.which("uv")
         if uv is None:
             raise SystemExit("uv is needed to install the other libraries: run this with 'uv run', or with --no-peers")
+        # Without our configuration, whose constraints are for our own environment.
         subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], check=True)
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), *wanted], check=True)
+        subprocess.run([uv, "pip", "install", "--no-config", "--quiet", "--python", str(python), *wanted], check=True)
         complete.touch()
     return str(python)
 

@@ -13,8 +13,22 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+from opentelemetry.sdk.trace import TracerProvider
+
 import promptport as pp
+from promptport import telemetry
 from promptport.front_ends import encode_events
+from promptport.policies import (
+    Asker,
+    Budget,
+    BudgetedExecutor,
+    FallbackExecutor,
+    LimitedClient,
+    Limits,
+    RetryingClient,
+    RoutingExecutor,
+    aliases,
+)
 from promptport.stream import FrameBatches
 from promptport.text_tools import TextToolsParser
 
@@ -23,7 +37,7 @@ _PROMPT = pp.Prompt.of("Go.")
 _END: list[pp.StreamFrame] = [pp.End(pp.FinishReason.STOP)]
 
 
-def _stream(count: int, batch: int) -> pp.FrameStream:
+def _stream(count: int, batch: int, observation: telemetry.Observation | None = None) -> pp.FrameStream:
     """So many frames, as from reads that brought ``batch`` each."""
 
     async def source() -> FrameBatches:
@@ -31,7 +45,7 @@ def _stream(count: int, batch: int) -> pp.FrameStream:
             yield [pp.Append(" word") for _ in range(batch)]
         yield _END
 
-    return pp.FrameStream(source())
+    return pp.FrameStream(source(), observation=observation)
 
 
 class _Executor:
@@ -42,6 +56,18 @@ class _Executor:
         self, prompt: pp.Prompt, model: pp.LLModel, tools: Sequence[pp.ToolDescriptor] = ()
     ) -> pp.FrameStream:
         return self._make()
+
+
+class _Asker(pp.SingleClientExecutor):
+    """An executor whose answers are there already, with no client behind it."""
+
+    def __init__(self, batch: int) -> None:
+        self._batch = batch
+
+    def execute_streaming_with_tools(
+        self, prompt: pp.Prompt | str, model: pp.LLModel | str, tools: Sequence[pp.ToolDescriptor] = ()
+    ) -> pp.FrameStream:
+        return _stream(self._batch, self._batch)
 
 
 async def _drained(frames: AsyncIterator[Any]) -> float:
@@ -81,7 +107,66 @@ async def text_parser(count: int, batch: int) -> float:
     return time.process_time() - cpu
 
 
-_PARTS = {"stream": stream, "dispatcher": dispatcher, "encoder": encoder, "text_parser": text_parser}
+async def observed(count: int, batch: int) -> float:
+    """The frames with OpenTelemetry looking on: spans and metrics, into nothing."""
+    observer = telemetry.OpenTelemetryObserver(tracer_provider=TracerProvider(shutdown_on_exit=False))
+    with telemetry.observe(observer):
+        looking = telemetry.begin_request(_PROMPT, _MODEL, 0, streaming=True)
+    return await _drained(_stream(count, batch, looking))
+
+
+async def _asked(asker: Asker, count: int) -> float:
+    gc.collect()
+    cpu = time.process_time()
+    for _ in range(count):
+        async for _frame in asker.execute_streaming_with_tools(_PROMPT, _MODEL):
+            pass
+    return time.process_time() - cpu
+
+
+async def requests(count: int, batch: int) -> float:
+    """So many requests of ``batch`` frames each, without a policy."""
+    return await _asked(_Asker(batch), count)
+
+
+async def retrying(count: int, batch: int) -> float:
+    """The requests through a policy of retrying."""
+    return await _asked(RetryingClient(_Asker(batch)), count)
+
+
+async def falling_back(count: int, batch: int) -> float:
+    """The requests through a fallback."""
+    return await _asked(FallbackExecutor([pp.LLModel("scripted", "other")], _Asker(batch)), count)
+
+
+async def limited(count: int, batch: int) -> float:
+    """The requests through a limit on how many are under way."""
+    return await _asked(LimitedClient(_Asker(batch), Limits(concurrency=8)), count)
+
+
+async def budgeted(count: int, batch: int) -> float:
+    """The requests through a budget."""
+    return await _asked(BudgetedExecutor(_Asker(batch), Budget(requests=10**9)), count)
+
+
+async def routed(count: int, batch: int) -> float:
+    """The requests through a table of aliases."""
+    return await _asked(RoutingExecutor(_Asker(batch), aliases({"fast": _MODEL})), count)
+
+
+_PARTS = {
+    "requests": requests,
+    "retrying": retrying,
+    "falling_back": falling_back,
+    "limited": limited,
+    "budgeted": budgeted,
+    "routed": routed,
+    "observed": observed,
+    "stream": stream,
+    "dispatcher": dispatcher,
+    "encoder": encoder,
+    "text_parser": text_parser,
+}
 
 
 async def main() -> None:

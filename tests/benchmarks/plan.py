@@ -235,7 +235,7 @@ class Plan:
     # ------------------------------------------------------------------------------------------- inside
 
     def _inside(self) -> Iterator[tuple[str, dict[str, Rounds]]]:
-        self.say("inside: dispatcher, encoder, text parser")
+        self.say("inside: dispatcher, encoder, observer, policies, text parser")
         frames = 2000 if self.quick else 20000
         sizes = (1, 2, 4) if self.quick else (256, 512, 1024)
         with Client("promptport", module="inside") as client:
@@ -245,7 +245,12 @@ class Plan:
 
             for batch in (1, 16):
                 once = partial(cost, count=frames, batch=batch)
-                yield f"inside/{batch}", self._alternating(["stream", "dispatcher", "encoder"], once, warm=True)
+                yield (
+                    f"inside/{batch}",
+                    self._alternating(["stream", "observed", "dispatcher", "encoder"], once, warm=True),
+                )
+            policies = ["requests", "retrying", "falling_back", "limited", "budgeted", "routed"]
+            yield "inside/policies", self._alternating(policies, partial(cost, count=frames // 10, batch=4), warm=True)
             parsers = {f"{size} KB": size * 1024 for size in sizes}
             yield (
                 "inside/text",

@@ -112,7 +112,7 @@ def _ratios(measured: Measured) -> Iterator[tuple[str, float]]:
                 yield f"{api}/{whole} promptport:{key}", _ratio(long, short, None, "cpu")
     for key in ("inside/1", "inside/16"):
         parts = measured.get(key, {})
-        for part in ("dispatcher", "encoder"):
+        for part in ("observed", "dispatcher", "encoder"):
             if parts.get(part) and parts.get("stream"):
                 yield f"{key} {part}:stream", _ratio(parts[part], parts["stream"], None, "cpu")
     texts = list(measured.get("inside/text", {}).values())
@@ -234,6 +234,12 @@ def _other_tables(figures: Figures) -> Iterator[str]:
         yield (
             "**Inside** — frames that are there already: alone, through the dispatcher, to a front end\n\n"
             + _markdown(["", "CPU µs a frame"], rows)
+        )
+    policies = figures.costs.get("inside/policies", {})
+    if policies:
+        rows = [[name.replace("_", " "), f"{of['cpu']:.1f}"] for name, of in policies.items()]
+        yield "**Policies** — a request of 4 frames in one read, alone and through one policy\n\n" + _markdown(
+            ["", "CPU µs a request"], rows
         )
     texts = figures.costs.get("inside/text", {})
     if texts:
