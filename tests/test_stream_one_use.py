@@ -79,8 +79,8 @@ async def _step(stream: AsyncIterator[Any]) -> Any:
 
 
 @KINDS
-@pytest.mark.parametrize("read", [_loop, _step])
-async def test_two_tasks_that_read_at_once_are_told_so(make: Make, kind: str, read: Callable[[Any], Any]) -> None:
+async def test_two_tasks_that_read_at_once_are_told_so(make: Make, kind: str) -> None:
+    read = _loop  # a bare anext() of a second task is refused by Python itself, in its own words
     stream = make(ScriptedExecutor(["Hello", Pause(0.05), " world"]))
     assert await anext(stream)
     first = asyncio.create_task(read(stream))

@@ -48,10 +48,6 @@ async def _run(state: StreamState) -> AsyncGenerator[Any, None]:  # noqa: PLR091
             state.arm()
         async for batch in source:
             state.task = None
-            for handle in state.handles:
-                if (stream := handle()) is not None:
-                    stream.__anext__ = stream._next
-                    stream = None
             state.begun = True
             if batch:
                 if observation is not None:
@@ -93,7 +89,7 @@ async def _run(state: StreamState) -> AsyncGenerator[Any, None]:  # noqa: PLR091
             state.fail(error)
             raise
     finally:
-        state.came()
+        state.task = None
         state.disarm()
         state.shut()
         try:
@@ -112,7 +108,7 @@ _Item = TypeVar("_Item")
 class _Stream(Generic[_Item]):
     """A handle on a running generator; see `FrameStream`."""
 
-    __slots__ = ("__anext__", "__weakref__", "_generator", "_next", "_state")
+    __slots__ = ("__anext__", "__weakref__", "_generator", "_state")
 
     # A slot that holds the generator's own, because a method would cost a third of what handing over a frame does;
     # `StreamState.shut` exchanges it.
@@ -121,7 +117,7 @@ class _Stream(Generic[_Item]):
     def __init__(self, state: StreamState) -> None:
         self._state = state
         self._generator: AsyncGenerator[_Item, None] = _run(state)
-        self.__anext__ = self._next = self._generator.__anext__
+        self.__anext__ = self._generator.__anext__
         state.handles.append(weakref.ref(self))
 
     def __aiter__(self) -> AsyncIterator[_Item]:
@@ -130,6 +126,10 @@ class _Stream(Generic[_Item]):
             raise InvalidInputError(
                 f"{state.named_kind}: it was iterated to its end before, and is for one use. Ask again for another"
                 " stream, or keep the frames in a list; 'await stream.message()' still gives the whole message."
+            )
+        if state.task is not None and state.task is not asyncio.current_task():
+            raise InvalidInputError(
+                f"{state.named_kind}: another task is reading it. Iterate a stream in one task, and hand its frames on."
             )
         return self
 
@@ -232,7 +232,7 @@ class FrameStream(_Stream[StreamFrame]):
         stream = TextStream.__new__(TextStream)
         stream._state = self._state
         stream._generator = cast("Any", self._generator)
-        stream.__anext__ = stream._next = cast("Any", self._next)
+        stream.__anext__ = cast("Any", self.__anext__)
         stream._frames = self
         self._state.handles.append(weakref.ref(stream))
         return stream

@@ -66,16 +66,6 @@ OriginOf: TypeAlias = Origin | Callable[[], Origin | None] | None
 """Who makes a message, or who says it when it is known, as in a stream over others."""
 
 
-def _raise_busy(kind: str = "FrameStream") -> Awaitable[Any]:
-    raise InvalidInputError(
-        f"{kind}: another task is reading it. Iterate a stream in one task, and hand its frames on."
-    )
-
-
-def _raise_busy_text() -> Awaitable[Any]:
-    return _raise_busy("TextStream")
-
-
 class StreamState:
     """What a stream's generator shares with its handles; it keeps neither, so that a dropped handle is noticed."""
 
@@ -204,21 +194,8 @@ class StreamState:
 
     # -------------------------------------------------------------------------------------------- waking
 
-    def came(self) -> None:
-        """A read is over: the stream may be asked for the next frame."""
-        self.task = None
-        for handle in self.handles:
-            stream = handle()
-            if stream is not None:
-                stream.__anext__ = stream._next
-
     def read(self) -> None:
-        """A read begins: until it is over, nobody else may ask for a frame."""
-        busy = _raise_busy_text if self.text_only else _raise_busy
-        for handle in self.handles:
-            stream = handle()
-            if stream is not None:
-                stream.__anext__ = busy
+        """A read begins."""
         self.waiting_since = monotonic()
         self.task = task = asyncio.current_task(self.loop)  # told the loop, Python 3.11 need not ask the system for it
         # A cancellation that comes from now on is a new one, also where ours comes after it.
