@@ -214,6 +214,32 @@ async def test_text_puts_the_tools_into_the_prompt_and_closes_both_clients() -> 
     assert client.times_closed == 1
 
 
+HERMES = '{% for tool in tools %}<tool_call>{"name": 1, "arguments": 2}</tool_call>{% endfor %}'
+
+
+@pytest.mark.parametrize("policy", ["raise", "complete", "text"])
+@pytest.mark.parametrize("template", [None, HERMES])
+async def test_text_can_be_forced_on_a_model_with_tools(policy: Any, template: str | None) -> None:
+    answer = '<tool_call>{"name": "get_weather", "arguments": {}}</tool_call>'
+    client = Client([answer], [answer], ["done"])
+    if template is not None:
+        client.chat_template = lambda _: template  # type: ignore[attr-defined]
+    executor = MultiProviderExecutor([client], when_tools_cannot_stream=policy, tools_in_text=True)
+    assert Capability.TOOLS in executor.capabilities(MODEL)
+    streamed = await executor.execute_streaming_with_tools(PROMPT, MODEL, [TOOL]).message()
+    whole = await executor.execute(PROMPT, MODEL, [TOOL])
+    assert [call.name for call in streamed.tool_calls + whole.tool_calls] == ["get_weather"] * 2
+    result = ToolResultMessage(streamed.tool_calls[0].id, "sunny")
+    answered = Prompt(messages=(*PROMPT.messages, streamed, result))
+    assert (await executor.execute_streaming_with_tools(answered, MODEL).message()).text == "done"
+    assert all(request.tools == () and not request.prompt.call_ids() for request in client.requests)
+    asked = client.requests[0].prompt.to_json().decode()
+    assert "get_weather" in asked
+    assert ("</tool_call>" in asked) is (template is not None), "in the words of the model's template"
+    await executor.aclose()
+    assert client.times_closed == 1
+
+
 @pytest.mark.parametrize("policy", ["", "never", None])
 def test_a_policy_that_does_not_exist_is_refused(policy: Any) -> None:
     for make in (

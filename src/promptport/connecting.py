@@ -22,6 +22,7 @@ def connect(
     *providers: str,
     when_tools_cannot_stream: ToolsPolicy = "raise",
     when_unsupported: ParametersPolicy = "raise",
+    tools_in_text: bool = False,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     retry: RetryConfig | None = None,
     limits: Limits | Mapping[str, Limits] | None = None,
@@ -32,6 +33,7 @@ def connect(
     *providers: str,
     when_tools_cannot_stream: ToolsPolicy = "raise",
     when_unsupported: ParametersPolicy = "raise",
+    tools_in_text: bool = False,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     retry: RetryConfig | None = None,
     limits: Limits | Mapping[str, Limits] | None = None,
@@ -41,6 +43,7 @@ def connect(
     *providers: str,
     when_tools_cannot_stream: ToolsPolicy = "raise",
     when_unsupported: ParametersPolicy = "raise",
+    tools_in_text: bool = False,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     retry: RetryConfig | None = None,
     limits: Limits | Mapping[str, Limits] | None = None,
@@ -52,6 +55,7 @@ def connect(
         providers: names, such as ``"openai", "anthropic", "ollama"``.
         when_tools_cannot_stream: see `ToolsPolicy`.
         when_unsupported: see `ParametersPolicy`.
+        tools_in_text: see `SingleClientExecutor`.
         options: for each provider what its factory takes, such as ``{"ollama": {"base_url": "http://gpu:11434"}}``.
         retry: when a request is sent again, such as ``RetryConfig.PRODUCTION``. Default: never.
         limits: how much may be under way, for all providers together, or for each by its name. Default: no limit.
@@ -77,7 +81,10 @@ def connect(
             wrapped: Any = each if bound is None else LimitedClient(each, bound)  # each attempt needs a place
             clients[name] = wrapped if retry is None else RetryingClient(wrapped, retry)
     executor = MultiProviderExecutor(
-        clients, when_tools_cannot_stream=when_tools_cannot_stream, when_unsupported=when_unsupported
+        clients,
+        when_tools_cannot_stream=when_tools_cannot_stream,
+        when_unsupported=when_unsupported,
+        tools_in_text=tools_in_text,
     )
     if fallback is None:
         return executor

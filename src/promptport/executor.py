@@ -78,11 +78,14 @@ class SingleClientExecutor:
         *,
         when_tools_cannot_stream: ToolsPolicy = "raise",
         when_unsupported: ParametersPolicy = "raise",
+        tools_in_text: bool = False,
     ) -> None:
         """Args:
         client: whose models are asked; the executor closes it.
         when_tools_cannot_stream: see `ToolsPolicy`.
         when_unsupported: see `ParametersPolicy`.
+        tools_in_text: Put tools into the prompt of every model, as ``when_tools_cannot_stream="text"`` does for those
+            that cannot stream calls: for models with a template for tools that call better without it.
         """
         if when_tools_cannot_stream not in ("raise", "complete", "text"):
             raise ConfigurationError(
@@ -94,6 +97,7 @@ class SingleClientExecutor:
         self._client = client
         self._drops = when_unsupported == "drop"
         self._policy = when_tools_cannot_stream
+        self._forced = tools_in_text
         self._text_client: LLMClient | None = None
         self._streams: weakref.WeakSet[FrameStream] = weakref.WeakSet()
 
@@ -122,6 +126,8 @@ class SingleClientExecutor:
         return prompt.with_params(**{name: getattr(_DEFAULTS, name) for name in names}), (*dropped, *names)
 
     def _asked(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> FrameStream:
+        if self._forces(prompt, tools):
+            return self._in_text().execute_streaming_with_tools(prompt, model, tools)
         if tools and self._policy != "raise":
             capabilities = self._client.capabilities(model)
             if capabilities.streamed_tools is StreamedTools.NONE:
@@ -152,13 +158,15 @@ class SingleClientExecutor:
                 prompt, _ = self._without(prompt, error, ())
 
     async def _asked_whole(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> AssistantMessage:
-        if tools and self._policy == "text" and Capability.TOOLS not in self._client.capabilities(model):
+        if self._forces(prompt, tools) or (
+            tools and self._policy == "text" and Capability.TOOLS not in self._client.capabilities(model)
+        ):
             return await self._in_text().execute(prompt, model, tools)
         return await self._client.execute(prompt, model, tools)
 
     def capabilities(self, model: LLModel | str) -> ModelCapabilities:
         """See `PromptExecutor`."""
-        return self._client.capabilities(as_model(model))
+        return (self._in_text() if self._forced else self._client).capabilities(as_model(model))
 
     async def aclose(self) -> None:
         """See `PromptExecutor`."""
@@ -174,11 +182,16 @@ class SingleClientExecutor:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    def _forces(self, prompt: Prompt, tools: Sequence[ToolDescriptor]) -> bool:
+        """Whether tools, or calls of the history, are text here for every model."""
+        return self._forced and bool(tools or prompt.call_ids())
+
     def _in_text(self) -> LLMClient:
         if self._text_client is None:
             from promptport.text_tools import TextToolsClient  # noqa: PLC0415 - only where it is asked for
 
-            self._text_client = TextToolsClient(self._client)
+            template = getattr(self._client, "chat_template", None)  # a client that knows its models' files
+            self._text_client = TextToolsClient(self._client, chat_template=template)
         return self._text_client
 
 
@@ -198,11 +211,13 @@ class MultiProviderExecutor:
         *,
         when_tools_cannot_stream: ToolsPolicy = "raise",
         when_unsupported: ParametersPolicy = "raise",
+        tools_in_text: bool = False,
     ) -> None:
         """Args:
             clients: by provider name, or as they name themselves; the executor closes them.
             when_tools_cannot_stream: see `ToolsPolicy`.
             when_unsupported: see `ParametersPolicy`.
+            tools_in_text: see `SingleClientExecutor`.
 
         Raises:
             ConfigurationError: two clients of one name.
@@ -219,7 +234,10 @@ class MultiProviderExecutor:
             if name in self._executors:
                 raise ConfigurationError(f"two clients for the provider {name!r}; give them names: {{'{name}-2': …}}")
             self._executors[name] = SingleClientExecutor(
-                each, when_tools_cannot_stream=when_tools_cannot_stream, when_unsupported=when_unsupported
+                each,
+                when_tools_cannot_stream=when_tools_cannot_stream,
+                when_unsupported=when_unsupported,
+                tools_in_text=tools_in_text,
             )
             self._providers[name] = each.provider
 

@@ -361,3 +361,64 @@ async def test_capabilities_as_json_are_in_one_order() -> None:
         listed = json.loads(ran.out)["openai/gpt-5"]["capabilities"]
         assert listed == sorted(listed)
     assert len(seen) == 1
+
+
+# -------------------------------------------------------------------------------------- calls written as text
+
+OBJECT = '{"name": "get_weather", "arguments": {"city": "Paris"}}'
+WRITTEN = [
+    OBJECT,
+    f"```json\n{OBJECT}\n```",
+    f"<tool_call>\n{OBJECT}\n</tool_call>",
+    f"I look it up.\n{OBJECT}",
+    f"<json>{OBJECT}</json>",
+    '{"function": "get_weather", "parameters": {"city": "Paris"}}',
+]
+
+
+def said(text: str) -> WireResponse:
+    return WireResponse(b"".join([chunk({"content": character}) for character in text]) + chunk({}, "stop") + DONE)
+
+
+WAYS = [
+    ["--model", "local/m"],
+    ["--model", "openai-chat/m", "--text-calls", "auto"],
+    ["--model", "vllm/m"],
+    ["--model", "local/m", "--tools-in-text"],
+    ["--model", "openai-chat/m", "--tools-in-text"],
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [*[(WAYS[number % 2], text) for number, text in enumerate(WRITTEN)], *[(way, OBJECT) for way in WAYS[1:]]],
+)
+async def test_a_call_in_the_text_runs_the_tool(tmp_path: Path, options: list[str], text: str) -> None:
+    (tmp_path / WEATHER).write_text(TOOL)
+    async with WireServer(said(text), said("It is sunny.")) as server:
+        tool = ["--tool", f"{tmp_path / WEATHER}:get_weather"]
+        ran = await promptport("run", "Weather?", *options, *tool, "--base-url", f"{server.url}/v1")
+    assert ran.code == 0, ran.err
+    assert len(server.requests) == 2
+    assert "sunny in Paris" in json.dumps(server.requests[1].json()["messages"])
+    assert "It is sunny." in ran.out
+    assert "get_weather" not in ran.out, "no call is shown as text"
+    assert "arguments" not in ran.out
+    assert "get_weather" in ran.err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "get_weather", "arguments": {"city": "Par',
+        '{"name": "get_weather", "arguments": {"city": "Paris"}',
+        '<tool_call>{"name": "get_weather", "arguments": {"city"',
+    ],
+)
+async def test_a_call_that_is_not_whole_never_runs_and_is_no_text(tmp_path: Path, text: str) -> None:
+    (tmp_path / WEATHER).write_text(TOOL)
+    async with WireServer(said(text)) as server:
+        tool = ["--tool", f"{tmp_path / WEATHER}:get_weather"]
+        ran = await promptport("run", "?", "-m", "local/m", *tool, "--base-url", f"{server.url}/v1")
+    assert "get_weather" not in ran.out
+    assert ran.code == 1, ran.err

@@ -18,11 +18,9 @@ from promptport.cli.tool_loading import load_tool
 from promptport.dispatch import ToolDispatcher
 from promptport.errors import InvalidInputError
 from promptport.executor import SingleClientExecutor
-from promptport.llm_client import LLMClient
 from promptport.messages import NamedTool, Prompt, ToolChoice
 from promptport.models import LLModel
 from promptport.registry import client as make_client
-from promptport.text_tools import TextToolsClient
 from promptport.tools import Tool
 
 __all__ = ["run"]
@@ -83,9 +81,8 @@ def run(  # noqa: PLR0917 - typer makes options of them
         asked = Prompt.of(text, system=system, **params)
         given = {"base_url": base_url or None, "text_calls": text_calls}
         client = make_client(chosen.provider, **{name: value for name, value in given.items() if value is not None})
-        if tools_in_text:
-            client = TextToolsClient(client)
-        asyncio.run(_run(client, asked, chosen, offered, as_json))
+        executor = SingleClientExecutor(client, when_tools_cannot_stream="text", tools_in_text=tools_in_text)
+        asyncio.run(_run(executor, asked, chosen, offered, as_json))
 
 
 def _tool_choice(text: str, tools: Sequence[Tool[Any]]) -> ToolChoice | NamedTool:
@@ -98,9 +95,11 @@ def _tool_choice(text: str, tools: Sequence[Tool[Any]]) -> ToolChoice | NamedToo
         raise InvalidInputError(f"--tool-choice takes one of {names}, not {text!r}") from None
 
 
-async def _run(client: LLMClient, prompt: Prompt, model: LLModel, tools: Sequence[Tool[Any]], as_json: bool) -> None:
+async def _run(
+    executor: SingleClientExecutor, prompt: Prompt, model: LLModel, tools: Sequence[Tool[Any]], as_json: bool
+) -> None:
     terminal = Terminal(as_json=as_json)
-    async with SingleClientExecutor(client, when_tools_cannot_stream="text") as executor:
+    async with executor:
         terminal.wait(f"waiting for {model} …")
         try:
             async with (

@@ -292,6 +292,10 @@ class LocalClient:
         model = as_model(model, provider=self.provider)
         return model.capabilities or self._offering(model).capabilities(model)
 
+    def chat_template(self, model: LLModel) -> str | None:
+        """The chat template in the model's file; ``None`` where there is none, or the server is elsewhere."""
+        return self._plain.template(as_model(model, provider=self.provider))
+
     async def discover(self, model: LLModel) -> ModelCapabilities:
         """See `LLMClient`; asks a server elsewhere for its context."""
         model = as_model(model, provider=self.provider)
