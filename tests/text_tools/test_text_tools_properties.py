@@ -380,3 +380,16 @@ def test_time_is_linear(format: str, kind: str) -> None:
     operations(format, line)  # compiles the tables
     short, long = operations(format, line * 20), operations(format, line * 80)
     assert long < 4.2 * short
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *('{"id": ', '{"args": {"a": 1}, "x": 1} ', "{'name': ", "```python\nget_weather(", '{"get_weather": {'),
+        *('{"id": {"x": 1}', "{'name': {'a': 1}} ", '{"get_weather": {"no": {"id": 1}}, '),
+    ],
+)
+def test_time_is_linear_where_text_may_be_a_call(unit: str) -> None:
+    operations("auto", unit)  # compiles the tables
+    short, long = operations("auto", unit * 40), operations("auto", unit * 160)
+    assert long < 4.3 * short

@@ -7,6 +7,7 @@ does so only where nothing else is said, alone in a fence or as the whole answer
 
 from __future__ import annotations
 
+import re
 from typing import TypeAlias
 
 from promptport.text_tools.grammar import PROSE, Grammar, Kind, Marker, Sink, State, Step
@@ -23,6 +24,7 @@ NAME_KEYS = ("name", "tool", "tool_name", "function_name")
 ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
 WRAPPING_KEYS = ("function", "function_call", "tool_call")
 _KEYS = (*NAME_KEYS, *ARGUMENT_KEYS, *WRAPPING_KEYS, "id")
+_QUOTE = Run("[\"']", 1, 1)
 
 SEAL = Step(PROSE, "seal")
 _TEXT_FOLLOWS = Step(PROSE, "followed")
@@ -34,6 +36,7 @@ def _key(*words: str) -> tuple[Part, ...]:
 
 def object_states(
     prefix: str,
+    names: Names = (),
     *,
     closers: tuple[Marker, ...] = (),
     at_end: Step | None = SEAL,
@@ -41,32 +44,43 @@ def object_states(
 ) -> dict[str, State]:
     """The states inside ``{"name": …, "arguments": …}``, keys in any order; then comes ``<prefix>.done``.
 
+    So of ``{"f": {…}}``, the arguments under the name of a known tool, and of a dict that is written as Python does.
+
     Args:
         prefix: what the states' names begin with.
+        names: of the tools that were offered.
         closers: the markers that end a call whose JSON is broken or lacks its last brace.
         at_end: what the end of the text does to a call whose JSON is broken.
         done: the state and action after the object, if it is not ``<prefix>.done``: then it stands in another one.
     """
     key, more = f"{prefix}.key", f"{prefix}.more"
     loose = Step(f"{prefix}.loose", "loose")
-    known = "|".join((*NAME_KEYS, *ARGUMENT_KEYS, *WRAPPING_KEYS, "description"))
+    tools = tuple([name for name in names if name not in {*_KEYS, "description"}])
+    known = "|".join((*NAME_KEYS, *ARGUMENT_KEYS, *WRAPPING_KEYS, "description", *map(re.escape, tools)))
     other = Run(r'[^"\\\x00-\x1f]', 0, 128, "key", unless=f'(?:{known})"')
     end = Marker(("}",), *(done or (f"{prefix}.done", "ended")))
     markers = [
         Marker((*_key(*NAME_KEYS, "function"), SPACE, '"', QUOTED_NAME, '"'), more, "name"),
         Marker(_key(*ARGUMENT_KEYS), f"{prefix}.arguments", "arguments"),
         Marker(_key("description"), f"{prefix}.other", "echo"),
+        Marker(('"', Word(tools, "key"), '"', SPACE, ":"), f"{prefix}.keyed", "key"),
         Marker(('"', other, '"', SPACE, ":"), f"{prefix}.other", "other"),
         end,
     ]
     states: dict[str, State] = {}
+    first = key
     if done is None:
-        inner = f"{prefix}.in"
-        states = object_states(inner, closers=closers, at_end=at_end, done=(more, ""))
+        inner, first, literal = f"{prefix}.in", f"{prefix}.first", f"{prefix}.literal"
+        states = object_states(inner, names, closers=closers, at_end=at_end, done=(more, ""))
         markers.insert(1, Marker((*_key(*WRAPPING_KEYS), SPACE, "{"), f"{inner}.key"))
+        begun = Marker((HERE, "'"), literal)
+        states[first] = State(Kind.EXPECT, begun, *markers, otherwise=loose, spaces=True)
+        states[literal] = State(Kind.PYTHON, sink=Sink.VALUE, then=Step(f"{prefix}.done", "literal"), otherwise=loose)
+    keyed = Marker((HERE, "{"), f"{prefix}.arguments", "keyed")
     return {
         **states,
-        prefix: State(Kind.EXPECT, Marker(("{",), key), otherwise=loose),
+        prefix: State(Kind.EXPECT, Marker(("{",), first), otherwise=loose),
+        f"{prefix}.keyed": State(Kind.EXPECT, keyed, otherwise=Step(f"{prefix}.other", "unkeyed"), spaces=True),
         key: State(Kind.EXPECT, *markers, otherwise=loose, spaces=True),
         f"{prefix}.arguments": State(Kind.JSON, sink=Sink.ARGUMENTS, then=Step(more), otherwise=loose),
         f"{prefix}.other": State(Kind.JSON, then=Step(more), otherwise=loose),
@@ -79,7 +93,10 @@ def object_states(
 
 # What an object begins with that may be a call.
 _TYPE = ('"type"', SPACE, ":", SPACE, '"function"', SPACE, ",", SPACE)
-_BEGUN: tuple[Part, ...] = (HERE, "{", SPACE, Maybe(_TYPE), *_key(*_KEYS))
+
+
+def _begun(names: Names) -> tuple[Part, ...]:
+    return (HERE, "{", SPACE, Maybe(_TYPE), _QUOTE, Word((*_KEYS, *names)), _QUOTE, SPACE, ":")
 
 
 def _sealed_by_what_follows(*markers: Marker) -> State:
@@ -87,8 +104,8 @@ def _sealed_by_what_follows(*markers: Marker) -> State:
     return State(Kind.EXPECT, *markers, otherwise=_TEXT_FOLLOWS, at_end=SEAL)
 
 
-def _following(state: str) -> Marker:
-    return Marker((SPACE, Run("[,;]", 0, 1), SPACE, *_BEGUN), state, "next_perhaps")
+def _following(state: str, names: Names) -> Marker:
+    return Marker((SPACE, Run("[,;]", 0, 1), SPACE, *_begun(names)), state, "next_perhaps")
 
 
 def json(names: Names) -> Grammar:
@@ -97,23 +114,37 @@ def json(names: Names) -> Grammar:
     tag = Maybe(("<", Run("[A-Za-z_]", 1, 16, "tag", unless="(?:tool_call|think)>"), ">", SPACE))
     wrapped = Maybe(("{", SPACE, '"tool_calls"', SPACE, ":", SPACE, Run(r"\[", 1, 1, "listed"), SPACE))
     array = Maybe((Run(r"\[", 1, 1, "array"), SPACE))
-    opener = Marker((fence, tag, wrapped, array, *_BEGUN), "bare", "open_group")
+    opener = Marker((fence, tag, wrapped, array, *_begun(names)), "bare", "open_group")
     fence_end: tuple[Part, ...] = ("```",)
     tag_end: tuple[Part, ...] = ("</", Run("[A-Za-z_]", 1, 16), ">")
     states: dict[str, State] = {}
     for group, end in (("fence", fence_end), ("tag", tag_end)):
-        states |= object_states(group, closers=(Marker((SPACE, *end), PROSE, "seal"),))
+        states |= object_states(group, names, closers=(Marker((SPACE, *end), PROSE, "seal"),))
         states[f"{group}.done"] = _sealed_by_what_follows(
-            _following(group),
+            _following(group, names),
             Marker((SPACE, "}"), f"{group}.done"),  # small models close once too often
             Marker((SPACE, Maybe(("]", SPACE, Maybe(("}", SPACE)))), *end), PROSE, "seal"),
         )
     for group, last in (("array", ("]",)), ("listed", ("]", SPACE, "}"))):
-        states |= object_states(group)
-        states[f"{group}.done"] = _sealed_by_what_follows(_following(group), Marker((SPACE, *last), PROSE, "seal"))
-    states |= object_states("bare")
-    states["bare.done"] = _sealed_by_what_follows(_following("bare"))
-    return Grammar((opener,), states)
+        states |= object_states(group, names)
+        states[f"{group}.done"] = _sealed_by_what_follows(
+            _following(group, names), Marker((SPACE, *last), PROSE, "seal")
+        )
+    # Nothing but calls in a fence, as Python writes them.
+    code: tuple[Part, ...] = (Maybe(("print", SPACE, "(", SPACE)), Word(names, "name"), SPACE, "(")
+    opener_python = Marker(("```", Run("[A-Za-z_]", 0, 16), SPACE, *code), "code", "open_code")
+    states["code"] = State(Kind.PYTHON, sink=Sink.VALUE, then=Step("code.done", "code_ended"))
+    states["code.done"] = State(
+        Kind.EXPECT,
+        Marker((SPACE, Run("[;,]", 0, 1), SPACE, *code), "code", "next_code"),
+        Marker((SPACE, ")"), "code.done"),
+        Marker((SPACE, *fence_end), PROSE, "code_sealed"),
+        otherwise=Step(PROSE, "followed"),
+        at_end=Step(PROSE, "code_sealed"),
+    )
+    states |= object_states("bare", names)
+    states["bare.done"] = _sealed_by_what_follows(_following("bare", names))
+    return Grammar((opener, opener_python), states)
 
 
 def required(names: Names) -> Grammar:
@@ -147,7 +178,7 @@ def hermes(names: Names) -> Grammar:
         spaces=True,
     )
     bare = json(names)
-    states = {**bare.states, **object_states("hermes", closers=(closer,), at_end=None), "hermes.done": done}
+    states = {**bare.states, **object_states("hermes", names, closers=(closer,), at_end=None), "hermes.done": done}
     return Grammar((opener, *bare.openers), states)
 
 
@@ -156,7 +187,7 @@ def llama3(names: Names) -> Grammar:
     bare = json(names)
     tag = Marker(("<|python_tag|>", SPACE, HERE, "{"), "llama3", "open")
     following = Marker((SPACE, ";", SPACE, HERE, "{"), "llama3", "next")
-    states = {**bare.states, **object_states("llama3"), "llama3.done": _sealed_by_what_follows(following)}
+    states = {**bare.states, **object_states("llama3", names), "llama3.done": _sealed_by_what_follows(following)}
     return Grammar((tag, *bare.openers), states)
 
 
@@ -168,7 +199,7 @@ def mistral(names: Names) -> Grammar:
     named = Marker((tag, SPACE, NAME, call_id, Maybe(("[ARGS]",)), SPACE, HERE, "{"), "mistral.call", "call")
     another = Marker((HERE, tag), PROSE, "seal")
     states = {
-        **object_states("mistral", closers=(another,)),
+        **object_states("mistral", names, closers=(another,)),
         "mistral.done": State(
             Kind.EXPECT,
             Marker((SPACE, ",", SPACE, HERE, "{"), "mistral", "next"),

@@ -26,8 +26,9 @@ from promptport.frames import Append, InvalidToolCall, Reasoning, ReasoningAppen
 from promptport.text_tools.foreign_markers import ForeignMarkers
 from promptport.text_tools.formats import TextFormat, format_of, grammar_of
 from promptport.text_tools.grammar import PROSE, Kind, Marker, Sink, State, Step
-from promptport.text_tools.open_call import NEUTRAL_KEYS, OpenCall
+from promptport.text_tools.open_call import OpenCall
 from promptport.text_tools.scan import JsonScanner, PythonScanner, Scanner, skipped
+from promptport.text_tools.undecided import UndecidedCalls
 from promptport.text_tools.values import is_signature, object_text, python_arguments, tagged_arguments, tagged_value
 from promptport.tools import ToolDescriptor
 
@@ -39,12 +40,14 @@ chat template opened already."""
 
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _Action: TypeAlias = Callable[[re.Match[str] | None], str | None]
+_SLICE = 4096
+_DEPTH = 4
 _STAY = ""
 """What an action gives where there is no way on: what is open stays so."""
 _ECHO = "the model repeated the tool's signature instead of calling the tool"
 
 
-class TextToolsParser:
+class TextToolsParser(UndecidedCalls):
     """Finds calls and reasoning in one answer's text; for one use.
 
     ::
@@ -87,6 +90,9 @@ class TextToolsParser:
         self._opened = 0
         self._spoken = False  # some text came that is not blank
         self._dropped = False
+        self._again = ""  # what was dropped, and is not given yet
+        self._base = 0  # where the buffer begins in the text
+        self._read_to, self._depth = 0, 0  # how far text was read again, and how often
         self.skipped: dict[str, int] = {}  # markers of calls in what is given as text, by name; under "auto" only
         self._foreign = ForeignMarkers(self.skipped) if format_of(format).name == "auto" else None
         self._scanner: Scanner | None = None
@@ -104,6 +110,13 @@ class TextToolsParser:
             "other": self._other_key,
             "ended": self._ended,
             "followed": self._followed,
+            "keyed": self._keyed,
+            "unkeyed": self._unkeyed,
+            "literal": self._literal,
+            "open_code": self._open_code,
+            "next_code": self._next_code,
+            "code_ended": self._code_ended,
+            "code_sealed": self._code_sealed,
             "call_kimi": self._open_kimi,
             "value_exact": self._value_exact,
             "value_seal": self._value_seal,
@@ -166,7 +179,8 @@ class TextToolsParser:
         out = self._run("", final=True)
         if self._call is not None and self._call.tentative:
             self._call.raw.append(self._buffer)
-            self._drop()
+            self._cut()
+            self._sink(Sink.TEXT, self._again)
         else:
             self._record(self._buffer)
         self._buffer = ""
@@ -179,17 +193,45 @@ class TextToolsParser:
 
     def _run(self, text: str, *, final: bool) -> list[StreamFrame]:
         out = self._out = []
-        buffer = self._buffer + text if self._buffer else text
-        position = 0
+        whole = buffer = self._buffer + text if self._buffer else text
+        position, taken = 0, len(whole)
         while True:
             state = self._states[self._name]
             read = self._read.get(state.kind, self._scan)
-            position, name = read(state, buffer, position, final)
-            if not name:
+            position, name = read(state, buffer, position, final and taken == len(whole))
+            if self._again:
+                # What follows is copied behind it: not all of it, so that time stays linear.
+                if buffer is whole:
+                    taken = min(taken, position + _SLICE)
+                follows = buffer[position : taken if buffer is whole else None]
+                buffer, position = self._read_again(self._base + position) + follows, 0
+            if name:
+                self._name = name
+            elif taken < len(whole):
+                self._base += position
+                buffer, position = buffer[position:] + whole[taken : taken + _SLICE], 0
+                taken = min(taken + _SLICE, len(whole))
+            else:
                 break
-            self._name = name
         self._buffer = buffer[position:]
+        self._base += position
         return out
+
+    def _read_again(self, end: int) -> str:
+        """What turned out to be text is read once more behind its first brace: there may be a call inside.
+
+        No place is read more often than `_DEPTH` times, so that time stays linear.
+        """
+        raw, self._again = self._again, ""
+        inside = raw.find("{") + 1 or len(raw)
+        depth = self._depth + 1 if end - len(raw) < self._read_to else 1
+        if depth > _DEPTH or "{" not in raw[inside:]:
+            inside = len(raw)
+        else:
+            self._depth, self._read_to = depth, max(end, self._read_to)
+        self._sink(Sink.TEXT, raw[:inside])
+        self._base = end - len(raw) + inside
+        return raw[inside:]
 
     def _search(self, state: State, buffer: str, position: int, final: bool) -> tuple[int, str]:
         match = (state.final if final else state.running).search(buffer, position)
@@ -306,24 +348,6 @@ class TextToolsParser:
     def _open(self, match: re.Match[str] | None) -> None:
         self._call = OpenCall(streams=True)
 
-    def _open_group(self, match: re.Match[str] | None) -> str | None:
-        """Opens what may be a call, in the state that the first group with text is named after."""
-        assert match is not None
-        group = next((name for name, text in match.groupdict().items() if text), None)
-        self._open_perhaps(match, alone=group == "fence" or not self._spoken)
-        return group
-
-    def _open_perhaps(self, match: re.Match[str], *, alone: bool) -> None:
-        self._call = OpenCall(streams=True, tentative=True, alone=alone)
-        self._call.raw.append(match.string[match.start() : match.start("here")])
-
-    def _next_perhaps(self, match: re.Match[str] | None) -> None:
-        """Another object of the same list; the one before it is a call, if it can be one."""
-        assert match is not None
-        alone = self._opened_call.alone
-        self._seal(None)
-        self._open_perhaps(match, alone=alone)
-
     def _open_kimi(self, match: re.Match[str] | None) -> None:
         assert match is not None
         self._open(match)
@@ -353,36 +377,6 @@ class TextToolsParser:
 
     # ------------------------------------------------------------------------- what may be a call, or text
 
-    def _key_came(self, flag: str, match: re.Match[str] | None) -> str | None:
-        setattr(self._call, flag, True)
-        return self._decide()
-
-    def _other_key(self, match: re.Match[str] | None) -> str | None:
-        assert match is not None
-        return self._drop() if self._opened_call.tentative and match["key"] not in NEUTRAL_KEYS else None
-
-    def _decide(self) -> str | None:
-        call = self._opened_call
-        verdict = call.verdict(self._tools) if call.tentative else None
-        if verdict == "text":
-            return self._drop()
-        if verdict == "call":
-            self._commit()
-        return None
-
-    def _ended(self, match: re.Match[str] | None) -> str | None:
-        """The object is whole."""
-        call = self._opened_call
-        return self._drop() if call.tentative and not call.may_be_whole(self._tools) else None
-
-    def _followed(self, match: re.Match[str] | None) -> str | None:
-        """After an object comes something that is no part of its list."""
-        call = self._opened_call
-        if call.tentative:
-            return self._drop()
-        self._seal(None)
-        return None
-
     def _commit(self) -> None:
         call = self._opened_call
         call.tentative = False
@@ -396,7 +390,7 @@ class TextToolsParser:
         self._dropped = True
         self._scanner = None
         self._value.clear()
-        self._sink(Sink.TEXT, "".join(call.raw))
+        self._again = "".join(call.raw)
         return PROSE
 
     def _begin(self, name: str, id: str | None = None) -> None:

@@ -20,7 +20,7 @@ class OpenCall:
     """The call that is open."""
 
     __slots__ = (
-        *("alone", "argued", "begun", "echo", "kept", "name"),
+        *("alone", "argued", "begun", "code", "echo", "kept", "keyed", "name"),
         *("parameters", "raw", "streams", "tentative", "tool"),
     )
 
@@ -32,6 +32,8 @@ class OpenCall:
         self.name = ""  # of a tentative call
         self.argued = False  # its arguments came, or come now
         self.echo = False  # it describes the tool
+        self.keyed = False  # its arguments stand under the tool's name
+        self.code: list[tuple[str, str]] = []  # calls that Python code makes: names, and the text of their arguments
         self.tool: ToolDescriptor | None = None
         self.raw: list[str] = []  # all of the call's text, until increments go out
         self.kept: list[str] = []  # arguments that came before the name
@@ -39,6 +41,8 @@ class OpenCall:
 
     def verdict(self, known: Collection[str]) -> Literal["call", "text"] | None:
         """What the keys that came so far make of a tentative one; ``None`` while they leave it open."""
+        if self.keyed:
+            return "text" if self.echo else None
         if self.name in known:
             return "call" if self.argued or self.echo else None
         return "text" if self.echo or (self.name and not self.alone) else None

@@ -14,7 +14,17 @@ import msgspec
 
 from promptport.tools import ToolDescriptor
 
-__all__ = ["is_signature", "object_text", "python_arguments", "python_literal", "tagged_arguments", "tagged_value"]
+__all__ = [
+    "code_arguments",
+    "fits_declared",
+    "is_signature",
+    "literal_call",
+    "object_text",
+    "python_arguments",
+    "python_literal",
+    "tagged_arguments",
+    "tagged_value",
+]
 
 _JSON_TYPES = ("string", "integer", "number", "boolean", "array", "null", "object")
 _DEPTH = 16  # how far references and unions are followed
@@ -43,6 +53,60 @@ def is_signature(arguments: str, tool: ToolDescriptor | None) -> bool:
         and "object" not in (_types(declared.get(name), tool.parameters, _DEPTH) or ["object"] if tool else ["object"])
         for name, item in value.items()
     )
+
+
+def literal_call(text: str) -> tuple[str, str] | None:
+    """Name and arguments, as JSON, of a call that is written as a dict of Python's; ``None`` where it is none."""
+    written = python_literal(text)
+    value = None if written is None else _decoded(written)
+    for _ in range(2):
+        if not isinstance(value, dict):
+            return None
+        inner = next((value[key] for key in ("function", "function_call", "tool_call") if key in value), None)
+        if not isinstance(inner, dict):
+            break
+        value = inner
+    if not isinstance(value, dict):
+        return None
+    names = ("name", "tool", "tool_name", "function_name", "function")
+    name = next((value[key] for key in names if isinstance(value.get(key), str)), "")
+    given = next((value[key] for key in ("arguments", "parameters", "args", "input") if key in value), None)
+    if isinstance(given, str):
+        given = _decoded(given)
+    return (name, json.dumps(given, ensure_ascii=False)) if name and isinstance(given, dict) else None
+
+
+def fits_declared(arguments: str, tool: ToolDescriptor) -> bool:
+    """Whether these are arguments of the tool's: an object with no key that the tool does not declare."""
+    value = _decoded(arguments)
+    declared = tool.parameters.get("properties")
+    return isinstance(value, dict) and value.keys() <= (declared.keys() if isinstance(declared, dict) else set())
+
+
+def code_arguments(text: str, tool: ToolDescriptor | None) -> str | None:
+    """The JSON object of the arguments of a call in Python code; ``None`` where they are no literals.
+
+    Arguments without a name get those of the tool's parameters, in their order.
+    """
+    declared = tool.parameters.get("properties") if tool is not None else None
+    names = list(declared) if isinstance(declared, dict) else []
+    tokens = _tokens(text)
+    if tokens is None:
+        return None
+    pieces: list[str] = []
+    position = 0
+    while position < len(tokens):
+        start, position = position, _end_of_value(tokens, position)
+        part = tokens[start:position]
+        position += 1
+        if [kind for kind, _ in part[:2]] == ["word", "="]:
+            pieces.append(" ".join([token for _, token in part]))
+        elif len(pieces) < len(names) and names[len(pieces)].isidentifier():
+            pieces.append(f"{names[len(pieces)]}=" + " ".join([token for _, token in part]))
+        else:
+            return None
+    arguments = python_arguments(", ".join(pieces), tool)
+    return arguments if isinstance(_decoded(arguments), dict) else None
 
 
 def tagged_arguments(parameters: dict[str, str]) -> str:
