@@ -64,7 +64,8 @@ class RecordedAnswer:
             if self._asked is not None:
                 yield frames[-1:]
                 return
-            self.replayed, self.attempt, self._origin = True, answered.attempt, answered.message.origin
+            earlier = min(answered.attempt, self._ledger.attempt - 1)  # also where a journal counts no attempts
+            self.replayed, self.attempt, self._origin = True, earlier, answered.message.origin
             yield frames
         finally:
             task.cancel()

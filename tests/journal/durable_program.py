@@ -1,0 +1,181 @@
+"""A run that dies at a point: ``python -m tests.journal.durable_program KIND PLACE``, with KILL in the environment.
+
+It writes what it asks and what its tools do into files beside the journal, and prints its results at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import promptport as pp
+
+KIND, PLACE = sys.argv[1], Path(sys.argv[2])
+_LOCK = threading.Lock()
+MODEL = pp.LLModel("scripted", "m")
+
+
+def at(point: str) -> None:
+    """Dies here if it was told to; and says that it came here."""
+    note("points", point)
+    if os.environ.get("KILL") == point:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if os.environ.get("HOLD") == point:
+        sys.stdout.write("holding\n")
+        sys.stdout.flush()
+        sys.stdin.readline()
+
+
+def note(name: str, text: str) -> None:
+    with _LOCK, (PLACE / name).open("a") as file:
+        file.write(text + "\n")
+
+
+class Model:
+    """Asks for nothing that it was told before; its call ids are random."""
+
+    def execute_streaming_with_tools(self, prompt: pp.Prompt, model: Any, tools: Sequence[Any] = ()) -> pp.FrameStream:
+        step = sum(isinstance(message, pp.AssistantMessage) for message in prompt.messages)
+        calls = ([("look", "a"), ("charge", "b")], [("charge", "c"), ("book", "d")], [])[step]
+
+        async def source() -> AsyncIterator[Any]:
+            note("asks", str(step))
+            yield (pp.Append(f"Step {step}"),)
+            await asyncio.sleep(0)
+            at(f"mid answer/{step}")
+            yield (pp.Append(" is this. "),)
+            for name, what in calls:
+                id, arguments = uuid.uuid4().hex, json.dumps({"what": what})  # noqa: A001
+                yield (pp.ToolCallDelta(id, name, arguments), pp.ToolCall(id, name, arguments))
+                await asyncio.sleep(0.02)
+            at(f"whole answer/{step}")
+            yield (pp.End(pp.FinishReason.TOOL_CALLS if calls else pp.FinishReason.STOP, "x"),)
+
+        return pp.FrameStream(source())  # type: ignore[arg-type]
+
+
+def effect(name: str, what: str) -> str:
+    call = pp.current_call()
+    note("effects", f"{name} {what} {call.key} {call.attempt}")
+    at(f"in {name} {what}")
+    return f"{name} {what} is done"
+
+
+@pp.tool(repeatable=True)
+async def look(what: str) -> str:
+    """Look."""
+    return effect("look", what)
+
+
+@pp.tool
+def charge(what: str) -> str:
+    """Charge."""
+    return effect("charge", what)
+
+
+@pp.tool(needs_approval=True)
+async def book(what: str) -> str:
+    """Book."""
+    return effect("book", what)
+
+
+class Points:
+    """A journal with points to die at."""
+
+    def __init__(self, journal: Any) -> None:
+        self.run = journal.run
+        self.attempt = journal.attempt
+        self._journal = journal
+
+    def step(self, key: str) -> Callable[[Callable[[], Awaitable[bytes]]], Awaitable[bytes]]:
+        place = self._journal.step(key)
+
+        async def recorded(work: Callable[[], Awaitable[bytes]]) -> bytes:
+            async def worked() -> bytes:
+                value = await work()
+                at(f"unrecorded {key}")
+                return value
+
+            at(f"before {key}")
+            value: bytes = await place(worked)
+            at(f"recorded {key}")
+            return value
+
+        return recorded
+
+
+async def converse(journal: Any, decide: Callable[[pp.PausedRun], Awaitable[dict[str, bool | str]]]) -> str:
+    async with pp.ToolDispatcher(Model(), [look, charge, book], journal=Points(journal)) as dispatcher:
+        stream = dispatcher.stream("Go", MODEL)
+        while True:
+            async with stream:
+                await stream.message()
+            if stream.paused is None:
+                return finished(stream.prompt)
+            stream = dispatcher.resume(stream.paused, await decide(stream.paused))
+
+
+def finished(prompt: pp.Prompt) -> str:
+    """What the model was told, without the ids, which are random."""
+    answers = [message for message in prompt.messages if isinstance(message, pp.AssistantMessage)]
+    calls = [call for message in answers for call in message.tool_calls]
+    told = [message for message in prompt.messages if isinstance(message, pp.ToolResultMessage)]
+    assert [call.id for call in calls] == [result.call_id for result in told], "one outcome a call"
+    text = [message.text for message in answers]
+    return json.dumps({"text": text, "results": [[one.name, one.output, one.error] for one in told]})
+
+
+def sqlite() -> str:
+    from promptport.journal import SqliteJournal
+
+    async def decide(paused: pp.PausedRun) -> dict[str, bool | str]:
+        at("awaited")
+        return {call.id: True for call in paused.pending}
+
+    with SqliteJournal(PLACE / "journal.db", "run") as journal:
+        return asyncio.run(converse(journal, decide))
+
+
+def dbos() -> str:
+    from dbos import DBOS
+
+    from promptport.journal.dbos import DbosJournal
+
+    url = os.environ.get("DATABASE") or f"sqlite:///{PLACE}/dbos.sqlite"
+    DBOS(config={"name": "durable", "system_database_url": url, "application_version": "1", "log_level": "ERROR"})
+
+    @DBOS.workflow(name="converse")
+    async def workflow() -> str:
+        async def decide(paused: pp.PausedRun) -> dict[str, bool | str]:
+            at("awaited")
+            decided = await DBOS.recv_async("decision", timeout_seconds=60)
+            assert decided is True
+            return {call.id: True for call in paused.pending}
+
+        return await converse(DbosJournal(), decide)
+
+    DBOS.launch()
+    try:
+        from dbos import SetWorkflowID
+
+        async def main() -> str:
+            with SetWorkflowID("run"):
+                handle = await DBOS.start_workflow_async(workflow)
+            await DBOS.send_async("run", True, "decision", idempotency_key="once")
+            return await handle.get_result()
+
+        return asyncio.run(main())
+    finally:
+        DBOS.destroy()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(sqlite() if KIND == "sqlite" else dbos())

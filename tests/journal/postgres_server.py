@@ -1,0 +1,83 @@
+"""A Postgres of a test's own, of Debian's package, at a free loopback port; ended with its test."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.real_parts import free_port, need
+
+__all__ = ["PostgresServer"]
+
+
+class PostgresServer:
+    """Postgres with an empty database; it refuses to run as root, so it runs as somebody else then."""
+
+    def __init__(self, place: Path) -> None:
+        self._initdb, self._postgres = need("initdb"), need("postgres")
+        self._data = place / "postgres"
+        self._port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._user = _somebody() if os.getuid() == 0 else None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self._port}/durable"
+
+    def __enter__(self) -> Self:
+        self._data.mkdir()
+        if self._user is not None:
+            shutil.chown(self._data, self._user)
+            for parent in self._data.parents:  # pytest's folders are for their owner alone
+                if parent.stat().st_uid == 0 and parent != Path("/") and not parent.stat().st_mode & 0o001:
+                    parent.chmod(parent.stat().st_mode | 0o011)
+        command = [self._initdb, "-D", str(self._data), "-U", "postgres", "-A", "trust", "--no-sync"]
+        subprocess.run(command, check=True, capture_output=True, user=self._user, cwd="/")
+        self.start()
+        return self
+
+    def start(self) -> None:
+        sockets = ["-c", f"unix_socket_directories={self._data}", "-c", "listen_addresses=127.0.0.1", "-F"]
+        command = [self._postgres, "-D", str(self._data), "-p", str(self._port), *sockets]
+        with (self._data.parent / "postgres.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd="/")
+        until = time.monotonic() + 30
+        while True:
+            ready = subprocess.run(
+                [need("pg_isready"), "-h", "127.0.0.1", "-p", str(self._port)], capture_output=True, check=False
+            )
+            if ready.returncode == 0:
+                return
+            assert time.monotonic() < until, (self._data.parent / "postgres.log").read_text()
+            time.sleep(0.05)
+
+    def restart(self) -> None:
+        """As after a crash: killed, and started again."""
+        self.stop()
+        self.start()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(3)
+            except subprocess.TimeoutExpired:
+                self._process.send_signal(3)  # does not wait for clients
+                self._process.wait(20)
+            self._process = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _somebody() -> str:
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return next(name for name in ("postgres", "nobody") if name in names)

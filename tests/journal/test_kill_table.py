@@ -1,0 +1,167 @@
+"""Kill -9 at each point of a run, on each journal: nothing recorded is done again, and each call has one outcome.
+
+A reduced table runs always; all of it with ``-m slow``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.journal.postgres_server import PostgresServer
+
+from promptport.journal import SqliteJournal
+
+ROOT = Path(__file__).parents[2]
+
+POINTS = [
+    "none",
+    "before answer/0",
+    "mid answer/0",
+    "unrecorded answer/0",
+    "recorded answer/0",
+    "before call/0/0/look",
+    "in look a",
+    "unrecorded call/0/0/look",
+    "recorded call/0/0/look",
+    "unrecorded call/0/1/charge/start",
+    "recorded call/0/1/charge/start",
+    "in charge b",
+    "unrecorded call/0/1/charge",
+    "recorded call/0/1/charge",
+    "mid answer/1",
+    "unrecorded answer/1",
+    "recorded answer/1",
+    "in charge c",
+    "recorded call/1/0/charge",
+    "awaited",
+    "before resume/1",
+    "unrecorded resume/1",
+    "recorded resume/1",
+    "recorded resumed/1/1/book/start",
+    "in book d",
+    "unrecorded resumed/1/1/book",
+    "recorded resumed/1/1/book",
+    "mid answer/2",
+    "unrecorded answer/2",
+    "recorded answer/2",
+    "unrecorded end",
+    "recorded end",
+]
+REDUCED = {
+    "sqlite": {"mid answer/0", "unrecorded answer/0", "in look a", "in charge b", "awaited", "in book d"},
+    "dbos": {"in charge b", "awaited"},
+    "dbos-postgres": {"in charge c"},
+}
+CAUGHT = {
+    "recorded call/0/1/charge/start": "b",
+    "in charge b": "b",
+    "unrecorded call/0/1/charge": "b",
+    "in charge c": "c",
+    "recorded resumed/1/1/book/start": "d",
+    "in book d": "d",
+    "unrecorded resumed/1/1/book": "d",
+}
+"""Where the process dies between the start of a tool that is not repeatable and its recorded outcome."""
+
+CALLS = [("look", "a"), ("charge", "b"), ("charge", "c"), ("book", "d")]
+TEXT = ["Step 0 is this. ", "Step 1 is this. ", "Step 2 is this. "]
+
+
+def table() -> Iterator[Any]:
+    for kind, reduced in REDUCED.items():
+        for point in POINTS:
+            marks = () if point in reduced else (pytest.mark.slow,)
+            yield pytest.param(kind, point, marks=marks, id=f"{kind}: {point}")
+
+
+def program(kind: str, place: Path, point: str | None, database: str | None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **({"KILL": point} if point else {}), **({"DATABASE": database} if database else {})}
+    return subprocess.run(
+        [sys.executable, "-m", "tests.journal.durable_program", kind.partition("-")[0], str(place)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize(("kind", "point"), list(table()))
+def test_a_run_that_is_killed_ends_right(kind: str, point: str, tmp_path: Path) -> None:
+    if kind == "dbos-postgres":
+        with PostgresServer(tmp_path) as server:
+            killed_and_taken_up(kind, point, tmp_path, server)
+    else:
+        killed_and_taken_up(kind, point, tmp_path, None)
+
+
+def killed_and_taken_up(kind: str, point: str, place: Path, server: PostgresServer | None) -> None:
+    database = server.url if server is not None else None
+    first = program(kind, place, point, database)
+    assert first.returncode == (0 if point == "none" else -9), first.stderr[-2000:]
+    reached = lines(place / "points")
+    if server is not None and point != "none":
+        server.restart()
+    second = program(kind, place, None, database)
+    assert second.returncode == 0, second.stderr[-2000:]
+    told = json.loads(second.stdout)
+    asked, effects = Counter(lines(place / "asks")), [line.split() for line in lines(place / "effects")]
+    for step in ("0", "1", "2"):
+        recorded = f"recorded answer/{step}" in reached
+        again = f"before answer/{step}" in reached and not recorded and f"mid answer/{step}" in reached
+        assert asked[step] == (2 if again else 1), f"step {step} was asked {asked[step]} times"
+    assert told["text"] == TEXT
+    assert [name for name, _, _ in told["results"]] == [name for name, _ in CALLS]
+    for (name, what), (_, output, error) in zip(CALLS, told["results"], strict=True):
+        times = [effect for effect in effects if effect[:2] == [name, what]]
+        if CAUGHT.get(point) == what:
+            assert "may have had its effect, or not; it was not run again" in error
+            assert output == ""
+            assert len(times) <= 1
+        else:
+            assert (output, error) == (f"{name} {what} is done", None)
+            assert len(times) == 1 or (name == "look" and len(times) == 2)
+        if f"recorded call/0/0/{name}" in reached:
+            assert len(times) == 1
+    third = program(kind, place, None, database)
+    assert json.loads(third.stdout) == told
+    assert Counter(lines(place / "asks")) == asked
+    assert [line.split() for line in lines(place / "effects")] == effects
+    if kind == "sqlite":
+        with SqliteJournal(place / "journal.db") as journal:
+            assert [run.state for run in journal.runs()] == ["finished"]
+
+
+def test_two_living_processes_with_one_run_are_one_too_many(tmp_path: Path) -> None:
+    """One of them waits in a tool, and the other is refused; no tool runs twice."""
+    environment = {**os.environ, "HOLD": "in charge b"}
+    command = [sys.executable, "-m", "tests.journal.durable_program", "sqlite", str(tmp_path)]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "holding\n"
+            refused = program("sqlite", tmp_path, None, None)
+            assert refused.returncode == 1
+            assert "is running" in refused.stderr
+            out, _ = holder.communicate("go\n", timeout=60)
+            assert json.loads(out)["text"] == TEXT
+        finally:
+            holder.kill()
+    effects = [line.split()[:2] for line in lines(tmp_path / "effects")]
+    assert sorted(effects) == sorted([name, what] for name, what in CALLS)
