@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from promptport.errors import ConfigurationError
 from promptport.tools import Tool, tool
 
-__all__ = ["load_tool"]
+__all__ = ["load_function", "load_tool"]
 
 
 def load_tool(name: str) -> Tool[Any]:
@@ -45,6 +46,25 @@ def load_tool(name: str) -> Tool[Any]:
     return found if isinstance(found, Tool) else tool(found)
 
 
+def load_function(name: str, *, option: str) -> Callable[..., Any]:
+    """Return the function that ``module:function`` or ``path.py:function`` names.
+
+    Raises:
+        ConfigurationError: no such module, file or function.
+    """
+    place, colon, path = name.rpartition(":")
+    if not colon or not place or not path:
+        raise ConfigurationError(f"{option} takes module:function or path.py:function, not {name!r}")
+    found: Any = _module(place, option)
+    for part in path.split("."):
+        owner, found = found, getattr(found, part, None)
+        if found is None:
+            raise ConfigurationError(f"{option} {name}: {_called(owner, place)} has no {part!r}")
+    if not callable(found):
+        raise ConfigurationError(f"{option} {name}: it is {type(found).__name__}. Name a function.")
+    return found  # type: ignore[no-any-return]
+
+
 def _instance(owner: type, name: str) -> object:
     try:
         return owner()
@@ -59,17 +79,17 @@ def _called(owner: object, place: str) -> str:
     return place if isinstance(owner, ModuleType) else getattr(owner, "__name__", type(owner).__name__)
 
 
-def _module(place: str) -> ModuleType:
+def _module(place: str, option: str = "--tool") -> ModuleType:
     try:
         if not place.endswith(".py"):
             sys.path.insert(0, str(Path.cwd()))
             return importlib.import_module(place)
         spec = importlib.util.spec_from_file_location(Path(place).stem, place)
         if spec is None or spec.loader is None:
-            raise ConfigurationError(f"--tool: {place} is no Python file")
+            raise ConfigurationError(f"{option}: {place} is no Python file")
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module  # where a class of the file looks for the names in its annotations
         spec.loader.exec_module(module)
         return module
     except (ImportError, OSError, SyntaxError) as error:
-        raise ConfigurationError(f"--tool: {place} cannot be imported: {error}") from error
+        raise ConfigurationError(f"{option}: {place} cannot be imported: {error}") from error

@@ -65,7 +65,7 @@ class SqliteJournal:
     the same name, and run the same program: what was recorded is not done again.
 
     Examples:
-        ```python
+        ```py
         import promptport as pp
         from promptport.journal import SqliteJournal
         from promptport.testing import ScriptedExecutor
