@@ -66,9 +66,8 @@ class TestGivesAllAtTheEnd(Bug):
 class RawClient(MarmotClient):
     """Asks for compression, and reads the bytes as they are."""
 
-    def __init__(self, **options):
-        super().__init__(**options)
-        self._http._headers["accept-encoding"] = "gzip"
+    def _headers(self, body, model):
+        return {"accept-encoding": "gzip"}
 
     async def _open(self, body, model):
         response = await super()._open(body, model)
@@ -80,7 +79,7 @@ class SimpleRaw:
         self._response = response
 
     def __aiter__(self):
-        return self._response._response.aiter_raw()
+        return self._response.raw()
 
     async def aclose(self):
         await self._response.aclose()
@@ -257,9 +256,8 @@ class TestForgivesClosing(Bug):
 
 
 class UnkeptClient(MarmotClient):
-    def __init__(self, **options):
-        super().__init__(**options)
-        self._http._headers["connection"] = "close"
+    def _headers(self, body, model):
+        return {"connection": "close"}
 
 
 class TestKeepsNoConnection(Bug):

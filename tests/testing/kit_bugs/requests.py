@@ -137,7 +137,10 @@ class TestHasOneError(Bug):
 
 
 class TalkativeClient(MarmotClient):
-    """Helps whoever reads its errors too much."""
+    """Helps whoever reads its errors too much, and says nothing of its secrets."""
+
+    def _known_secrets(self):
+        return ()
 
     def __init__(self, *, api_key, **options):
         super().__init__(api_key=api_key, **options)
