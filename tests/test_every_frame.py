@@ -11,7 +11,7 @@ import pytest
 
 import promptport as pp
 from promptport.dispatch import DispatchFrame, decode_dispatch_frame, encode_dispatch_frame
-from promptport.front_ends import EventDecoder, UIMessageEncoder, encode_events
+from promptport.front_ends import AGUIEncoder, EventDecoder, UIMessageEncoder, encode_events
 from promptport.testing import assert_valid_stream
 
 ROOT = Path(__file__).parent.parent
@@ -153,6 +153,28 @@ def test_ui_messages_have_a_chunk_for_every_frame(kind: type) -> None:
     assert f'"type":"{UI_CHUNKS[kind]}"' in data.decode()
 
 
+AGUI_EVENTS: dict[type, str] = {
+    pp.Append: "TEXT_MESSAGE_CONTENT",
+    pp.ReasoningAppend: "REASONING_MESSAGE_CONTENT",
+    pp.Reasoning: "REASONING_ENCRYPTED_VALUE",
+    pp.ToolCallDelta: "TOOL_CALL_ARGS",
+    pp.ToolCall: "TOOL_CALL_END",
+    pp.InvalidToolCall: "TOOL_CALL_END",
+    pp.Citation: "CUSTOM",
+    pp.ProviderItem: "CUSTOM",
+    pp.Restarted: "CUSTOM",
+    pp.End: "STEP_FINISHED",
+}
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.__name__)
+def test_ag_ui_has_an_event_for_every_frame(kind: type) -> None:
+    encoder = AGUIEncoder("thread", "run")
+    encoder.feed(pp.Append("before"))
+    data = encoder.feed(typing.cast("DispatchFrame", FRAMES[kind]))
+    assert f'"type":"{AGUI_EVENTS[kind]}"' in data.decode()
+
+
 @pytest.mark.parametrize("kind", typing.get_args(DispatchFrame), ids=lambda kind: kind.__name__)
 def test_every_encoder_takes_every_frame_of_the_loop(kind: type) -> None:
     end = pp.End(pp.FinishReason.STOP)
@@ -165,7 +187,7 @@ def test_every_encoder_takes_every_frame_of_the_loop(kind: type) -> None:
         pp.ApprovalNeeded: pp.ApprovalNeeded(()),
         pp.ToolsPending: pp.ToolsPending(()),
     }
-    for encoder in (UIMessageEncoder("run"),):
+    for encoder in (UIMessageEncoder("run"), AGUIEncoder("thread", "run")):
         encoder.feed({**FRAMES, **loop}[kind])
 
 

@@ -112,7 +112,8 @@ class ChatServer:
         scenario = chat.extra.get("scenario", "text")
         if chat.thread not in self.executors:
             self.executors[chat.thread] = ScriptedExecutor(*self._script(scenario, chat.thread))
-        return ChatTurn(pp.ToolDispatcher(self.executors[chat.thread], self._tools(chat.thread)), MODEL)
+        tools = {tool.name: tool for tool in (*self._tools(chat.thread), *chat.tools)}
+        return ChatTurn(pp.ToolDispatcher(self.executors[chat.thread], tools.values()), MODEL)
 
     async def open_gate(self, request: Request) -> Response:
         self.gates[request.path_params["gate"]].set()

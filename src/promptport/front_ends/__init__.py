@@ -5,6 +5,8 @@ messages, `promptport.decoding`, `promptport.dispatch`. `promptport.front_ends.s
 own, since it needs the extra ``serve``.
 """
 
+from promptport.front_ends.ag_ui import AGUIEncoder
+from promptport.front_ends.ag_ui_requests import decode_agui_input
 from promptport.front_ends.chat_request import BodyLimits, ChatRequest
 from promptport.front_ends.error_codes import error_code
 from promptport.front_ends.events import EventDecoder, encode_events
@@ -18,6 +20,7 @@ from promptport.front_ends.writing import FrameEncoder, encode_frames
 __all__ = [
     "EVENT_STREAM_HEADERS",
     "UI_MESSAGE_HEADERS",
+    "AGUIEncoder",
     "BodyLimits",
     "ChatRequest",
     "EventDecoder",
@@ -29,6 +32,7 @@ __all__ = [
     "TokenBuffer",
     "UIMessageEncoder",
     "approval_id",
+    "decode_agui_input",
     "decode_ui_request",
     "encode_events",
     "encode_frames",

@@ -60,7 +60,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
         run: The run that the client names (AG-UI), or "".
         protocol: The version of the protocol that the client names, or "".
         regenerate: Whether the client asks for another answer in place of the last.
-        edited: For the id of a call, whether the client wants other arguments; the server does not take them.
+        interrupts: For the id of an approval, as `decisions` (AG-UI names the approval and not the call).
     """
 
     thread: str
@@ -76,7 +76,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
     run: str = ""
     protocol: str = ""
     regenerate: bool = False
-    edited: tuple[str, ...] = ()
+    interrupts: dict[str, bool | str] = {}
 
     def __repr__(self) -> str:
         return f"ChatRequest(thread={self.thread!r}, {len(self.prompt.messages)} messages)"

@@ -24,12 +24,18 @@ class KeptThread(msgspec.Struct, frozen=True, omit_defaults=True):
         message_id: The message that this run writes.
         paused: What the run waits with, once it paused.
         before: What an earlier run waited with, if this run went on from there.
+        before_run: That earlier run.
+        run_id: The run's id in the words of an AG-UI client.
+        protocol: The version that this client named.
     """
 
     run: str
     message_id: str
     paused: PausedRun | None = None
     before: PausedRun | None = None
+    before_run: str = ""
+    run_id: str = ""
+    protocol: str = ""
 
     def to_json(self) -> bytes:
         """This as JSON (UTF-8)."""

@@ -20,13 +20,15 @@ from starlette.routing import Route
 
 from promptport.dispatch import ApprovalNeeded, DispatchFrame, DispatchStream, PausedRun, ToolDispatcher, ToolsPending
 from promptport.errors import InvalidInputError, PromptportError
+from promptport.front_ends.ag_ui import AGUIEncoder
+from promptport.front_ends.ag_ui_requests import decode_agui_input
 from promptport.front_ends.chat_request import BodyLimits, ChatRequest
 from promptport.front_ends.error_codes import error_code
 from promptport.front_ends.kept_threads import KeptThread, MemoryThreadStore, ThreadStore
-from promptport.front_ends.shown import approval_id, frames_before
+from promptport.front_ends.shown import EVENT_STREAM_HEADERS, approval_id, frames_before
 from promptport.front_ends.ui_messages import UI_MESSAGE_HEADERS, SDKVersion, UIMessageEncoder
 from promptport.front_ends.ui_requests import decode_ui_request
-from promptport.front_ends.writing import encode_frames
+from promptport.front_ends.writing import FrameEncoder, encode_frames
 from promptport.messages import Prompt
 from promptport.models import LLModel
 
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["Authorize", "ChatTurn", "Choose", "chat_routes"]
 
 _log = logging.getLogger("promptport")
+
+
+_Respond: TypeAlias = Callable[..., Response]
 
 
 class ChatTurn(msgspec.Struct, frozen=True):
@@ -66,6 +71,7 @@ def chat_routes(
     threads: ThreadStore | None = None,
     authorize: Authorize | None = None,
     path: str = "/chat",
+    agui_path: str = "/agui",
     sdk: SDKVersion = "7",
     reasoning: bool = True,
     limits: BodyLimits | None = None,
@@ -76,14 +82,15 @@ def chat_routes(
 
     ``POST path`` answers ``useChat`` of the AI SDK; ``GET path/{thread}/stream`` reads the active run again, and is 204
     if there is none; ``POST path/{thread}/stop`` stops it. A client names the version of its AI SDK with ``sdk`` in
-    the body, or in the query of the GET.
+    the body, or in the query of the GET. Below ``agui_path`` are the same three routes for clients of AG-UI.
 
     Args:
         choose: Chooses dispatcher, model and prompt for a request.
         log: Keeps the frames of runs: `MemoryRunLog`, or `RedisRunLog` for several processes.
         threads: Keeps what waits for a decision. Default: the memory of this process.
         authorize: Is asked before anything else is done. Default: everybody may do everything.
-        path: Where the routes begin.
+        path: Where the routes for the AI SDK begin.
+        agui_path: Where the routes for AG-UI begin.
         sdk: The version of the AI SDK, if the client names none. Default: "7".
         reasoning: Whether the browser gets the model's reasoning. Default: true.
         limits: How much a client may post.
@@ -119,6 +126,9 @@ def chat_routes(
         Route(path, chat.post, methods=["POST"]),
         Route(f"{path}/{{thread}}/stream", chat.replay, methods=["GET"]),
         Route(f"{path}/{{thread}}/stop", chat.stop, methods=["POST"]),
+        Route(agui_path, chat.post_agui, methods=["POST"]),
+        Route(f"{agui_path}/{{thread}}/stream", chat.replay_agui, methods=["GET"]),
+        Route(f"{agui_path}/{{thread}}/stop", chat.stop, methods=["POST"]),
     ]
 
 
@@ -149,16 +159,24 @@ class _Chat:
     # ---------------------------------------------------------------------------------------- routes
 
     async def post(self, request: Request) -> Response:
-        """A chat posts: a new message, or what a waiting run needs."""
+        """A chat of the AI SDK posts: a new message, or what a waiting run needs."""
+        return await self._post(request, decode_ui_request, self._ui_response)
+
+    async def post_agui(self, request: Request) -> Response:
+        """An AG-UI client posts."""
+        return await self._post(request, decode_agui_input, self._agui_response)
+
+    async def _post(self, request: Request, decode: Callable[..., ChatRequest], respond: _Respond) -> Response:
         try:
-            chat = decode_ui_request(await self._body(request), limits=self.limits)
+            chat = decode(await self._body(request), limits=self.limits)
         except InvalidInputError as error:
             return PlainTextResponse(str(error), 400)
         await self._allow(request, chat.thread)
         kept = await self._kept(chat.thread)
-        sdk = self._sdk(chat.extra)
+        chat = _with_calls(chat, kept)
         if kept is not None and not _answers(chat, kept.paused) and _answers(chat, kept.before):
-            return self._response(kept, sdk)  # decided before: the run that the decision started
+            # Decided before: the run that the decision started.
+            return respond(replace(kept, run_id=chat.run, protocol=chat.protocol), chat.extra, thread=chat.thread)
         turn = await _value(self.choose(request, chat))
         if await self.log.active(chat.thread) is not None:
             return PlainTextResponse("The conversation has an active response. Stop it first.", 409)
@@ -176,17 +194,24 @@ class _Chat:
                 await self._keep(chat.thread, kept)
             _log.warning("a chat's run was not started: %s", type(error).__name__)
             return PlainTextResponse("The conversation cannot be continued now.", 409)
-        return self._response(now, sdk)
+        return respond(now, chat.extra, thread=chat.thread)
 
     async def replay(self, request: Request) -> Response:
         """The active run of a conversation, from its beginning."""
+        return await self._replay(request, self._ui_response)
+
+    async def replay_agui(self, request: Request) -> Response:
+        """The active run of a conversation for an AG-UI client."""
+        return await self._replay(request, self._agui_response)
+
+    async def _replay(self, request: Request, respond: _Respond) -> Response:
         thread = request.path_params["thread"]
         await self._allow(request, thread)
         run = await self.log.active(thread)
         kept = await self._kept(thread)
         if run is None or kept is None or kept.run != run:
             return Response(status_code=204)
-        return self._response(kept, self._sdk(request.query_params), again=True)
+        return respond(kept, request.query_params, thread=thread, again=True)
 
     async def stop(self, request: Request) -> Response:
         """Stops the active run of a conversation."""
@@ -213,10 +238,12 @@ class _Chat:
                 {call: chat.decisions[call] for call in asked if call in chat.decisions},
                 results={call: chat.results[call] for call in paused.client_calls if call in chat.results},
             )
-            return KeptThread(run, kept.message_id, before=paused), stream
+            now = KeptThread(run, kept.message_id, None, paused, kept.run, chat.run, chat.protocol)
+            return now, stream
         prompt = turn.prompt if turn.prompt is not None else chat.prompt
         stream = turn.dispatcher.stream(prompt.answered(_UNANSWERED), turn.model)
-        return KeptThread(run, chat.message_id or f"msg-{run}"), stream
+        message_id = chat.message_id or f"msg-{run}"
+        return KeptThread(run, message_id, run_id=chat.run, protocol=chat.protocol), stream
 
     async def _keeping(
         self, stream: DispatchStream, thread: str, kept: KeptThread
@@ -228,20 +255,15 @@ class _Chat:
                     await self._keep(thread, replace(kept, paused=stream.paused))
                 yield frame
 
-    def _response(self, kept: KeptThread, sdk: SDKVersion, *, again: bool = False) -> Response:
-        """The run, from its beginning.
-
-        Args:
-            kept: The run.
-            sdk: The version that reads.
-            again: The reader has nothing of the message yet.
-        """
+    def _ui_response(self, kept: KeptThread, named: Mapping[str, Any], *, thread: str, again: bool = False) -> Response:
+        """The run as UI messages. ``again``: the reader has nothing of the message yet."""
+        sdk = self._sdk(named)
         before: list[DispatchFrame] = []
         calls: list[str] = []
         if kept.before is not None and again and sdk in _RESETS:
             before = frames_before(kept.before)
-        elif kept.before is not None:
-            calls = [call.id for call in kept.before.message.tool_calls]
+        else:
+            calls = sorted(_earlier(kept))
         encoder = UIMessageEncoder(
             kept.run,
             message_id=kept.message_id,
@@ -250,9 +272,29 @@ class _Chat:
             calls=calls,
             error_text=self.error_text,
         )
+        return self._response(kept, encoder, UI_MESSAGE_HEADERS, before)
+
+    def _agui_response(
+        self, kept: KeptThread, named: Mapping[str, Any], *, thread: str, again: bool = False
+    ) -> Response:
+        """The run as events of AG-UI."""
+        encoder = AGUIEncoder(
+            thread,
+            kept.run,
+            run_id=kept.run_id or None,
+            protocol=kept.protocol,
+            reasoning=self.reasoning,
+            calls=sorted(_earlier(kept) - set(kept.before.client_calls if kept.before is not None else ())),
+            error_text=self.error_text,
+        )
+        return self._response(kept, encoder, EVENT_STREAM_HEADERS, [])
+
+    def _response(
+        self, kept: KeptThread, encoder: FrameEncoder, headers: Mapping[str, str], before: list[DispatchFrame]
+    ) -> Response:
         reader = self.log.read(kept.run)
         body = encode_frames(_frames(before, reader), encoder, heartbeat=self.heartbeat, stopped=lambda: reader.stopped)
-        return StreamingResponse(body, headers=UI_MESSAGE_HEADERS)
+        return StreamingResponse(body, headers=dict(headers))
 
     async def _body(self, request: Request) -> bytes:
         """The body, as far as it may go."""
@@ -283,6 +325,26 @@ _RESETS = ("7", "6")
 """Versions whose ``useChat`` forgets its half of the message when a stream is read again."""
 
 _UNANSWERED = "The call was interrupted before it had a result."
+
+
+def _earlier(kept: KeptThread) -> set[str]:
+    """The calls that the client has from before this run, and that have no result yet."""
+    if kept.before is None:
+        return set()
+    return {call.id for call in kept.before.message.tool_calls} - {result.id for result in kept.before.results}
+
+
+def _with_calls(chat: ChatRequest, kept: KeptThread | None) -> ChatRequest:
+    """The request with its decisions by calls, where the client named approvals."""
+    if kept is None or not chat.interrupts:
+        return chat
+    decisions = dict(chat.decisions)
+    for run, paused in ((kept.run, kept.paused), (kept.before_run, kept.before)):
+        for call in paused.pending if paused is not None else ():
+            approval = approval_id(run, call.id)
+            if approval in chat.interrupts:
+                decisions[call.id] = chat.interrupts[approval]
+    return replace(chat, decisions=decisions)
 
 
 def _answers(chat: ChatRequest, paused: PausedRun | None) -> bool:
