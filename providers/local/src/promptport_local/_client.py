@@ -46,7 +46,7 @@ from promptport.provider import (
     defused_prompt,
     with_text_calls,
 )
-from promptport_local._fitting import fitted
+from promptport_local._fitting import fit_request
 from promptport_local._models import (
     DEFAULT_MODEL,
     PROVIDER,
@@ -133,9 +133,7 @@ class _PlainClient(BaseClient):
     def _body(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, stream: bool) -> dict[str, Any]:
         # llama.cpp reads special tokens wherever they stand: in what users and tools say, they would end turns.
         body = chat_body(defused_prompt(prompt), model, tools, stream=stream, origin=self.origin)
-        for place in ("response_format", "tools"):
-            if place in body:
-                body[place] = fitted(body[place])
+        fit_request(body)
         return body
 
     def _decoder(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> ChatCompletionsDecoder:
