@@ -13,27 +13,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from promptport.dispatch import DispatchFrame, decode_dispatch_frame, encode_dispatch_frame
-from promptport.errors import ConfigurationError, IncompleteStreamError, InvalidInputError
+from promptport.errors import ConfigurationError, InvalidInputError
 from promptport.front_ends import TokenBuffer
 from promptport.run_log.log import (
     FULL,
-    LOST,
-    UNKNOWN,
     Ending,
-    LoggedFrame,
     RunReader,
     check_name,
     produce,
-    raise_for,
 )
 from promptport.run_log.memory import LocalRun, _Reader
+from promptport.run_log.redis_reader import LOST_ENDING, RedisReader, text_of
+from promptport.run_log.rejoining import Shown, rejoined
 
 if TYPE_CHECKING:
     import redis.asyncio as redis
@@ -87,8 +85,6 @@ return n
 """A producer that died seals nothing: the first reader that notices does, once."""
 
 _BATCH = 256
-_APPEARS_SECONDS = 2.0
-_LOST_ENDING = Ending("failed", LOST, "The server that ran this stopped working.")
 
 
 class RedisRunLog:
@@ -114,6 +110,7 @@ class RedisRunLog:
         buffer_seconds: float | None = 0.05,
         timeout: float = 1.0,
         prefix: str = "pp",
+        takeover_seconds: float = 0.0,
     ) -> None:
         """Make a log.
 
@@ -126,6 +123,8 @@ class RedisRunLog:
             buffer_seconds: Text is joined for so long before it is written; `None` joins nothing. Default: 0.05.
             timeout: Seconds to wait for Redis. Default: 1.0.
             prefix: What the keys begin with. Default: `"pp"`.
+            takeover_seconds: How long readers wait for another producer after the lease of one that died, before they
+                are told `producer_lost`. Default: 0.0.
 
         Raises:
             ConfigurationError: The package `redis` is not installed, or the address is none.
@@ -164,6 +163,7 @@ class RedisRunLog:
         self._max_bytes = max_bytes
         self._buffer_seconds = buffer_seconds
         self._timeout = timeout
+        self.takeover_seconds = takeover_seconds
         self._prefix = check_name(prefix, what="prefix")
         self._local: dict[str, LocalRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -171,9 +171,20 @@ class RedisRunLog:
     # ------------------------------------------------------------------------------------------- verbs
 
     async def start(
-        self, run: str, frames: AsyncIterable[DispatchFrame], *, thread: str | None = None, takeover: bool = False
+        self,
+        run: str,
+        frames: AsyncIterable[DispatchFrame],
+        *,
+        thread: str | None = None,
+        takeover: bool = False,
+        replayed: bool = False,
     ) -> None:
-        """See `RunLog`. If Redis is away, the run goes on, and only this process can read it."""
+        """See `RunLog`. If Redis is away, the run goes on, and only this process can read it.
+
+        With ``replayed`` the frames begin at the run's start, as those of a run that its journal takes up: viewers are
+        shown what they do not have, after a `StepReset` where they have a part of a step. It waits until the lease of
+        the producer that died is over; a run that is not in the log begins there.
+        """
         check_name(run, what="run")
         if thread is not None:
             check_name(thread, what="thread")
@@ -187,7 +198,10 @@ class RedisRunLog:
                     raise InvalidInputError(
                         f"run log: the thread {thread!r} has an active run. Stop it, or wait for its end."
                     )
-                position = await self._open(run, token, takeover=takeover)
+                position = None if replayed else await self._open(run, token, takeover=takeover)
+            if replayed:
+                position = await self._open_patiently(run, token)
+                frames = rejoined(frames, await self._shown(run))
         except self._errors as error:
             _log.warning("the run log is away (%s); the run %s goes on without it", type(error).__name__, run)
             position = None
@@ -202,7 +216,7 @@ class RedisRunLog:
         """See `RunLog`; a run of this process is read out of its memory."""
         check_name(run, what="run")
         local = self._local.get(run)
-        return _Reader(local, after) if local is not None else _RedisReader(self, run, after)
+        return _Reader(local, after) if local is not None else RedisReader(self, run, after)
 
     async def active(self, thread: str) -> str | None:
         """See `RunLog`. Raises `ConfigurationError` where Redis is away."""
@@ -211,7 +225,7 @@ class RedisRunLog:
             found = await self._redis.get(self._thread_key(thread))
             if found is None:
                 return None
-            run = _text(found)
+            run = text_of(found)
             return run if run in self._local or await self._redis.exists(self.key(run, "l")) else None
         except self._errors as error:
             raise self._away(error) from error
@@ -265,7 +279,7 @@ class RedisRunLog:
         if await self._redis.set(name, run, nx=True, px=int(self._max_age * 1000)):
             return True
         there = await self._redis.get(name)
-        if there is not None and _text(there) != run and await self._redis.exists(self.key(_text(there), "l")):
+        if there is not None and text_of(there) != run and await self._redis.exists(self.key(text_of(there), "l")):
             return False
         await self._redis.set(name, run, px=int(self._max_age * 1000))
         return True
@@ -287,6 +301,24 @@ class RedisRunLog:
             if word is None:
                 raise
             raise InvalidInputError(f"run log: the run {run!r} cannot be started: {told[word]}.") from None
+
+    async def _open_patiently(self, run: str, token: str) -> int:
+        until = monotonic() + self._lease + 1.0
+        while True:
+            try:
+                return await self._open(run, token, takeover=True)
+            except InvalidInputError:
+                if monotonic() > until or not await self.is_led(run):
+                    raise
+            await asyncio.sleep(self._lease / 20)
+
+    async def _shown(self, run: str) -> Shown:
+        shown, after = Shown(), 0
+        while found := await self.entries(run, after, 0.001):
+            for after, kind, value in found:  # noqa: B007 - it is where the next batch begins
+                if kind == "f":
+                    shown.add(decode_dispatch_frame(value))
+        return shown
 
     async def _work(
         self,
@@ -324,7 +356,7 @@ class RedisRunLog:
             # With RESP3 the entries stand in a list of their own.
             for identity, fields in batch[0] if batch and isinstance(batch[0], list) else batch:
                 ((kind, value),) = fields.items()
-                out.append((int(_text(identity).partition("-")[0]), _text(kind), value))
+                out.append((int(text_of(identity).partition("-")[0]), text_of(kind), value))
         return out
 
     async def is_led(self, run: str) -> bool:
@@ -335,10 +367,15 @@ class RedisRunLog:
         """Whether frames of the run are there."""
         return bool(await self._redis.exists(self.key(run, "f")))
 
+    async def is_open(self, run: str) -> bool:
+        """Whether frames of the run are there, and not its end."""
+        last = await self._redis.xrevrange(self.key(run, "f"), count=1)
+        return bool(last) and not {b"z", "z"} & set(last[0][1])
+
     async def seal(self, run: str) -> bool:
         """Says that the producer of this run died, unless it did not."""
         keys = [self.key(run, "f"), self.key(run, "l")]
-        lost = msgspec.json.encode(_LOST_ENDING)
+        lost = msgspec.json.encode(LOST_ENDING)
         return bool(await self._seal(keys=keys, args=[lost, int(self._keep * 1000)]))
 
     @property
@@ -416,71 +453,3 @@ class _Writer:
                 return
             if self._waiting:
                 self._news.set()
-
-
-class _RedisReader:
-    """Reads a run of another process."""
-
-    def __init__(self, log: RedisRunLog, run: str, after: int) -> None:
-        self.stopped = False
-        self._log = log
-        self._run = run
-        self._after = after
-        self._ready: list[tuple[int, str, bytes]] = []
-        self._over = False
-
-    def __aiter__(self) -> AsyncIterator[LoggedFrame]:
-        return self
-
-    async def __anext__(self) -> LoggedFrame:
-        if self._over:
-            raise StopAsyncIteration
-        if not self._ready:
-            self._ready = await self._wait()
-            self._ready.reverse()
-        position, kind, value = self._ready.pop()
-        self._after = position
-        if kind == "z":
-            self._over = True
-            ending = msgspec.json.decode(value, type=Ending)
-            self.stopped = ending.outcome == "stopped"
-            raise_for(ending)
-            raise StopAsyncIteration
-        return LoggedFrame(position, decode_dispatch_frame(value))
-
-    async def aclose(self) -> None:
-        self._over = True
-
-    async def _wait(self) -> list[tuple[int, str, bytes]]:
-        """The next entries. Raises where the run is not known, its producer died, or Redis is away for too long."""
-        began = monotonic()
-        away_since: float | None = None
-        unled = 0
-        while True:
-            try:
-                found = await self._log.entries(self._run, self._after, min(1.0, self._log.lease / 2))
-                if found:
-                    return found
-                away_since = None
-                if await self._log.is_led(self._run):
-                    unled = 0
-                    continue
-                unled += 1  # it may have ended, or begin, just now: look twice
-                if unled < 2 or await self._log.seal(self._run):
-                    continue
-                if await self._log.is_kept(self._run):  # its end was read before
-                    self._over = True
-                    raise StopAsyncIteration
-                if monotonic() - began > _APPEARS_SECONDS:
-                    self._over = True
-                    raise IncompleteStreamError("there is no such run, or it is kept no more", code=UNKNOWN)
-            except self._log.away_errors:
-                away_since = away_since if away_since is not None else monotonic()
-                if monotonic() - away_since > self._log.lease:
-                    self._over = True
-                    raise_for(_LOST_ENDING)
-                await asyncio.sleep(0.1)
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
