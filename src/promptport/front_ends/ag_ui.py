@@ -39,7 +39,7 @@ from promptport.frames import (
     Usage,
 )
 from promptport.front_ends.error_codes import error_code
-from promptport.front_ends.shown import approval_id, output_json, usage_json
+from promptport.front_ends.shown import approval_id, event_data, output_json, usage_json
 from promptport.messages import Origin
 
 __all__ = ["AGUIEncoder"]
@@ -158,7 +158,7 @@ class AGUIEncoder:
         if self._error_text is not None:
             message = self._error_text(error)
         out = self._all_closed()
-        out.append(_event("RUN_ERROR", message=message, code=code))
+        out.append(event_data("RUN_ERROR", message=message, code=code))
         return b"".join(out)
 
     def stop(self) -> bytes:
@@ -169,7 +169,7 @@ class AGUIEncoder:
         if self._modern:
             out.append(self._finished({"type": "cancelled"}))
         else:
-            out.append(_event("RUN_ERROR", message="The run was stopped.", code="cancelled"))
+            out.append(event_data("RUN_ERROR", message="The run was stopped.", code="cancelled"))
         return b"".join(out)
 
     def close(self) -> bytes:
@@ -197,14 +197,14 @@ class AGUIEncoder:
         self._open_step(out)
         if not self._text:
             self._text = True
-            out.append(_event("TEXT_MESSAGE_START", messageId=self._message, role="assistant"))
-        out.append(_event("TEXT_MESSAGE_CONTENT", messageId=self._message, delta=frame.text))
+            out.append(event_data("TEXT_MESSAGE_START", messageId=self._message, role="assistant"))
+        out.append(event_data("TEXT_MESSAGE_CONTENT", messageId=self._message, delta=frame.text))
 
     def _on_thought(self, frame: ReasoningAppend, out: list[bytes]) -> None:
         if not frame.text or not self._shows_reasoning:
             return
         self._open_reasoning(out)
-        out.append(_event("REASONING_MESSAGE_CONTENT", messageId=self._reasoning, delta=frame.text))
+        out.append(event_data("REASONING_MESSAGE_CONTENT", messageId=self._reasoning, delta=frame.text))
 
     def _on_reasoning(self, frame: Reasoning, out: list[bytes]) -> None:
         if not self._shows_reasoning or not (self._reasoning or frame.text or frame.provider_data is not None):
@@ -212,7 +212,7 @@ class AGUIEncoder:
         if not self._reasoning:
             self._open_reasoning(out)
             if frame.text:
-                out.append(_event("REASONING_MESSAGE_CONTENT", messageId=self._reasoning, delta=frame.text))
+                out.append(event_data("REASONING_MESSAGE_CONTENT", messageId=self._reasoning, delta=frame.text))
         self._close_reasoning(out, frame.provider_data)
 
     def _on_delta(self, frame: ToolCallDelta, out: list[bytes]) -> None:
@@ -220,42 +220,44 @@ class AGUIEncoder:
             self._open_step(out)
             self._calls[frame.id] = "begun"
             out.append(
-                _event("TOOL_CALL_START", toolCallId=frame.id, toolCallName=frame.name, parentMessageId=self._message)
+                event_data(
+                    "TOOL_CALL_START", toolCallId=frame.id, toolCallName=frame.name, parentMessageId=self._message
+                )
             )
         if frame.arguments and self._calls[frame.id] == "begun":
             self._sent[frame.id] = True
-            out.append(_event("TOOL_CALL_ARGS", toolCallId=frame.id, delta=frame.arguments))
+            out.append(event_data("TOOL_CALL_ARGS", toolCallId=frame.id, delta=frame.arguments))
 
     def _on_call(self, frame: ToolCall | InvalidToolCall, out: list[bytes]) -> None:
         if self._calls.get(frame.id, "begun") != "begun":
             return
         self._on_delta(ToolCallDelta(frame.id, frame.name, "" if frame.id in self._sent else frame.arguments), out)
         self._calls[frame.id] = "available" if isinstance(frame, ToolCall) else "invalid"
-        out.append(_event("TOOL_CALL_END", toolCallId=frame.id))
+        out.append(event_data("TOOL_CALL_END", toolCallId=frame.id))
         if frame.provider_data is not None and self._shows_reasoning:
             out.append(self._opaque("tool-call", frame.id, frame.provider_data))
 
     def _on_citation(self, frame: Citation, out: list[bytes]) -> None:
         told = {"url": frame.url, "title": frame.title, "text": frame.text}
         value = {name: text for name, text in told.items() if text is not None}
-        out.append(_event("CUSTOM", name="citation", value={"messageId": self._message, **value}))
+        out.append(event_data("CUSTOM", name="citation", value={"messageId": self._message, **value}))
 
     def _on_item(self, frame: ProviderItem, out: list[bytes]) -> None:
         value = {"messageId": self._message, "type": frame.type, "data": frame.data}
-        out.append(_event("CUSTOM", name="provider_item", value=value))
+        out.append(event_data("CUSTOM", name="provider_item", value=value))
 
     def _on_reset(self, frame: Restarted | StepReset, out: list[bytes]) -> None:
         """The answer of this step begins anew, as another message."""
         if self._step:
             message = self._message
             self._close_step(out)
-            out.append(_event("CUSTOM", name="restarted", value={"messageId": message}))
+            out.append(event_data("CUSTOM", name="restarted", value={"messageId": message}))
 
     # --------------------------------------------------------------------------------------- the loop's
 
     def _on_progress(self, frame: ToolProgress, out: list[bytes]) -> None:
         if self._calls.get(frame.id) == "available" and frame.data is not None:
-            out.append(_event("CUSTOM", name="tool_progress", value={"toolCallId": frame.id, "data": frame.data}))
+            out.append(event_data("CUSTOM", name="tool_progress", value={"toolCallId": frame.id, "data": frame.data}))
 
     def _on_result(self, frame: ToolResult, out: list[bytes]) -> None:
         state = self._calls.get(frame.id)
@@ -274,7 +276,7 @@ class AGUIEncoder:
         self._calls[call] = "done"
         self._parts += 1
         message = f"{self._run}-result-{self._parts}"
-        out.append(_event("TOOL_CALL_RESULT", messageId=message, toolCallId=call, role="tool", content=text))
+        out.append(event_data("TOOL_CALL_RESULT", messageId=message, toolCallId=call, role="tool", content=text))
 
     def _on_step_end(self, frame: StepEnd, out: list[bytes]) -> None:
         self._close_step(out)
@@ -311,28 +313,28 @@ class AGUIEncoder:
         if not self._started:
             self._started = True
             more = {"protocolVersion": "1.0"} if self._modern else {}
-            out.append(_event("RUN_STARTED", threadId=self._thread, runId=self._run_id, **more))
+            out.append(event_data("RUN_STARTED", threadId=self._thread, runId=self._run_id, **more))
 
     def _open_step(self, out: list[bytes]) -> None:
         if not self._step:
             self._step = True
             self._steps += 1
-            out.append(_event("STEP_STARTED", stepName=f"step-{self._steps}"))
+            out.append(event_data("STEP_STARTED", stepName=f"step-{self._steps}"))
 
     def _open_reasoning(self, out: list[bytes]) -> None:
         if not self._reasoning:
             self._open_step(out)
             self._parts += 1
             self._reasoning = f"{self._run}-reasoning-{self._parts}"
-            out.append(_event("REASONING_START", messageId=self._reasoning))
-            out.append(_event("REASONING_MESSAGE_START", messageId=self._reasoning, role="reasoning"))
+            out.append(event_data("REASONING_START", messageId=self._reasoning))
+            out.append(event_data("REASONING_MESSAGE_START", messageId=self._reasoning, role="reasoning"))
 
     def _close_reasoning(self, out: list[bytes], data: dict[str, Any] | None) -> None:
         if self._reasoning:
-            out.append(_event("REASONING_MESSAGE_END", messageId=self._reasoning))
+            out.append(event_data("REASONING_MESSAGE_END", messageId=self._reasoning))
             if data is not None:
                 out.append(self._opaque("message", self._reasoning, data))
-            out.append(_event("REASONING_END", messageId=self._reasoning))
+            out.append(event_data("REASONING_END", messageId=self._reasoning))
             self._reasoning = ""
 
     def _close_step(self, out: list[bytes], *, wait: bool = False) -> None:
@@ -340,15 +342,15 @@ class AGUIEncoder:
         self._close_reasoning(out, None)
         if self._text:
             self._text = False
-            out.append(_event("TEXT_MESSAGE_END", messageId=self._message))
+            out.append(event_data("TEXT_MESSAGE_END", messageId=self._message))
         for call, state in list(self._calls.items()):
             if state == "begun":
-                out.append(_event("TOOL_CALL_END", toolCallId=call))
+                out.append(event_data("TOOL_CALL_END", toolCallId=call))
                 self._result(call, _CUT, out)
             elif state == "invalid" or (state == "available" and not wait):
                 self._result(call, _UNANSWERED, out)
         if self._step:
-            out.append(_event("STEP_FINISHED", stepName=f"step-{self._steps}"))
+            out.append(event_data("STEP_FINISHED", stepName=f"step-{self._steps}"))
             self._step = False
 
     def _all_closed(self) -> list[bytes]:
@@ -369,19 +371,15 @@ class AGUIEncoder:
                 counts["model"] = self._end.model
             if counts:
                 more["usage"] = [counts]
-        return _event("RUN_FINISHED", threadId=self._thread, runId=self._run_id, **more)
+        return event_data("RUN_FINISHED", threadId=self._thread, runId=self._run_id, **more)
 
     def _opaque(self, kind: str, entity: str, data: dict[str, Any]) -> bytes:
         kept: dict[str, Any] = {"data": data}
         if self._origin is not None:
             kept["origin"] = self._origin
         value = _encode(kept).decode()
-        return _event("REASONING_ENCRYPTED_VALUE", subtype=kind, entityId=entity, encryptedValue=value)
+        return event_data("REASONING_ENCRYPTED_VALUE", subtype=kind, entityId=entity, encryptedValue=value)
 
 
 def _nothing(frame: DispatchFrame, out: list[bytes]) -> None:
     pass
-
-
-def _event(kind: str, **fields: Any) -> bytes:
-    return b"data: %b\n\n" % _encode({"type": kind, **fields})

@@ -12,7 +12,9 @@ from promptport.dispatch import DispatchFrame, PausedRun, StepEnd, ToolResult
 from promptport.frames import End, FinishReason, Usage
 from promptport.messages import AssistantMessage, Message, TextPart, ToolResultMessage, UserMessage, UserPart
 
-__all__ = ["EVENT_STREAM_HEADERS", "approval_id", "frames_before", "output_json", "usage_json"]
+__all__ = ["EVENT_STREAM_HEADERS", "approval_id", "event_data", "frames_before", "output_json", "usage_json"]
+
+_encode = msgspec.json.Encoder().encode
 
 EVENT_STREAM_HEADERS = {
     "content-type": "text/event-stream",
@@ -32,6 +34,11 @@ def usage_json(usage: Usage) -> dict[str, int]:
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(map(str.capitalize, rest))
+
+
+def event_data(kind: str, **fields: Any) -> bytes:
+    """A server-sent event of one JSON object on one line, which begins with its type."""
+    return b"data: %b\n\n" % _encode({"type": kind, **fields})
 
 
 def approval_id(run: str, call: str) -> str:

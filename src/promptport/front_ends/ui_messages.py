@@ -40,7 +40,8 @@ from promptport.frames import (
     Usage,
 )
 from promptport.front_ends.error_codes import error_code
-from promptport.front_ends.shown import EVENT_STREAM_HEADERS, approval_id, output_json, usage_json
+from promptport.front_ends.shown import EVENT_STREAM_HEADERS, approval_id, event_data, output_json, usage_json
+from promptport.front_ends.ui_call import UICall
 from promptport.messages import Origin
 
 __all__ = ["UI_MESSAGE_HEADERS", "SDKVersion", "UIMessageEncoder"]
@@ -115,7 +116,7 @@ class UIMessageEncoder:
         self._dynamic = frozenset(dynamic)
         self._origin = origin
         self._error_text = error_text
-        self._calls: dict[str, _Call] = {one: _Call(one, "", "available", earlier=True) for one in calls}
+        self._calls: dict[str, UICall] = {one: UICall(one, "", "available", earlier=True) for one in calls}
         self._parts = 0
         self._started = False
         self._step = False
@@ -174,8 +175,8 @@ class UIMessageEncoder:
         if self._error_text is not None:
             message = self._error_text(error)
         out = self._all_closed()
-        out.append(_chunk("data-error", data={"code": code, "message": message}, transient=True))
-        out.append(_chunk("error", errorText=message))
+        out.append(event_data("data-error", data={"code": code, "message": message}, transient=True))
+        out.append(event_data("error", errorText=message))
         return self._done(out)
 
     def stop(self) -> bytes:
@@ -185,7 +186,7 @@ class UIMessageEncoder:
         if self._complete:
             return self.close()
         out = self._all_closed()
-        out.append(_chunk("abort", reason="stopped") if self._modern else _chunk("abort"))
+        out.append(event_data("abort", reason="stopped") if self._modern else event_data("abort"))
         return self._done(out)
 
     def close(self) -> bytes:
@@ -240,22 +241,22 @@ class UIMessageEncoder:
     def _on_delta(self, frame: ToolCallDelta, out: list[bytes]) -> None:
         call = self._calls.get(frame.id)
         if call is None:
-            call = self._calls[frame.id] = _Call(frame.id, frame.name, "unnamed")
+            call = self._calls[frame.id] = UICall(frame.id, frame.name, "unnamed")
         if call.state == "unnamed":
             call.name = call.name or frame.name
             call.held += frame.arguments
             if call.name:
                 self._begin(call, out)
         elif call.state == "streaming" and frame.arguments:
-            out.append(_chunk("tool-input-delta", toolCallId=call.id, inputTextDelta=frame.arguments))
+            out.append(event_data("tool-input-delta", toolCallId=call.id, inputTextDelta=frame.arguments))
 
-    def _begin(self, call: _Call, out: list[bytes]) -> None:
+    def _begin(self, call: UICall, out: list[bytes]) -> None:
         self._close_text(out)
         self._open_step(out)
         call.state = "streaming"
-        out.append(_chunk("tool-input-start", toolCallId=call.id, toolName=call.name, **self._kind(call.name)))
+        out.append(event_data("tool-input-start", toolCallId=call.id, toolName=call.name, **self._kind(call.name)))
         if call.held:
-            out.append(_chunk("tool-input-delta", toolCallId=call.id, inputTextDelta=call.held))
+            out.append(event_data("tool-input-delta", toolCallId=call.id, inputTextDelta=call.held))
             call.held = ""
 
     def _on_call(self, frame: ToolCall, out: list[bytes]) -> None:
@@ -269,33 +270,33 @@ class UIMessageEncoder:
         # JSON text on one line as it is: a line break can only stand between its tokens.
         text = frame.arguments.replace("\n", " ").replace("\r", " ")
         value = msgspec.Raw(text.encode("utf-8", "replace"))
-        out.append(_chunk("tool-input-available", toolCallId=call.id, toolName=call.name, input=value, **more))
+        out.append(event_data("tool-input-available", toolCallId=call.id, toolName=call.name, input=value, **more))
 
     def _on_invalid(self, frame: InvalidToolCall, out: list[bytes]) -> None:
         call = self._known(frame, out)
         if call is not None:
             self._refuse(call, frame.arguments, frame.reason, out)
 
-    def _known(self, frame: ToolCall | InvalidToolCall, out: list[bytes]) -> _Call | None:
+    def _known(self, frame: ToolCall | InvalidToolCall, out: list[bytes]) -> UICall | None:
         """The call of a frame that completes it, or nothing where it is complete."""
         call = self._calls.get(frame.id)
         if call is None or call.state == "unnamed":
-            call = self._calls[frame.id] = _Call(frame.id, frame.name, "unnamed")
+            call = self._calls[frame.id] = UICall(frame.id, frame.name, "unnamed")
             self._close_text(out)
             self._open_step(out)
         return call if call.state in ("unnamed", "streaming") else None
 
-    def _refuse(self, call: _Call, arguments: str, reason: str, out: list[bytes]) -> None:
+    def _refuse(self, call: UICall, arguments: str, reason: str, out: list[bytes]) -> None:
         """A call whose arguments are not usable: its error is its one outcome."""
         call.state = "done"
         more = self._kind(call.name)
         if self._sdk == "5.0":
             shown = {"arguments": arguments}
-            out.append(_chunk("tool-input-available", toolCallId=call.id, toolName=call.name, input=shown, **more))
-            out.append(_chunk("tool-output-error", toolCallId=call.id, errorText=reason, **more))
+            out.append(event_data("tool-input-available", toolCallId=call.id, toolName=call.name, input=shown, **more))
+            out.append(event_data("tool-output-error", toolCallId=call.id, errorText=reason, **more))
             return
         out.append(
-            _chunk(
+            event_data(
                 "tool-input-error", toolCallId=call.id, toolName=call.name, input=arguments, errorText=reason, **more
             )
         )
@@ -305,10 +306,10 @@ class UIMessageEncoder:
         self._open_step(out)
         if frame.url:
             more = {"title": frame.title} if frame.title else {}
-            out.append(_chunk("source-url", sourceId=self._part(), url=frame.url, **more))
+            out.append(event_data("source-url", sourceId=self._part(), url=frame.url, **more))
         else:
             title = frame.title or frame.text or "Source"
-            out.append(_chunk("source-document", sourceId=self._part(), mediaType="text/plain", title=title))
+            out.append(event_data("source-document", sourceId=self._part(), mediaType="text/plain", title=title))
 
     def _on_item(self, frame: ProviderItem, out: list[bytes]) -> None:
         self._close_text(out)
@@ -316,7 +317,7 @@ class UIMessageEncoder:
         data: dict[str, Any] = {"type": frame.type, "data": frame.data}
         if self._origin is not None:
             data["origin"] = self._origin
-        out.append(_chunk("data-provider_item", id=self._part(), data=data))
+        out.append(event_data("data-provider_item", id=self._part(), data=data))
 
     def _on_reset(self, frame: Restarted | StepReset, out: list[bytes]) -> None:
         """The answer of this step begins anew."""
@@ -326,7 +327,7 @@ class UIMessageEncoder:
             self._close_text(out)
             self._close_reasoning(out, None)
             self._calls = {call.id: call for call in self._calls.values() if call.earlier}
-            out.append(_chunk("reset-step"))
+            out.append(event_data("reset-step"))
             return
         # Older clients can take nothing back: the step is over, and a part says that it does not count.
         self._close_step(out, mark=True)
@@ -350,26 +351,26 @@ class UIMessageEncoder:
         elif frame.denied and self._modern:
             if not call.asked and not call.earlier:
                 approval = approval_id(self._run, call.id)
-                out.append(_chunk("tool-approval-request", approvalId=approval, toolCallId=call.id))
+                out.append(event_data("tool-approval-request", approvalId=approval, toolCallId=call.id))
                 if self._sdk == "7":
                     out.append(
-                        _chunk("tool-approval-response", approvalId=approval, approved=False, reason=frame.error)
+                        event_data("tool-approval-response", approvalId=approval, approved=False, reason=frame.error)
                     )
-            out.append(_chunk("tool-output-denied", toolCallId=call.id))
+            out.append(event_data("tool-output-denied", toolCallId=call.id))
         else:
             text = frame.error if frame.denied else "The tool failed."
             if self._error_text is not None and not frame.denied:
                 text = self._error_text(frame)
             self._output_error(call, text, out)
 
-    def _output(self, call: _Call, value: Any, out: list[bytes], **more: Any) -> None:
+    def _output(self, call: UICall, value: Any, out: list[bytes], **more: Any) -> None:
         more |= {} if self._modern else self._kind(call.name)
-        out.append(_chunk("tool-output-available", toolCallId=call.id, output=value, **more))
+        out.append(event_data("tool-output-available", toolCallId=call.id, output=value, **more))
 
-    def _output_error(self, call: _Call, text: str, out: list[bytes]) -> None:
+    def _output_error(self, call: UICall, text: str, out: list[bytes]) -> None:
         call.state = "done"
         more = {} if self._modern else self._kind(call.name)
-        out.append(_chunk("tool-output-error", toolCallId=call.id, errorText=text, **more))
+        out.append(event_data("tool-output-error", toolCallId=call.id, errorText=text, **more))
 
     def _on_step_end(self, frame: StepEnd, out: list[bytes]) -> None:
         self._close_step(out)
@@ -384,11 +385,11 @@ class UIMessageEncoder:
             call.asked = True
             approval = approval_id(self._run, call.id)
             if self._modern:
-                out.append(_chunk("tool-approval-request", approvalId=approval, toolCallId=call.id))
+                out.append(event_data("tool-approval-request", approvalId=approval, toolCallId=call.id))
             else:
                 waiting.append({"approvalId": approval, "toolCallId": call.id, "toolName": call.name})
         if waiting:
-            out.append(_chunk("data-approval_needed", id=self._part(), data={"calls": waiting}))
+            out.append(event_data("data-approval_needed", id=self._part(), data={"calls": waiting}))
 
     def _on_pending(self, frame: ToolsPending, out: list[bytes]) -> None:
         self._paused = frame.usage
@@ -397,7 +398,7 @@ class UIMessageEncoder:
             if call is not None:
                 call.asked = True
 
-    def _pending(self, pending: ToolCall) -> _Call | None:
+    def _pending(self, pending: ToolCall) -> UICall | None:
         call = self._calls.get(pending.id)
         return call if call is not None and call.state == "available" else None
 
@@ -410,7 +411,7 @@ class UIMessageEncoder:
     def _start(self, out: list[bytes]) -> None:
         if not self._started:
             self._started = True
-            out.append(_chunk("start", messageId=self._message_id))
+            out.append(event_data("start", messageId=self._message_id))
 
     def _open_step(self, out: list[bytes]) -> None:
         if not self._step:
@@ -447,7 +448,7 @@ class UIMessageEncoder:
                     self._output_error(call, _UNANSWERED, out)
         if self._step:
             if mark:
-                out.append(_chunk("data-restarted", id=self._part(), data={}))
+                out.append(event_data("data-restarted", id=self._part(), data={}))
             self._step = False
             out.append(b'data: {"type":"finish-step"}\n\n')
 
@@ -467,7 +468,7 @@ class UIMessageEncoder:
         more: dict[str, Any] = {"finishReason": reason} if self._modern else {}
         if metadata:
             more["messageMetadata"] = metadata
-        out.append(_chunk("finish", **more))
+        out.append(event_data("finish", **more))
 
     def _done(self, out: list[bytes]) -> bytes:
         self._over = True
@@ -491,23 +492,5 @@ class UIMessageEncoder:
         return {"promptport": kept}
 
 
-class _Call:
-    """A call of the message. ``state``: unnamed → streaming → available → done."""
-
-    __slots__ = ("asked", "earlier", "held", "id", "name", "state")
-
-    def __init__(self, id: str, name: str, state: str, *, earlier: bool = False) -> None:
-        self.id = id
-        self.name = name
-        self.state = state
-        self.held = ""
-        self.asked = False
-        self.earlier = earlier
-
-
 def _nothing(frame: DispatchFrame, out: list[bytes]) -> None:
     pass
-
-
-def _chunk(kind: str, **fields: Any) -> bytes:
-    return b"data: %b\n\n" % _encode({"type": kind, **fields})
