@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +153,55 @@ def test_without_a_contract_nothing_is_said(folder: Path) -> None:
     ran = pytest_run(folder, "tests/test_other.py")
     assert ran.returncode == 0
     assert "promptport" not in ran.stdout
+
+
+ASYNC_TESTS = """
+import pytest
+from promptport_marmot.conformance import MarmotContract
+
+@pytest.fixture
+def number():
+    return 7
+
+class TestAsync(MarmotContract):
+    async def test_passes(self, number):
+        assert self.bench is not None and number == 7
+
+    @pytest.mark.parametrize("wanted", [7, 8])
+    async def test_compares(self, number, wanted):
+        assert number == wanted
+"""
+
+
+@pytest.mark.parametrize(
+    "plug_in",
+    [
+        (),
+        ("-p", "pytest_asyncio.plugin", "-o", "asyncio_mode=strict"),
+        ("-p", "pytest_asyncio.plugin", "-o", "asyncio_mode=auto"),
+        ("-p", "anyio.pytest_plugin"),
+    ],
+    ids=["none", "pytest-asyncio, strict", "pytest-asyncio, auto", "anyio"],
+)
+def test_async_tests_of_a_contract_class_run_with_whatever_plug_in_there_is(
+    folder: Path, plug_in: tuple[str, ...]
+) -> None:
+    (folder / "tests" / "test_async.py").write_text(ASYNC_TESTS)
+    ran = pytest_run(folder, "tests/test_async.py", "-k", "test_passes or test_compares", *plug_in)
+    assert "2 passed, 1 failed" in ran.stdout, ran.stdout
+    assert "test_compares[8] - assert 7 == 8" in ran.stdout
+
+
+def test_an_async_test_outside_a_contract_class_is_left_to_others(folder: Path) -> None:
+    (folder / "tests" / "test_async.py").write_text("async def test_it():\n    assert False, 'it ran'\n")
+    ran = pytest_run(folder, "tests/test_async.py")
+    assert "it ran" not in ran.stdout
+    assert "async def functions are not natively supported" in ran.stdout
+
+
+def test_the_extra_brings_no_plug_in_that_nobody_asked_for() -> None:
+    wanted = [name for name in requires("promptport") or () if "extra == 'testing'" in name.replace('"', "'")]
+    assert [re.split(r"[<>=;, ]", name)[0] for name in wanted] == ["pytest"]
 
 
 def test_the_plug_in_is_cheap_to_import() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -361,3 +362,68 @@ async def test_a_program_that_cannot_be_recorded(
 ) -> None:
     with pytest.raises(pp.InvalidInputError, match=word):
         await record_program(tmp_path, command, upstreams=upstreams)
+
+
+# -------------------------------------------------------------------------------------- the command line
+
+
+RECORDED_PROGRAM = """
+import os, sys, urllib.request
+request = urllib.request.Request(os.environ["KIT_BASE_URL"] + "/v1/chat/completions", b'{"model": "m"}')
+request.add_header("authorization", "Bearer sk-kit-secret-1234567890")
+with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as response:
+    print(response.read().decode())
+sys.exit(int(sys.argv[1]))
+"""
+
+
+async def promptport(*arguments: str) -> tuple[int | None, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "promptport",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+@pytest.mark.parametrize("code", [0, 7])
+async def test_the_command_records_a_program_and_ends_as_it_does(code: int, tmp_path: Path) -> None:
+    async with WireServer(WireResponse(b'{"said": "acct_42"}', content_type="application/json")) as server:
+        ended, out, err = await promptport(
+            *("record", "--to", str(tmp_path / "tapes"), "--upstream", f"KIT_BASE_URL={server.url}"),
+            *("--scrub", "acct_[0-9]+", "--", sys.executable, "-c", RECORDED_PROGRAM, str(code)),
+        )
+    assert (ended, out.strip()) == (code, '{"said": "acct_42"}'), err
+    (written,) = (tmp_path / "tapes").iterdir()
+    assert f"recorded: {written}" in err
+    text = written.read_text()
+    assert "sk-kit-secret" not in text
+    assert "acct_42" not in text
+    assert Cassette.load(written).interactions[0].response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--to", "tapes"), "COMMAND"),
+        (("--", "python"), "--to"),
+        (("--to", "tapes", "--upstream", "no", "--", "python"), "'no' is not VARIABLE=ADDRESS"),
+        (("--to", "tapes", "--", "no-such-program-of-the-kit"), "cannot be started"),
+    ],
+)
+async def test_the_command_says_what_is_missing(arguments: tuple[str, ...], words: str) -> None:
+    code, out, err = await promptport("record", *arguments)
+    assert (code, out) == (2, "")
+    assert words in err
+
+
+async def test_a_program_that_asks_nothing_leaves_no_cassette(tmp_path: Path) -> None:
+    code, _, err = await promptport("record", "--to", str(tmp_path / "tapes"), "--", sys.executable, "-c", "pass")
+    assert code == 0
+    assert "nothing was recorded" in err
+    assert not (tmp_path / "tapes").exists()

@@ -9,6 +9,7 @@ try:
     from promptport.cli.application import main
     from promptport.cli.conformance_command import conformance
     from promptport.cli.provider_commands import capabilities, providers
+    from promptport.cli.record_command import record
     from promptport.cli.run_command import run
     from promptport.cli.runs_command import list_runs, resume_run, show_run
 except ModuleNotFoundError as missing:  # pragma: no cover - only where the extra is not installed
@@ -16,4 +17,4 @@ except ModuleNotFoundError as missing:  # pragma: no cover - only where the extr
         raise
     sys.exit(f'promptport: the command line needs {missing.name}: pip install "promptport[cli]"')
 
-__all__ = ["capabilities", "conformance", "list_runs", "main", "providers", "resume_run", "run", "show_run"]
+__all__ = ["capabilities", "conformance", "list_runs", "main", "providers", "record", "resume_run", "run", "show_run"]

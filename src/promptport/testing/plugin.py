@@ -8,6 +8,7 @@ Counts travel with the tests' reports, so that they are right in a distributed r
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -201,6 +202,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
             }
             item.user_properties.append((NOTE, note))
     return None
+
+
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs an async test of a contract class, unless a plug-in of the user's runs async tests: the kit needs none."""
+    contract = getattr(sys.modules.get(_CONTRACT), "ProviderContract", None)
+    if contract is None or _contract_of(pyfuncitem, contract) is None:
+        return None
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    run = sys.modules["promptport.testing.bench"].run
+    # As pytest does it: the fixtures that the function names, and no others.
+    names = pyfuncitem._fixtureinfo.argnames
+    run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
 
 
 def _contract_of(item: pytest.Item, contract: type) -> Any:
