@@ -27,6 +27,7 @@ from promptport.frames import Append
 from promptport.messages import AssistantMessage
 from promptport.models import LLModel
 from promptport.testing.bench import LONG, QUESTION, Bench, not_applicable, run
+from promptport.testing.checks_safety import keys_in
 from promptport.testing.steps import Fail, Say
 from promptport.testing.wire_server import RecordedRequest, WireResponse, WireServer
 
@@ -56,8 +57,6 @@ _NO_STREAMS = {
     "empty": (b"", "text/event-stream"),
     "plain text": (b"Service Unavailable", "text/plain"),
 }
-_KEY_WORDS = ("auth", "key", "token", "secret")
-_KEY_LENGTH = 4  # a shorter one may stand in a text by chance
 
 
 class ErrorChecks:
@@ -95,12 +94,12 @@ class ErrorChecks:
         self.bench.scenarios += len(responses)
 
     def test_keys_are_in_no_error(self) -> None:
-        """A server that quotes the key in its error, and the key is not in ours."""
+        """A server that quotes the key of a header or of the query in its error, and the key is not in ours."""
         seen: list[str] = []
 
         def quoting(request: RecordedRequest) -> WireResponse:
-            keys = [value for name, value in request.headers.items() if any(word in name for word in _KEY_WORDS)]
-            seen.extend(key for value in keys if len(key := value.rpartition(" ")[2]) >= _KEY_LENGTH)
+            keys = keys_in(request)
+            seen.extend(keys)
             return WireResponse.json({"error": {"message": f"the key {' '.join(keys)} is wrong"}}, status=401)
 
         async def check() -> None:

@@ -51,7 +51,7 @@ _PARAMS: tuple[tuple[str, Any, Capability | None, Any], ...] = (
     ("stop", ("STOPPER",), Capability.STOP, "STOPPER"),
     ("seed", 424242, Capability.SEED, 424242),
     ("response_schema", _SCHEMA, Capability.JSON_SCHEMA, "zebra"),
-    ("reasoning_effort", ReasoningEffort.HIGH, Capability.REASONING_EFFORT, "high"),
+    ("reasoning_effort", ReasoningEffort.HIGH, Capability.REASONING_EFFORT, None),
     ("reasoning_budget", 2345, Capability.REASONING_BUDGET, 2345),
     ("user", "user-77", Capability.USER, "user-77"),
     ("extra", {"kit_option": "kit-value"}, None, "kit-value"),

@@ -34,6 +34,7 @@ from promptport.testing.checks_answers import AnswerChecks
 from promptport.testing.checks_closing import ClosingChecks
 from promptport.testing.checks_errors import ErrorChecks
 from promptport.testing.checks_requests import RequestChecks
+from promptport.testing.checks_safety import SafetyChecks
 from promptport.testing.checks_wire import WireChecks
 from promptport.testing.plugin import PLAYED
 from promptport.testing.recorded_bodies import AnyProtocol
@@ -42,7 +43,7 @@ from promptport.testing.steps import Step
 __all__ = ["ProviderContract"]
 
 
-class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, ErrorChecks):
+class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, ErrorChecks, SafetyChecks):
     """See the module.
 
     Attributes:

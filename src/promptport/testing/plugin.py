@@ -20,7 +20,9 @@ import pytest
 __all__ = ["NOTE", "NOT_APPLICABLE", "PLAYED", "Check", "Tally", "TallyKeeper", "cassette"]
 
 _CONTRACT = "promptport.testing.contract"
-_PARTS = [f"promptport.testing.checks_{part}" for part in ("answers", "wire", "closing", "requests", "errors")]
+_PARTS = [
+    f"promptport.testing.checks_{part}" for part in ("answers", "wire", "closing", "requests", "errors", "safety")
+]
 NOT_APPLICABLE = "n/a: "
 """How the kit's own skips begin."""
 NOTE = "promptport.check"

@@ -4,7 +4,7 @@
 import sys
 
 import pytest
-from tests.testing.kit_bugs import answers, good, network, requests, the_ten
+from tests.testing.kit_bugs import answers, good, network, requests, safety, the_ten
 from tests.testing.kit_bugs.lab import Bug
 
 OPTIONS = ["-q", "--tb=native", "--import-mode=importlib", "-p", "no:cacheprovider", "-p", "promptport.testing.plugin"]
@@ -12,7 +12,7 @@ OPTIONS = ["-q", "--tb=native", "--import-mode=importlib", "-p", "no:cacheprovid
 
 def main(folder):
     chosen = {}
-    for module in (the_ten, answers, network, requests):
+    for module in (the_ten, answers, network, requests, safety):
         for name, cls in vars(module).items():
             if name.startswith("Test") and issubclass(cls, Bug):
                 chosen[f"{module.__file__}::{name}"] = cls.found_by

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal, Self
 
 import msgspec
@@ -172,6 +172,10 @@ class _PlainClient(BaseClient):
         way = self._ways.get(model.id)
         return way.failure(error, model.id) if way is not None else None
 
+    def _known_secrets(self) -> Collection[str]:
+        own = [server.api_key for server in self._servers.values()]
+        return own if self._elsewhere is None else [*own, *self._elsewhere.secrets]
+
     async def _aclose(self) -> None:
         if self._elsewhere is not None:
             await self._elsewhere.aclose()
@@ -256,6 +260,7 @@ class LocalClient:
                 provider=PROVIDER,
                 headers=headers_for(api_key),
                 timeouts=timeouts or Timeouts(),
+                secrets=[api_key] if api_key else [],
                 http_client=http_client,
             )
         self._plain = _PlainClient(

@@ -1,0 +1,164 @@
+# mypy: ignore-errors
+"""Bugs that the other checks let pass: requests sent twice, keys where they do not belong, prompts that change."""
+
+import aiohttp
+from promptport_marmot._client import MarmotClient
+from promptport_marmot._decode import MarmotDecoder
+from tests.testing.kit_bugs.lab import Bug, declaring, decoding, sending
+
+from promptport import Capability, ProviderError, TransportError
+
+# ------------------------------------------------------------------------------------- sent once, to one
+
+
+class ResendingClient(MarmotClient):
+    """Tries once more what did not reach the server, as it thinks."""
+
+    async def _open(self, body, model):
+        try:
+            return await super()._open(body, model)
+        except TransportError:
+            return await super()._open(body, model)
+
+    async def _post(self, body, model):
+        try:
+            return await super()._post(body, model)
+        except TransportError:
+            return await super()._post(body, model)
+
+
+class TestSendsAStreamTwice(Bug):
+    found_by = "test_a_request_that_was_read_is_not_sent_again[streamed-fresh]"
+    client = ResendingClient
+
+
+class TestSendsAStreamTwiceOnAKeptConnection(Bug):
+    found_by = "test_a_request_that_was_read_is_not_sent_again[streamed-reused]"
+    client = ResendingClient
+
+
+class TestSendsARequestTwice(Bug):
+    found_by = "test_a_request_that_was_read_is_not_sent_again[whole-fresh]"
+    client = ResendingClient
+
+
+class FollowingClient(MarmotClient):
+    """Lets its HTTP library follow redirects."""
+
+    async def _open(self, body, model):
+        try:
+            return await super()._open(body, model)
+        except ProviderError as error:
+            if error.status in (301, 302, 303, 307, 308):
+                async with aiohttp.ClientSession(headers={"x-api-key": "test-key"}) as session:
+                    async with session.post(self.base_url + self.path, json=body):
+                        pass
+            raise
+
+
+class TestFollowsARedirectWithThePrompt(Bug):
+    found_by = "test_a_redirect_to_another_origin_carries_nothing[307]"
+    client = FollowingClient
+
+
+class TestFollowsARedirectWithTheKey(Bug):
+    found_by = "test_a_redirect_to_another_origin_carries_nothing[302]"
+    client = FollowingClient
+
+
+class OpenEndedClient(MarmotClient):
+    async def _aclose(self):
+        pass
+
+
+class TestKeepsItsConnections(Bug):
+    found_by = "test_closing_the_client_closes_every_connection"
+    client = OpenEndedClient
+
+
+# --------------------------------------------------------------------------------------------------- keys
+
+
+class OutspokenClient(MarmotClient):
+    """Knows of no secret."""
+
+    def _known_secrets(self):
+        return ()
+
+
+class TestQuotesTheKeyOfAStreamError(Bug):
+    found_by = "test_a_key_in_an_error_of_the_stream_is_redacted"
+    client = OutspokenClient
+
+
+class ShowingClient(MarmotClient):
+    def __init__(self, *, api_key, **options):
+        super().__init__(api_key=api_key, **options)
+        self._shown = api_key
+
+    def __repr__(self):
+        return f"ShowingClient(api_key={self._shown!r})"
+
+
+class TestShowsItsKey(Bug):
+    found_by = "test_the_repr_of_a_client_holds_no_key"
+    client = ShowingClient
+
+
+# ------------------------------------------------------------------------------------------------ prompts
+
+
+def changed_in_place(body, prompt):
+    prompt.params.extra.setdefault("kit", {})["stream"] = True
+
+
+class TestChangesThePrompt(Bug):
+    found_by = "test_a_request_does_not_change_its_prompt"
+    client = sending(changed_in_place)
+
+
+def thoughts_of_all(body, prompt):
+    body["thoughts"] = [getattr(message, "reasoning", "") for message in prompt.messages]
+
+
+class TestSendsForeignThoughts(Bug):
+    found_by = "test_what_another_provider_made_stays_there"
+    client = sending(thoughts_of_all)
+
+
+class TestTreatsAllToolChoicesAlike(Bug):
+    found_by = "test_tool_choices_are_told_apart"
+    client = declaring(Capability.TOOL_CHOICE)
+
+
+class OneEffortClient(declaring(Capability.REASONING_EFFORT)):
+    def _body(self, prompt, model, tools, *, stream):
+        made = super()._body(prompt, model, tools, stream=stream)
+        if prompt.params.reasoning_effort is not None:
+            made["effort"] = "high"
+        return made
+
+
+class TestHasOneEffort(Bug):
+    found_by = "test_efforts_are_told_apart"
+    client = OneEffortClient
+
+
+# ------------------------------------------------------------------------------------------------ halves
+
+
+class StrictDecoder(MarmotDecoder):
+    """Refuses half a character."""
+
+    def _readable(self, data):
+        return None
+
+
+class TestRefusesHalfACharacter(Bug):
+    found_by = "test_halves_of_a_character_are_joined[text]"
+    client = decoding(StrictDecoder)
+
+
+class TestRefusesHalfAThought(Bug):
+    found_by = "test_halves_of_a_character_are_joined[reasoning]"
+    client = decoding(StrictDecoder)
