@@ -44,30 +44,75 @@ def replaced(self: Any, clock: str) -> None:
     raise NotImplementedError
 
 
+def with_cases(function: Any) -> Any:
+    return pytest.mark.xfail(reason="later")(pytest.mark.parametrize("clock", ["idle"])(function))
+
+
 @pytest.mark.parametrize(
     "override",
-    [replaced, None, pytest.mark.xfail(lambda self: None), pytest.mark.xfail(reason="")(lambda self: None)],
-    ids=["a test", "nothing", "an xfail without a reason", "an xfail with an empty reason"],
+    [replaced, None, pytest.mark.xfail(reason="later")(lambda self: None), with_cases(lambda self, clock: None)],
+    ids=["a test", "nothing", "an xfail", "an xfail with cases of its own"],
 )
 def test_a_check_cannot_be_replaced(override: Any) -> None:
-    with pytest.raises(TypeError, match=f"TestIt.{CLOCKS}: override it"):
+    with pytest.raises(TypeError, match=f"TestIt.{CLOCKS}: a check of the kit cannot be overridden"):
         contract(**{CLOCKS: override})
 
 
-def test_the_kits_own_function_cannot_be_marked() -> None:
-    with pytest.raises(TypeError, match="new function"):
-        contract(**{CLOCKS: ProviderContract.test_the_three_clocks})
+def test_a_check_cannot_be_replaced_by_another_base() -> None:
+    other = type("Other", (), {CLOCKS: replaced})
+    with pytest.raises(TypeError, match="cannot be overridden"):
+        type("TestIt", (other, ProviderContract), {})
 
 
-def test_an_xfail_with_a_reason_has_the_parameters_of_the_check() -> None:
-    def later(self: Any, clock: str) -> None:
-        raise NotImplementedError
+@pytest.mark.parametrize(
+    ("name", "reason", "words"),
+    [
+        ("the_three_clocks", "no clocks", r"several cases. Name one of them: the_three_clocks\[CASE\]"),
+        ("the_three_clocks[]", "no clocks", "several cases"),
+        ("the_three_clocks[*", "no clocks", "several cases"),
+        ("a_closed_client_says_so[it]", "never", "has no cases. Write 'a_closed_client_says_so'"),
+        ("the_thre_clocks[idle]", "no clocks", "no such check. Did you mean 'the_three_clocks'"),
+        ("*", "all", "no such check"),
+        ("the_three_clocks[idle]", "", "the reason is missing"),
+        ("the_three_clocks[idle]", " ", "the reason is missing"),
+    ],
+)
+def test_what_is_known_is_one_case_with_a_reason(name: str, reason: str, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        contract(known={name: reason})
 
-    contract(**{CLOCKS: pytest.mark.xfail(reason="it has no clocks")(later)})
-    marks = {mark.name: mark for mark in later.pytestmark}  # type: ignore[attr-defined]
-    assert set(marks) == {"xfail", "parametrize"}
-    assert marks["parametrize"].args[0] == "clock"
-    assert not [mark for mark in ProviderContract.test_the_three_clocks.pytestmark if mark.name == "xfail"]  # type: ignore[attr-defined]
+
+KNOWN = """
+from promptport_marmot import client
+from promptport_marmot.conformance import MarmotContract
+
+class TestFails(MarmotContract):
+    known = {"rule_8_a_whole_answer_leaves_the_connection_usable": "it closes"}
+    def make_client(self, base_url, timeouts):
+        return client(base_url=base_url, api_key="k", timeouts=timeouts, headers={"connection": "close"})
+
+class TestPasses(MarmotContract):
+    known = {"the_three_clocks[idle]": "no clock"}
+"""
+
+
+def test_what_is_known_is_shown_and_strict(folder: Path) -> None:
+    (folder / "tests" / "test_known.py").write_text(KNOWN)
+    ran = pytest_run(folder, "tests/test_known.py", "-k", "leaves_the_connection_usable or three_clocks")
+    assert ran.returncode == 1
+    assert "TestFails: 3 passed, 0 failed, 1 xfailed" in ran.stdout, ran.stdout
+    assert "TestPasses: 3 passed, 1 failed" in ran.stdout
+    assert "[XPASS(strict)] no clock" in ran.stdout
+
+
+def test_a_known_case_that_is_none_is_refused(folder: Path) -> None:
+    known = 'known = {"the_three_clocks[lunch]": "no clock"}'
+    (folder / "tests" / "test_known.py").write_text(
+        f"from promptport_marmot.conformance import MarmotContract\n\nclass TestIt(MarmotContract):\n    {known}\n"
+    )
+    ran = pytest_run(folder, "tests/test_known.py")
+    assert ran.returncode == 4
+    assert "TestIt.known: no check has the case 'the_three_clocks[lunch]'" in ran.stdout + ran.stderr
 
 
 def test_the_floor_cannot_be_lowered() -> None:

@@ -16,12 +16,14 @@ A provider author subclasses it, and gives a client and an encoder::
 
 Rules: the client talks to a real socket. A scenario that gives no frames fails. What the protocol cannot express
 (``encode`` gives ``None``) is skipped, and said so; the plug-in fails a run that checked less than ``floor`` tests. An
-inherited test can only be overridden as an ``xfail`` with a reason. docs/writing-a-provider.md shows it all at work.
+inherited test cannot be overridden; what a provider cannot keep stands in ``known``. docs/writing-a-provider.md shows
+it all at work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import pytest
@@ -53,6 +55,8 @@ class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, E
         mutators: the protocol's name for `promptport.testing.mutators`; ``sse`` and ``ndjson`` are any others of that
             format; ``None`` is for those that are neither.
         ends_with_its_bytes: no event ends an answer (Gemini): what follows the reason why it ended belongs to it.
+        known: the promises that this provider cannot keep: one case of one check each, with the reason, such as
+            ``{"faulty_wires[data_after_the_end]": "…"}``. If the check passes after all, it fails.
         floor: how many tests must have run, and not been skipped; never less than the kit's own.
     """
 
@@ -61,6 +65,7 @@ class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, E
     sends_call_ids: ClassVar[bool] = True
     mutators: ClassVar[AnyProtocol | None] = None
     ends_with_its_bytes: ClassVar[bool] = False
+    known: ClassVar[Mapping[str, str]] = {}
     floor: ClassVar[int] = 60
 
     # ------------------------------------------------------------------------------- what an author gives
@@ -98,18 +103,30 @@ class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, E
         super().__init_subclass__(**kwargs)
         if cls.floor < ProviderContract.floor:
             raise TypeError(f"{cls.__name__}.floor is {cls.floor}, and cannot be less than {ProviderContract.floor}")
-        for name, value in vars(cls).items():
-            inherited = getattr(ProviderContract, name, None)
-            if name.startswith("test_") and inherited is not None:
-                _check_override(f"{cls.__name__}.{name}", value, inherited)
+        for name in dir(ProviderContract):
+            if name.startswith("test_") and getattr(cls, name) is not getattr(ProviderContract, name):
+                raise TypeError(
+                    f"{cls.__name__}.{name}: a check of the kit cannot be overridden. If the provider cannot keep this"
+                    f" promise, say so for one case: known = {{{name.removeprefix('test_')!r}: 'the reason'}}."
+                )
+        for name, reason in cls.known.items():
+            _check_known(cls.__name__, name, reason)
 
 
-def _check_override(name: str, override: Any, inherited: Any) -> None:
-    """Raises unless ``override`` is a new function, and an xfail with a reason; gives it the test's parameters."""
-    marks = list(getattr(override, "pytestmark", ()))
-    reasoned = any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in marks)
-    if not reasoned or override is inherited:
-        raise TypeError(f"{name}: override it with a new function marked @pytest.mark.xfail(reason='…'), or not at all")
-    if not any(mark.name == "parametrize" for mark in marks):
-        parameters = [mark for mark in getattr(inherited, "pytestmark", ()) if mark.name == "parametrize"]
-        override.pytestmark = [*marks, *parameters]
+def _check_known(where: str, name: str, reason: Any) -> None:
+    """Raises unless this is one case of one check, with a reason."""
+    told = f"{where}.known[{name!r}]"
+    check, bracket, case = name.partition("[")
+    function = getattr(ProviderContract, f"test_{check}", None)
+    if function is None:
+        names = [name.removeprefix("test_") for name in dir(ProviderContract) if name.startswith("test_")]
+        closest = difflib.get_close_matches(check.removeprefix("test_"), names, 1)
+        advice = f" Did you mean {closest[0]!r}?" if closest else ""
+        raise TypeError(f"{told}: the kit has no such check.{advice}")
+    if not isinstance(reason, str) or not reason.strip():
+        raise TypeError(f"{told}: the reason is missing. Say why the provider cannot keep this promise.")
+    has_cases = any(mark.name == "parametrize" for mark in getattr(function, "pytestmark", ()))
+    if has_cases and not (case.endswith("]") and case != "]"):
+        raise TypeError(f"{told}: the check has several cases. Name one of them: {check}[CASE].")
+    if bracket and not has_cases:
+        raise TypeError(f"{told}: the check has no cases. Write {check!r}.")
