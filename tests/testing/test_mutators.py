@@ -34,7 +34,8 @@ APPLY: dict[WireProtocol, set[str]] = {
     | SSE
     | {"ids_on_every_chunk", "ids_without_indexes", "drop_indexes", "zero_indexes", "string_indexes", "shuffle_indexes"}
     | {"repeat_names", "blank_continuations", "empty_last_fragment", "empty_words", "finish_twice", "whole_calls"}
-    | {"usage_in_every_chunk", "stop_despite_calls"},
+    | {"usage_in_every_chunk", "stop_despite_calls", "other_ids_on_continuations"}
+    | {"counting_choices", "choices_from_one", "message_for_delta"},
     "openai-responses": ALL
     | SSE
     | {"unknown_events", "shuffle_indexes", "scramble_item_ids", "drop_sequence_numbers", "empty_final_output"}
@@ -203,6 +204,10 @@ DELTA, DONE = "response.function_call_arguments.delta", "response.function_call_
 CHECKS: list[tuple[str, WireProtocol, Check]] = [
     ("ids_on_every_chunk", "openai-chat", lambda p: [e.get("id") in BOTH for e in entries(p)] == [True] * 17),
     ("ids_without_indexes", "openai-chat", lambda p: all(e.get("index") is None and e["id"] for e in entries(p))),
+    ("other_ids_on_continuations", "openai-chat", lambda p: len({e.get("id") for e in entries(p)}) == len(entries(p))),
+    ("choices_from_one", "openai-chat", lambda p: {c["index"] for e in p for c in e.get("choices", ())} == {1}),
+    ("counting_choices", "openai-chat", lambda p: [e["choices"][0]["index"] for e in p[:5]] == [0, 1, 2, 3, 4]),
+    ("message_for_delta", "openai-chat", lambda p: "message" in p[0]["choices"][0] and "delta" not in str(p)),
     ("zero_indexes", "openai-chat", lambda p: {e["index"] for e in entries(p)} == {0}),
     ("string_indexes", "openai-chat", lambda p: {e["index"] for e in entries(p)} == {"0", "1"}),
     ("repeat_names", "openai-chat", lambda p: all(function(e)["name"] for e in entries(p))),

@@ -93,6 +93,9 @@ _BY_MEANING = {
         calls.empty_words,
         calls.finish_twice,
         calls.usage_in_every_chunk,
+        calls.counting_choices,
+        calls.choices_from_one,
+        calls.message_for_delta,
         calls.empty_input_deltas,
         calls.message_delta_twice,
         calls.scramble_item_ids,
@@ -102,6 +105,7 @@ _BY_MEANING = {
     Meaning.IDENTITY: (
         calls.drop_ids,
         calls.repeat_ids,
+        calls.other_ids_on_continuations,
         calls.whole_calls,
         calls.stop_despite_calls,
         calls.input_in_block_start,

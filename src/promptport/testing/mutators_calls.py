@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Callable, Iterable
@@ -12,6 +13,8 @@ from promptport.testing.recorded_bodies import Wire, WireEvent, chat_entries, it
 __all__ = [
     "arguments_only_when_done",
     "blank_continuations",
+    "choices_from_one",
+    "counting_choices",
     "drop_ids",
     "drop_indexes",
     "drop_item_ids",
@@ -26,7 +29,9 @@ __all__ = [
     "input_in_block_start",
     "items_only_when_done",
     "message_delta_twice",
+    "message_for_delta",
     "one_call_a_line",
+    "other_ids_on_continuations",
     "repeat_ids",
     "repeat_names",
     "scramble_item_ids",
@@ -189,6 +194,45 @@ def blank_continuations(wire: Wire, chooser: random.Random) -> bytes | None:
             entry.setdefault("function", {}).setdefault("name", no_name)
 
     return _edit_entries(wire, edit)
+
+
+def other_ids_on_continuations(wire: Wire, chooser: random.Random) -> bytes | None:
+    """Continuations have an id that is not the call's, and no name: an entry without a name opens no call."""
+
+    def edit(entry: _Payload, call: tuple[str, str]) -> None:
+        if not entry.get("id"):
+            entry.update(id=f"call_{chooser.getrandbits(64):x}", type="function")
+
+    return _edit_entries(wire, edit)
+
+
+def _edit_choices(wire: Wire, edit: Callable[[_Payload], None]) -> bytes | None:
+    def edit_payload(payload: _Payload) -> None:
+        for choice in payload.get("choices") or ():
+            edit(choice)
+
+    return _body(wire, edit_payload) if wire.protocol == "openai-chat" else None
+
+
+def counting_choices(wire: Wire, chooser: random.Random) -> bytes | None:
+    """The index of the one choice counts the chunks."""
+    numbers = itertools.count()
+    return _edit_choices(wire, lambda choice: choice.update(index=next(numbers)))
+
+
+def choices_from_one(wire: Wire, chooser: random.Random) -> bytes | None:
+    """The index of the one choice is 1."""
+    return _edit_choices(wire, lambda choice: choice.update(index=1))
+
+
+def message_for_delta(wire: Wire, chooser: random.Random) -> bytes | None:
+    """Choices have their increment as ``message`` and no ``delta``."""
+
+    def edit(choice: _Payload) -> None:
+        if "delta" in choice:
+            choice["message"] = choice.pop("delta")
+
+    return _edit_choices(wire, edit)
 
 
 def empty_last_fragment(wire: Wire, chooser: random.Random) -> bytes | None:
