@@ -49,7 +49,7 @@ LATE = {
     ("presets.clients", "registry"),
     ("presets.table", "presets.clients"),
     ("cli.conformance_command", "testing"),
-    ("cli.record_command", "testing.record_command"),
+    ("cli.record_command", "testing"),
     ("executor", "text_tools"),
     ("http.aiohttp_session", "http.aiohttp_connector"),
     ("http.chat_clones", "text_tools"),

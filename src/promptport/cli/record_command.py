@@ -39,7 +39,7 @@ def record(
 
     promptport record --to tapes --scrub 'acct_[0-9]+' -- pytest tests/test_chat.py
     """
-    from promptport.testing.record_command import record_program  # noqa: PLC0415 - of this command only
+    from promptport.testing import record_program  # noqa: PLC0415 - of this command only
 
     with one_line_errors():
         code, written = asyncio.run(record_program(to, command, upstreams=upstream or (), scrub=scrub or ()))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from promptport.testing.cuts import Cut, cut_body
     from promptport.testing.matrix import MatrixCell, matrix_table, run_matrix
     from promptport.testing.mutators import MUTATORS, Meaning, Mutator, assert_survived
+    from promptport.testing.record_command import record_program
     from promptport.testing.recorded_bodies import AnyProtocol, Wire, WireEvent, WireProtocol
     from promptport.testing.recorder import Recorder
     from promptport.testing.request_rules import RULES, RequestRules, refusals
@@ -101,6 +102,7 @@ __all__ = [
     "expected",
     "matrix_table",
     "outcome",
+    "record_program",
     "refusals",
     "report_tables",
     "run_conformance",
@@ -109,6 +111,7 @@ __all__ = [
 
 _HOMES = {
     "cassette": ["Cassette", "CassetteRequest", "CassetteResponse", "Interaction"],
+    "record_command": ["record_program"],
     "recorder": ["Recorder"],
     "command": ["report_tables", "run_conformance"],
     "chat_completions": ["ChatCompletionsContract"],
