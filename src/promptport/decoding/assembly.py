@@ -15,11 +15,11 @@ digits, which every provider takes back (Mistral refuses anything else).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Hashable
 from typing import Any, TypeAlias
 
 from promptport.decoding.limits import DEFAULT_LIMITS, Limits
+from promptport.decoding.open_calls import OpenCall, SameId, SameName
 from promptport.errors import ProtocolError
 from promptport.frames import InvalidToolCall, StreamFrame, ToolCall, ToolCallDelta, UnfinishedCall, parse_arguments
 
@@ -41,136 +41,6 @@ def seal_call(
     except ValueError as error:
         return InvalidToolCall(id, name, arguments, str(error), provider_data)
     return ToolCall(id, name, arguments, provider_data)
-
-
-_PIECE = re.compile(r'[^"\\{}\[\]\s]+|\s+|.', re.DOTALL)
-
-
-class _Call:
-    __slots__ = (
-        "_depth",
-        "_escaped",
-        "_in_text",
-        "_looked",
-        "_state",
-        "fragments",
-        "id",
-        "index",
-        "name",
-        "number",
-        "provider_data",
-        "provider_id",
-        "room",
-    )
-
-    def __init__(self, id: str, provider_id: str | None, index: Hashable, number: int, room: int) -> None:
-        self.id = id
-        self.number = number  # in the order in which they are opened
-        self.provider_id = provider_id
-        self.index = index
-        self.name = ""
-        self.fragments: list[str] = []
-        self.provider_data: dict[str, Any] | None = None
-        self.room = room  # how many characters of arguments may still come
-        # How far `is_whole` has looked, and what it saw.
-        self._looked = 0
-        self._depth = 0
-        self._in_text = self._escaped = False
-        self._state = _UNBEGUN
-
-    def add(self, arguments: str) -> None:
-        """One more fragment of the arguments. Raises `ProtocolError` past their limit."""
-        self.room -= len(arguments)
-        if self.room < 0:
-            raise ProtocolError("the arguments of a tool call are longer than limits.arguments allows")
-        self.fragments.append(arguments)
-
-    def is_whole(self) -> bool:
-        """Whether the fragments so far are one JSON object; each is looked at once."""
-        fragments = self.fragments
-        while self._looked < len(fragments) and self._state != _BROKEN:
-            self._look(fragments[self._looked])
-            self._looked += 1
-        if self._state == _CLOSED:
-            try:
-                parse_arguments("".join(fragments))
-            except ValueError:
-                self._state = _BROKEN
-            else:
-                self._state = _WHOLE
-        return self._state == _WHOLE
-
-    def _look(self, fragment: str) -> None:
-        for piece in _PIECE.findall(fragment):
-            if self._in_text:
-                if self._escaped:
-                    self._escaped = False
-                elif piece == "\\":
-                    self._escaped = True
-                elif piece == '"':
-                    self._in_text = False
-            elif piece.isspace():
-                continue
-            elif self._state in (_CLOSED, _WHOLE) or (self._state == _UNBEGUN and piece != "{"):
-                self._state = _BROKEN  # more than one object, or none
-                return
-            elif piece == '"':
-                self._in_text = True
-            elif piece in "{[":
-                self._state = _INSIDE
-                self._depth += 1
-            elif piece in "}]":
-                self._depth -= 1
-                if not self._depth:
-                    self._state = _CLOSED
-
-
-_UNBEGUN, _INSIDE, _CLOSED, _WHOLE, _BROKEN = range(5)
-
-
-class _SameId:
-    """The open calls of one provider's id: nearly always one, but some servers give all calls the same."""
-
-    __slots__ = ("_first", "_nameless", "last")
-
-    def __init__(self, call: _Call) -> None:
-        self._first: dict[Any, _Call] = {}
-        self._nameless: list[_Call] = []
-        self.add(call)
-
-    def add(self, call: _Call) -> None:
-        self.last = call
-        self._first.setdefault(call.index, call)
-        if call.name:
-            self._first.setdefault((call.index, call.name), call)
-        else:
-            self._nameless.append(call)
-
-    def at(self, index: Hashable | None, name: str | None) -> _Call | None:
-        """The first call at this index that an entry with this name, or without one, may go on with."""
-        for call in self._nameless:
-            if call.name:
-                self._first.setdefault((call.index, call.name), call)
-        self._nameless = [call for call in self._nameless if not call.name]
-        if not name:
-            return self._first.get(index)
-        known = self._first.get((index, name))
-        return known or next((call for call in self._nameless if call.index == index), None)
-
-
-class _SameName:
-    """The open calls of one name: ``growing`` are those that may go on, and some that were found whole since."""
-
-    __slots__ = ("count", "growing", "last")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.growing: list[_Call] = []
-
-    def add(self, call: _Call) -> None:
-        self.count += 1
-        self.growing.append(call)
-        self.last = call
 
 
 class CallAssembler:
@@ -204,11 +74,11 @@ class CallAssembler:
         self._begun = 0
         self._taken = set(taken)
         self._made = len(self._taken)
-        self._open: dict[_Call, None] = {}  # in the order in which they were opened
-        self._by_index: dict[Hashable, _Call] = {}
-        self._by_id: dict[str, _SameId] = {}
-        self._nameless: list[_Call] = []  # and with names since they were last asked for
-        self._named: dict[str, _SameName] = {}
+        self._open: dict[OpenCall, None] = {}  # in the order in which they were opened
+        self._by_index: dict[Hashable, OpenCall] = {}
+        self._by_id: dict[str, SameId] = {}
+        self._nameless: list[OpenCall] = []  # and with names since they were last asked for
+        self._named: dict[str, SameName] = {}
         self._heads: dict[Hashable, str] = {}  # an id that came before its call's name, at the index of another call
         self._sealed: dict[str, tuple[str, str]] = {}  # the provider's id: name and arguments
 
@@ -361,7 +231,7 @@ class CallAssembler:
 
     def _find(
         self, index: Hashable | None, id: str | None, name: str | None, arguments: str, apart: bool
-    ) -> _Call | None:
+    ) -> OpenCall | None:
         """The open call that an entry continues; ``None`` opens one."""
         at_index = self._by_index.get(index) if index is not None else None
         if id:
@@ -389,7 +259,7 @@ class CallAssembler:
         call = self._by_index.get(index)
         return call is not None and bool(call.name) and not call.is_whole()
 
-    def _by_no_name(self, id: str, at_index: _Call | None, arguments: str) -> _Call | None:
+    def _by_no_name(self, id: str, at_index: OpenCall | None, arguments: str) -> OpenCall | None:
         """The call that a fragment goes on which has an id that nobody knows, and no name.
 
         Some servers make up an id for every fragment. ``None``, a call whose name comes last, only where no call
@@ -404,7 +274,7 @@ class CallAssembler:
         return call
 
     @staticmethod
-    def _by_known_id(same_id: _SameId, index: Hashable | None, name: str | None, arguments: str) -> _Call | None:
+    def _by_known_id(same_id: SameId, index: Hashable | None, name: str | None, arguments: str) -> OpenCall | None:
         call = same_id.at(index, name)
         if call is not None:
             return call
@@ -415,14 +285,14 @@ class CallAssembler:
         head = index is not None and index != call.index and arguments.lstrip()[:1] in ("", "{")
         return None if head or name != call.name else call
 
-    def _is_known_as(self, id: str, call: _Call) -> None:
+    def _is_known_as(self, id: str, call: OpenCall) -> None:
         known = self._by_id.get(id)
         if known is None:
-            self._by_id[id] = _SameId(call)
+            self._by_id[id] = SameId(call)
         else:
             known.add(call)
 
-    def _by_name(self, name: str, arguments: str) -> _Call | None:
+    def _by_name(self, name: str, arguments: str) -> OpenCall | None:
         """The call that a fragment goes on which has nothing but a name, as each of its server's fragments has."""
         nameless = self._nameless = [call for call in self._nameless if not call.name]
         same = self._named.get(name)
@@ -438,14 +308,14 @@ class CallAssembler:
             raise ProtocolError(f"a fragment of a call of {name!r} has neither id nor index, and several are open")
         return calls[0] if calls else None
 
-    def _is_named(self, call: _Call, name: str) -> None:
+    def _is_named(self, call: OpenCall, name: str) -> None:
         call.name = name
         same = self._named.get(name)
         if same is None:
-            same = self._named[name] = _SameName()
+            same = self._named[name] = SameName()
         same.add(call)
 
-    def _starts_another(self, call: _Call, name: str, arguments: str) -> bool:
+    def _starts_another(self, call: OpenCall, name: str, arguments: str) -> bool:
         """Whether an entry with a name and no id of its own is the head of a call after ``call``.
 
         Some servers repeat the name on every chunk, so the same name is the same call, unless that cannot be.
@@ -455,7 +325,7 @@ class CallAssembler:
         return name != call.name or self._restarts(call, arguments)
 
     @staticmethod
-    def _restarts(call: _Call, arguments: str) -> bool:
+    def _restarts(call: OpenCall, arguments: str) -> bool:
         """Whether an object begins after a whole one, which could never become valid arguments of ``call``."""
         return arguments.lstrip().startswith("{") and call.is_whole()
 
@@ -490,7 +360,7 @@ class CallAssembler:
         """The calls that are still open, as far as they came."""
         return tuple([UnfinishedCall(call.id, call.name, "".join(call.fragments)) for call in self._open])
 
-    def _new(self, provider_id: str | None, index: Hashable | None) -> _Call:
+    def _new(self, provider_id: str | None, index: Hashable | None) -> OpenCall:
         call = self._begin(provider_id, index, len(self._open))
         self._open[call] = None
         if index is not None:
@@ -499,11 +369,11 @@ class CallAssembler:
             self._is_known_as(provider_id, call)
         return call
 
-    def _begin(self, provider_id: str | None, index: Hashable | None, number: int) -> _Call:
+    def _begin(self, provider_id: str | None, index: Hashable | None, number: int) -> OpenCall:
         self._begun += 1
         if self._begun > self._limits.calls:
             raise ProtocolError(f"the response holds more than {self._limits.calls} tool calls (limits.calls)")
-        return _Call(self._identity(provider_id), provider_id, index, number, self._limits.arguments)
+        return OpenCall(self._identity(provider_id), provider_id, index, number, self._limits.arguments)
 
     def _identity(self, provider_id: str | None) -> str:
         if provider_id and provider_id not in self._taken:
@@ -516,7 +386,7 @@ class CallAssembler:
                 self._taken.add(made)
                 return made
 
-    def _seal(self, call: _Call, out: Frames) -> None:
+    def _seal(self, call: OpenCall, out: Frames) -> None:
         arguments = "".join(call.fragments)
         if call.provider_id:
             self._sealed[call.provider_id] = (call.name, arguments)

@@ -51,31 +51,12 @@ from promptport.protocols.chat_chunks import (
     source_of,
     usage_of,
 )
+from promptport.protocols.finish_words import CUT_WORDS, REASONS
 
 __all__ = [
     "ChatCompletionsDecoder",
     "decode_chat_completion",
 ]
-
-
-_REASONS = {
-    "stop": FinishReason.STOP,
-    "eos": FinishReason.STOP,
-    "end_turn": FinishReason.STOP,
-    "stop_sequence": FinishReason.STOP,
-    "length": FinishReason.LENGTH,
-    "max_tokens": FinishReason.LENGTH,
-    "model_length": FinishReason.LENGTH,
-    "content_filter": FinishReason.CONTENT_FILTER,
-    "sensitive": FinishReason.CONTENT_FILTER,
-}
-
-_CUT = frozenset(
-    [word for word, reason in _REASONS.items() if reason in (FinishReason.LENGTH, FinishReason.CONTENT_FILTER)]
-    + ["abort", "insufficient_system_resource", "network_error"]
-)
-"""Words that say that the answer did not end by itself: the calls that are open then are unfinished."""
-
 
 _OTHER = "choice other than the first"
 _HELD = 256  # chunks that wait; a server that sends so many under one new index has no other answer
@@ -418,7 +399,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         if choice.error is not None or reason == "error":
             raise reported(choice.error if choice.error is not None else chunk.error)
         self._reasoned(out)
-        if reason in _CUT:
+        if reason in CUT_WORDS:
             self._cut = True
             self._reason = reason
         elif not self._cut:
@@ -464,12 +445,12 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         if self._refusal:
             out.append(ProviderItem("refusal", {"refusal": "".join(self._refusal)}))
         out.extend(map(source_of, self._citations))
-        if self._calls.sealed and _REASONS.get(self._reason or "") is not FinishReason.LENGTH:
+        if self._calls.sealed and REASONS.get(self._reason or "") is not FinishReason.LENGTH:
             reason = FinishReason.TOOL_CALLS
         elif self._refusal:
             reason = FinishReason.CONTENT_FILTER
         else:
-            reason = _REASONS.get(self._reason or "", FinishReason.OTHER)
+            reason = REASONS.get(self._reason or "", FinishReason.OTHER)
         usage = usage_of(self._usage)
         out.append(End(reason, self._reason, usage, self._model, self._id, self._calls.unfinished()))
         self.ended = True

@@ -37,11 +37,11 @@ from promptport.provider import (
     StreamFrame,
     ToolCall,
     UnfinishedCall,
-    Usage,
     WireDecoder,
     error_details,
     message_of,
 )
+from promptport_anthropic._usage import usage_of
 
 __all__ = ["MessagesDecoder", "decode_complete"]
 
@@ -407,7 +407,7 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         if self._calls.sealed > len(self._unfinished) and reason is not FinishReason.LENGTH:
             reason = FinishReason.TOOL_CALLS
         unfinished = (*self._unfinished, *self._calls.unfinished())
-        out.append(End(reason, self._stop_reason, _usage(self._counts), self._model, self._id, unfinished))
+        out.append(End(reason, self._stop_reason, usage_of(self._counts), self._model, self._id, unfinished))
         self.ended = True
 
     def _reason(self) -> FinishReason:
@@ -493,20 +493,6 @@ def _cite(block: _Block, out: list[StreamFrame]) -> None:
     for entry in block.citations:
         title = _text(entry, "title") or _text(entry, "document_title") or None
         out.append(Citation(_text(entry, "url") or None, title, _text(entry, "cited_text") or None, entry))
-
-
-def _usage(counts: dict[str, int]) -> Usage:
-    """Anthropic counts what was read from the cache and written to it apart from ``input_tokens``."""
-    read = counts.get("cache_read_input_tokens")
-    written = counts.get("cache_creation_input_tokens")
-    given = counts.get("input_tokens")
-    return Usage(
-        input_tokens=None if given is None else given + (read or 0) + (written or 0),
-        output_tokens=counts.get("output_tokens"),
-        cached_input_tokens=read,
-        cache_write_tokens=written,
-        reasoning_tokens=counts.get("thinking_tokens"),
-    )
 
 
 def _error(body: object) -> ProviderStreamError:

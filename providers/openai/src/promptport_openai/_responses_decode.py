@@ -50,6 +50,7 @@ from promptport.provider import (
     message_of,
 )
 from promptport_openai._responses_calls import CALL_TYPES, ResponseCalls
+from promptport_openai._values import dict_in, dicts_in, number_in, text_in
 
 __all__ = ["ResponsesDecoder", "decode_complete"]
 
@@ -181,11 +182,11 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._skip(kind or "event without a type")
 
     def _created(self, head: _Event, data: bytes, out: Frames) -> None:
-        self._identify(_dict(_body(data).get("response")))
+        self._identify(dict_in(_body(data).get("response")))
 
     def _identify(self, response: dict[str, Any]) -> None:
-        self._model = _text(response.get("model")) or self._model
-        self._id = _text(response.get("id")) or self._id
+        self._model = text_in(response.get("model")) or self._model
+        self._id = text_in(response.get("id")) or self._id
 
     def _error(self, head: _Event, data: bytes, out: Frames) -> None:
         raise _reported(_body(data))
@@ -193,7 +194,7 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
     # -------------------------------------------------------------------------------------------- text
 
     def _text_done(self, head: _Event, data: bytes, out: Frames) -> None:
-        text = _text(_body(data).get("text")) or ""
+        text = text_in(_body(data).get("text")) or ""
         self._texts_done += len(text)
         self._whole_text(text, self._texts_done, out)
 
@@ -210,7 +211,7 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
             self._skip(head.type)
 
     def _refusal_done(self, head: _Event, data: bytes, out: Frames) -> None:
-        self._whole_refusal(_text(_body(data).get("refusal")) or "")
+        self._whole_refusal(text_in(_body(data).get("refusal")) or "")
 
     def _whole_refusal(self, text: str) -> None:
         """A refusal that is complete: the deltas said it, unless the server sent none."""
@@ -225,8 +226,8 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def _part_done(self, head: _Event, data: bytes, out: Frames) -> None:
         """A part is complete: gives what no delta and no end of its text said before."""
-        part = _dict(_body(data).get("part"))
-        text, refusal = _text(part.get("text")), _text(part.get("refusal"))
+        part = dict_in(_body(data).get("part"))
+        text, refusal = text_in(part.get("text")), text_in(part.get("refusal"))
         if part.get("type") in ("reasoning_text", "summary_text"):
             self._whole_thought(head, text or "", out)
         elif text is not None:
@@ -246,14 +247,14 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
             self._annotations.append(annotation)
 
     def _message(self, item: dict[str, Any], out: Frames) -> None:
-        content = _dicts(item.get("content"))
-        text = "".join([_text(part.get("text")) or "" for part in content if part.get("type") != "refusal"])
+        content = dicts_in(item.get("content"))
+        text = "".join([text_in(part.get("text")) or "" for part in content if part.get("type") != "refusal"])
         self._messages_done += len(text)
         self._whole_text(text, self._messages_done, out)
-        annotations = [note for part in content for note in _dicts(part.get("annotations"))]
+        annotations = [note for part in content for note in dicts_in(part.get("annotations"))]
         if annotations:
             self._annotations = annotations
-        refusals = [refusal for part in content if (refusal := _text(part.get("refusal")))]
+        refusals = [refusal for part in content if (refusal := text_in(part.get("refusal")))]
         if refusals:
             self._refusal = refusals
         said = bool(text or self._refusal)
@@ -286,7 +287,7 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
             self._skip(head.type)
 
     def _reasoning_part_done(self, head: _Event, data: bytes, out: Frames) -> None:
-        self._whole_thought(head, _text(_body(data).get("text")) or "", out)
+        self._whole_thought(head, text_in(_body(data).get("text")) or "", out)
 
     def _whole_thought(self, head: _Event, text: str, out: Frames) -> None:
         """A part of the reasoning is complete: gives it if no delta did; behind its item it is only counted."""
@@ -308,8 +309,8 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
     def _reasoning_done(self, item: dict[str, Any] | None, out: Frames) -> None:
         """A reasoning item is complete; ``None`` where its end was left out."""
         if item is not None and not self._reasoning:
-            parts = [*_dicts(item.get("content")), *_dicts(item.get("summary"))]
-            text = "\n\n".join([text for part in parts if (text := _text(part.get("text")))])
+            parts = [*dicts_in(item.get("content")), *dicts_in(item.get("summary"))]
+            text = "\n\n".join([text for part in parts if (text := text_in(part.get("text")))])
             if text:
                 self._think(text, out)
         if item is not None or self._reasoning:
@@ -330,7 +331,7 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
     def _done(self, index: int | None, item: dict[str, Any], out: Frames) -> None:
         """An output item is complete: streamed, or in the body of a whole response."""
         self._items_done += 1
-        kind = _text(item.get("type"))
+        kind = text_in(item.get("type"))
         if kind in CALL_TYPES:
             self._calls.done(index, item, out)
         elif kind == "message":
@@ -357,13 +358,13 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def _terminal(self, head: _Event, data: bytes, out: Frames) -> None:
         body = _body(data)
-        response = _dict(body.get("response"))
+        response = dict_in(body.get("response"))
         kind = head.type.removeprefix("response.")
-        status = _text(response.get("status"))
+        status = text_in(response.get("status"))
         if kind in ("failed", "cancelled") or status in ("failed", "cancelled"):
             raise _reported(response.get("error") or body.get("error") or f"the response is {status or kind}")
         complete = kind != "incomplete" and status != "incomplete"
-        output = _dicts(response.get("output"))
+        output = dicts_in(response.get("output"))
         if not self._items_done:
             self._output(output, complete, not self._calls.seen, out)
         if complete:
@@ -385,8 +386,8 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._reasoning_done(None, out)
         self._end_message(out)
         unfinished = self._calls.unfinished(out)
-        details = _dict(response.get("incomplete_details")) if not complete else {}
-        told = _INCOMPLETE.get(_text(details.get("reason")) or "", FinishReason.OTHER)
+        details = dict_in(response.get("incomplete_details")) if not complete else {}
+        told = _INCOMPLETE.get(text_in(details.get("reason")) or "", FinishReason.OTHER)
         if self._calls.sealed and told is not FinishReason.LENGTH:
             reason = FinishReason.TOOL_CALLS
         elif self._refused:
@@ -412,7 +413,7 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
     def _whole(self, data: bytes, out: Frames) -> None:
         """The body of a response that was not streamed. Raises `StreamError`."""
         body = _body(self._readable(data) or data)
-        status = _text(body.get("status"))
+        status = text_in(body.get("status"))
         output = body.get("output")
         if status in ("failed", "cancelled") or not isinstance(output, list):
             if status is None and not error_details(body)[0]:
@@ -421,7 +422,7 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         if status not in (None, "completed", "incomplete"):
             raise IncompleteStreamError(f"the response is {status}")
         complete = status != "incomplete"
-        self._output(_dicts(output), complete, True, out)
+        self._output(dicts_in(output), complete, True, out)
         self._end(body, complete, out)
 
 
@@ -443,12 +444,12 @@ def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessag
 def _lenient(data: bytes) -> _Event:
     """An event that the typed decode refused, as far as its meaning is plain."""
     body = _body(data)
-    event = _Event(_text(body.get("type")) or "")
+    event = _Event(text_in(body.get("type")) or "")
     if "delta" in body:
         delta = body["delta"]
-        event.delta = msgspec.json.encode(delta).decode() if isinstance(delta, dict) else _text(delta)
+        event.delta = msgspec.json.encode(delta).decode() if isinstance(delta, dict) else text_in(delta)
     event.output_index, event.content_index, event.summary_index = (
-        _number(body.get(field)) for field in ("output_index", "content_index", "summary_index")
+        number_in(body.get(field)) for field in ("output_index", "content_index", "summary_index")
     )
     item_id = body.get("item_id")
     event.item_id = str(item_id) if isinstance(item_id, str | int) else None
@@ -478,35 +479,17 @@ def _reported(error: Any) -> ProviderStreamError:
 
 
 def _citation(annotation: dict[str, Any]) -> Citation:
-    title = _text(annotation.get("title")) or _text(annotation.get("filename"))
-    return Citation(_text(annotation.get("url")), title, None, annotation)
+    title = text_in(annotation.get("title")) or text_in(annotation.get("filename"))
+    return Citation(text_in(annotation.get("url")), title, None, annotation)
 
 
 def _usage(usage: object) -> Usage:
-    counts = _dict(usage)
-    inputs, outputs = _dict(counts.get("input_tokens_details")), _dict(counts.get("output_tokens_details"))
+    counts = dict_in(usage)
+    inputs, outputs = dict_in(counts.get("input_tokens_details")), dict_in(counts.get("output_tokens_details"))
     return Usage(
-        _number(counts.get("input_tokens")),
-        _number(counts.get("output_tokens")),
-        _number(inputs.get("cached_tokens")),
-        _number(inputs.get("cache_write_tokens")),
-        _number(outputs.get("reasoning_tokens")),
+        number_in(counts.get("input_tokens")),
+        number_in(counts.get("output_tokens")),
+        number_in(inputs.get("cached_tokens")),
+        number_in(inputs.get("cache_write_tokens")),
+        number_in(outputs.get("reasoning_tokens")),
     )
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _number(value: object) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _dicts(value: object) -> list[dict[str, Any]]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
