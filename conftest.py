@@ -11,8 +11,12 @@ import contextlib
 import inspect
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 # All servers of the tests are on this machine, and HTTP libraries would ask a proxy for them.
 for name in ("http_proxy", "https_proxy", "all_proxy"):
@@ -22,6 +26,47 @@ for name in ("http_proxy", "https_proxy", "all_proxy"):
 # Whoever starts the tests in the background of a shell starts them with this signal ignored, and their children too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _refusals_of(sent: Any) -> list[str]:
+    """Why a strict server would refuse this request; empty for one that is of no protocol."""
+    from promptport.testing import protocol_of, refusals  # noqa: PLC0415 - only if the test has a server
+
+    try:
+        body = sent.json() if sent.method == "POST" else None
+    except ValueError:  # a test's own bytes
+        return []
+    protocol = protocol_of(sent.path, body)
+    try:
+        return [] if protocol is None else refusals(protocol, body, sent.path)
+    except (LookupError, TypeError, AttributeError) as error:
+        return [f"its body cannot be read: {error!r}"]
+
+
+@pytest.fixture(autouse=True, name="refused_requests")
+def _requests_are_taken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Holds every request that a test sends to a `WireServer` to the strict rules of its protocol.
+
+    A test that sends a bad one on purpose says so: ``@pytest.mark.bad_requests(reason="…")``.
+    """
+    mark = request.node.get_closest_marker("bad_requests")
+    if mark is not None and not mark.kwargs.get("reason"):
+        pytest.fail("bad_requests needs a reason=…")
+    wire = sys.modules.get("promptport.testing.wire_server")
+    if mark is not None or wire is None:
+        yield []
+        return
+    refused: list[str] = []
+    respond = wire.WireServer.response_to
+
+    async def checked(server: Any, sent: Any) -> Any:
+        refused.extend([f"{sent.path}: {why}" for why in _refusals_of(sent)])
+        return await respond(server, sent)
+
+    monkeypatch.setattr(wire.WireServer, "response_to", checked)
+    yield refused
+    assert not refused, f"a strict server would refuse: {'; '.join(dict.fromkeys(refused))}"
+
 
 try:
     from hypothesis import HealthCheck, settings

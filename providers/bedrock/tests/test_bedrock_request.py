@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -19,14 +20,18 @@ from promptport import (
     Reasoning,
     StreamedTools,
     TextPart,
+    Timeouts,
     ToolCall,
     ToolChoice,
     ToolDescriptor,
     UnsupportedCapabilityError,
 )
+from promptport.provider import DIALECTS, FinishReason, fit_schema
+from promptport.testing import Arguments, Finish, Seal, Start, WireResponse, WireServer
 from promptport_bedrock import client
 from promptport_bedrock._models import base_id, capabilities_of
 from promptport_bedrock._request import converse_body
+from promptport_bedrock.conformance import ConverseContract
 
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 HERE = Origin("bedrock", "bedrock-runtime.us-east-1.amazonaws.com")
@@ -174,3 +179,36 @@ def test_models_by_profile_and_by_arn() -> None:
     assert titan.streamed_tools is StreamedTools.NONE
     assert Capability.TOOLS not in titan
     assert Capability.SYSTEM not in titan
+
+
+ODD = {"type": "object", "properties": {"größe in €": {"type": "number", "minimum": 1}, "city": {"type": "string"}}}
+
+
+def test_schemas_are_fitted_and_odd_names_go_by_others() -> None:
+    tools = [ToolDescriptor("f", "", ODD)]
+    sent = converse_body(Prompt.of("Hi"), LLModel("bedrock", "anthropic.claude-sonnet-4-5"), tools)
+    name, _ = sent["toolConfig"]["tools"][0]["toolSpec"]["inputSchema"]["json"]["properties"]
+    assert name in fit_schema(ODD, DIALECTS["bedrock"]).renamed
+    held = [ToolDescriptor("f", "", {**ODD, "properties": {"n": {"type": "integer", "minimum": 1}}}, strict=True)]
+    sent = converse_body(Prompt.of("Hi"), LLModel("bedrock", "anthropic.claude-sonnet-4-5"), held)
+    schema = sent["toolConfig"]["tools"][0]["toolSpec"]["inputSchema"]["json"]
+    assert schema["additionalProperties"] is False
+    assert "minimum" not in schema["properties"]["n"]
+    answer = Prompt.of("Hi").with_params(response_schema=held[0].parameters)
+    sent = converse_body(answer, LLModel("bedrock", "anthropic.claude-sonnet-4-5"), [])
+    said = json.loads(sent["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"])
+    assert said["additionalProperties"] is False
+
+
+async def test_calls_get_the_own_names_of_properties_back() -> None:
+    (sent,) = fit_schema(ODD, DIALECTS["bedrock"]).renamed
+    contract = ConverseContract()
+    call = [Start(0, "t1", "f"), Arguments(0, json.dumps({sent: 5})), Seal(0), Finish(FinishReason.TOOL_CALLS)]
+    answer = contract.encode(call)
+    assert answer is not None
+    async with WireServer(WireResponse(answer, content_type=contract.content_type)) as server:
+        asked = contract.make_client(server.url, Timeouts(total=20))
+        async with asked.execute_streaming_with_tools("Hi", contract.model, [ToolDescriptor("f", "", ODD)]) as stream:
+            message = await stream.message()
+        await asked.aclose()
+    assert message.tool_calls[0].parsed() == {"größe in €": 5}

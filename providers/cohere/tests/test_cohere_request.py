@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -105,7 +106,7 @@ def test_results_and_their_errors() -> None:
         ToolResultMessage("c3", "g", error="not JSON"),
     ).user("So?")
     calls, first, second, third, pictures, question = body(prompt)["messages"][1:]
-    assert calls["tool_calls"][2]["function"]["arguments"] == "{"
+    assert json.loads(calls["tool_calls"][2]["function"]["arguments"]) == {"invalid_arguments": "{"}, "always JSON"
     assert (first["role"], "a map" in first["content"]) == ("tool", True)
     assert second["content"].strip()
     assert third["content"] == "error: not JSON"

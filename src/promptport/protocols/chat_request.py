@@ -52,7 +52,8 @@ class ChatDialect(msgspec.Struct, frozen=True):
         user: the field for the end user's id.
         history: what the server takes in a conversation that others began; see `portable`.
         schemas: a name in `DIALECTS`, to which schemas are fitted, with ``-strict`` behind it for those that the model
-            is held to; an empty one sends schemas as they are.
+            is held to; an empty one only puts an object at the top of a tool's, and holds
+            strict ones to OpenAI's.
         says_strict: ``strict`` is said of every tool, and not left to the server's default.
         seed: the field for the seed.
         required: the word for "at least one call".
@@ -141,8 +142,8 @@ def chat_body(
         tools = tools if any(map(_calls_of, prompt.messages)) else ()
         params = replace(params, tool_choice=None)
     if tools:
-        if dialect.schemas:
-            tools = fit_tools(tools, DIALECTS[dialect.schemas], DIALECTS.get(f"{dialect.schemas}-strict"))
+        held = DIALECTS.get(f"{dialect.schemas or 'openai'}-strict") if dialect.strict else None
+        tools = fit_tools(tools, DIALECTS[dialect.schemas or "plain"], held)
         body["tools"] = [_tool(tool, dialect) for tool in tools]
         _put_choice(body, params, dialect)
     _put_params(body, params, dialect)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from promptport.testing.record_command import record_program
     from promptport.testing.recorded_bodies import AnyProtocol, Wire, WireEvent, WireProtocol
     from promptport.testing.recorder import Recorder
-    from promptport.testing.request_rules import RULES, RequestRules, refusals
+    from promptport.testing.request_rules import RULES, RequestRules, protocol_of, refusals, rules_for
     from promptport.testing.scripted import (
         CUT,
         Pause,
@@ -102,9 +102,11 @@ __all__ = [
     "expected",
     "matrix_table",
     "outcome",
+    "protocol_of",
     "record_program",
     "refusals",
     "report_tables",
+    "rules_for",
     "run_conformance",
     "run_matrix",
 ]
@@ -118,7 +120,7 @@ _HOMES = {
     "contract": ["ProviderContract"],
     "cuts": ["Cut", "cut_body"],
     "matrix": ["MatrixCell", "matrix_table", "run_matrix"],
-    "request_rules": ["RULES", "RequestRules", "refusals"],
+    "request_rules": ["RULES", "RequestRules", "protocol_of", "refusals", "rules_for"],
     "mutators": ["MUTATORS", "Meaning", "Mutator", "assert_survived"],
     "scripted": ["CUT", "Pause", "ScriptedAnswer", "ScriptedClient", "ScriptedExecutor", "ScriptedRequest"],
     "steps": [

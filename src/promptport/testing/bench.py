@@ -19,7 +19,7 @@ from promptport.messages import AssistantMessage, Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
 from promptport.stream import Timeouts
 from promptport.testing.plugin import NOT_APPLICABLE
-from promptport.testing.request_rules import RULES, refusals
+from promptport.testing.request_rules import refusals, rules_for
 from promptport.testing.steps import SCENARIOS, Scenario, Seal, Step
 from promptport.testing.wire_server import RecordedRequest, WireResponse, WireServer
 from promptport.tools import ToolDescriptor
@@ -173,10 +173,10 @@ class Bench:
 
     def _taken(self, request: RecordedRequest) -> None:
         """Fails a check whose request a strict server would refuse, as far as the kit knows the protocol's rules."""
-        protocol = str(self.contract.mutators)
-        if request.method == "POST" and protocol in RULES:
+        protocol = rules_for(self.model.provider, self.contract.mutators)
+        if request.method == "POST" and protocol is not None:
             body = request.json()
-            found = refusals(protocol, body) if isinstance(body, dict) else []
+            found = refusals(protocol, body, request.path) if isinstance(body, dict) else []
             assert not found, f"a strict server would refuse the request: {'; '.join(found)}"
 
     def play(

@@ -18,10 +18,12 @@ from promptport.errors import PromptportError
 from promptport.frames import FinishReason, InvalidToolCall, ProviderItem, Reasoning, ToolCall
 from promptport.llm_client import LLMClient
 from promptport.messages import AssistantMessage, ImagePart, Prompt, TextPart, ToolResultMessage
-from promptport.models import Capability
+from promptport.models import Capability, LLModel
+from promptport.presets import names as preset_names
+from promptport.presets import preset, preset_client
 from promptport.stream import Timeouts
 from promptport.testing.command import contracts
-from promptport.testing.request_rules import RULES, refusals
+from promptport.testing.request_rules import RULES, refusals, rules_for
 from promptport.testing.steps import Arguments, Finish, Say, Seal, Start, Step, Think
 from promptport.testing.wire_server import WireResponse, WireServer
 from promptport.tools import ToolDescriptor
@@ -37,12 +39,33 @@ _CLOCKS = Timeouts(first_frame=20, idle=20, total=40, connect=5)
 _OPAQUE = "kit-opaque"
 _THOUGHT = "I think of the kit."
 _PNG = ImagePart(data=b"\x89PNG kit", media_type="image/png")
+_PLACE = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+_BY_ID = {"type": "object", "properties": {"id": {"type": "integer"}}}
+_ODD = {
+    "$defs": {"Place": _PLACE},
+    "type": "object",
+    "properties": {
+        "at": {"oneOf": [{"type": "integer", "minimum": 1, "maximum": 9}, {"type": "string", "maxLength": 5}]},
+        "größe in €": {"type": "number", "exclusiveMinimum": 0},
+        "kind": {"const": "kit"},
+        "near": {"$ref": "#/$defs/Place", "description": "Where.", "default": None},
+        "pair": {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}], "minItems": 2},
+        "tags": {"type": "array", "items": {"type": "string", "pattern": "^(?=a)"}, "uniqueItems": True, "minItems": 3},
+    },
+    "required": ["kind"],
+}
 _TOOLS = (
     ToolDescriptor("get_weather", "Weather.", {"type": "object", "properties": {"city": {"type": "string"}}}),
+    ToolDescriptor("find", "Finds.", _ODD),
     ToolDescriptor(
-        "find", "Finds.", {"type": "object", "properties": {"at": {"oneOf": [{"type": "integer"}, {"type": "string"}]}}}
+        "either",
+        "",
+        {"type": "object", "anyOf": [_PLACE, {"type": "object", "properties": {"id": {"type": "integer"}}}]},
     ),
+    ToolDescriptor("held", "Held to its schema.", _ODD, strict=True),
 )
+"""With what servers refuse of schemas, unless it is fitted to them."""
+_ANSWER = {**_ODD, "title": "An answer"}
 
 
 def _call(key: int, id: str, name: str, arguments: str) -> list[Step]:
@@ -62,6 +85,10 @@ _ANSWERS: tuple[tuple[Step, ...], ...] = (
 )
 
 
+_LAST = 7
+"""How many beginnings of a conversation a preset is sent: as many as a provider's own conversation has."""
+
+
 class MatrixCell(msgspec.Struct, frozen=True):
     """One pair of providers.
 
@@ -79,22 +106,56 @@ class MatrixCell(msgspec.Struct, frozen=True):
 
 
 def run_matrix(names: Sequence[str] = ()) -> list[MatrixCell]:
-    """The cells for these providers, or for all that are installed and need no model of their own.
+    """The cells for these providers, or for all that are installed, and presets: one of each dialect.
 
     Raises:
         ConfigurationError: two packages claim one provider.
     """
     found: dict[str, ProviderContract] = {}
     for name, place in contracts().items():
-        if (names and name not in names) or name == "local":
+        if names and name not in names:
             continue
         module, _, attribute = place.partition(":")
         found[name] = getattr(import_module(module), attribute)()
+    for name in _presets():
+        if not names or name in names:
+            found[name] = _preset_contract(name)
     return asyncio.run(_cells(found))
 
 
+def _presets() -> list[str]:
+    """One preset of each dialect, of those whose models call tools."""
+    distinct: dict[bytes, str] = {}
+    for name in preset_names():
+        row = preset(name)
+        if row.api == "chat" and Capability.TOOLS not in row.lacks:
+            said = msgspec.json.encode([row.dialect, sorted(row.has), sorted(row.lacks)], order="deterministic")
+            distinct.setdefault(said, name)
+    return sorted(distinct.values())
+
+
+def _preset_contract(name: str) -> ProviderContract:
+    from promptport.testing.chat_completions import ChatCompletionsContract  # noqa: PLC0415 - it imports pytest
+
+    class PresetContract(ChatCompletionsContract):
+        model = LLModel(name, "test-model")
+
+        def make_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
+            return preset_client(name, base_url=f"{base_url}/v1", api_key="kit-key", timeouts=timeouts)
+
+    return PresetContract()
+
+
+def _rules_of(contract: ProviderContract) -> str:
+    """The row of rules that a provider's requests are held to; a preset's own, or what all of its kind refuse."""
+    provider = contract.model.provider
+    of_kind = "chat-completions" if provider in preset_names() else contract.mutators
+    return rules_for(provider, of_kind) or ""
+
+
 async def _cells(found: dict[str, ProviderContract]) -> list[MatrixCell]:
-    conversations = {name: await _conversation(contract) for name, contract in found.items()}
+    beginners = {name: contract for name, contract in found.items() if name not in preset_names() or name in RULES}
+    conversations = {name: await _conversation(contract) for name, contract in (beginners or found).items()}
     cells = [
         await _asked(began, prompt, asked, contract)
         for began, prompt in conversations.items()
@@ -180,9 +241,16 @@ async def _asked(began: str, prompt: Prompt, asked: str, contract: ProviderContr
     ends = [i + 1 for i, message in enumerate(prompt.messages) if not isinstance(message, AssistantMessage)]
     beginnings = [Prompt(prompt.messages[:end]) for end in ends if end > 1]
     beginnings = [each for each in beginnings if each.answered("-") is each]
+    if asked in preset_names():
+        beginnings = beginnings[-_LAST:]
     refused: list[str] = []
-    async with WireServer(*[response] * len(beginnings)) as server:
+    async with WireServer(*[response] * (len(beginnings) + 1)) as server:
         client = contract.make_client(server.url, _CLOCKS)
+        can = client.capabilities(contract.model)
+        if Capability.IMAGES not in can:
+            beginnings = [_without_images(each) for each in beginnings]
+        if Capability.JSON_SCHEMA in can:
+            beginnings.append(Prompt.of("Answer in JSON.").with_params(response_schema=_ANSWER))
         try:
             for each in beginnings:
                 refused += await _refused(client, each, contract, server)
@@ -192,7 +260,8 @@ async def _asked(began: str, prompt: Prompt, asked: str, contract: ProviderContr
 
 
 async def _refused(client: LLMClient, prompt: Prompt, contract: ProviderContract, server: WireServer) -> list[str]:
-    tools = _TOOLS if Capability.TOOLS in client.capabilities(contract.model) else ()
+    offers = Capability.TOOLS in client.capabilities(contract.model) and prompt.params.response_schema is None
+    tools = _TOOLS if offers else ()
     try:
         async with client.execute_streaming_with_tools(prompt, contract.model, tools) as stream:
             await stream.message()
@@ -200,8 +269,7 @@ async def _refused(client: LLMClient, prompt: Prompt, contract: ProviderContract
         return [f"{type(error).__name__}: {error}"]
     sent = server.requests[-1]
     text = sent.body.decode()
-    protocol = str(contract.mutators)
-    found = refusals(protocol if protocol in RULES else client.provider, sent.json())
+    found = refusals(_rules_of(contract), sent.json(), sent.path)
     if _OPAQUE in text:
         found.append("what is opaque of another server")
     if _THOUGHT in text:
@@ -209,16 +277,27 @@ async def _refused(client: LLMClient, prompt: Prompt, contract: ProviderContract
     return found
 
 
+def _without_images(prompt: Prompt) -> Prompt:
+    """The same for a server that takes no images, which it says before anything is sent."""
+    messages = [
+        replace(message, output=tuple([part for part in message.output if not isinstance(part, ImagePart)]))
+        if isinstance(message, ToolResultMessage) and not isinstance(message.output, str)
+        else message
+        for message in prompt.messages
+    ]
+    return replace(prompt, messages=tuple(messages))
+
+
 def matrix_table(cells: Sequence[MatrixCell]) -> list[RenderableType]:
-    """What a person sees: a row for whose conversation it is, a column for whom it is sent to."""
+    """What a person sees: a row for whom a conversation is sent to, a column for whose it is."""
     from rich.table import Table  # noqa: PLC0415 - of the extra "cli"
     from rich.text import Text  # noqa: PLC0415
 
-    asked = list(dict.fromkeys(cell.asked for cell in cells))
-    table = Table("began with", *asked)
-    for began in dict.fromkeys(cell.began for cell in cells):
-        row = {cell.asked: cell for cell in cells if cell.began == began}
-        table.add_row(began, *[_shown(row[name]) for name in asked])
+    began = list(dict.fromkeys(cell.began for cell in cells))
+    table = Table("sent to", *began)
+    for asked in dict.fromkeys(cell.asked for cell in cells):
+        row = {cell.began: cell for cell in cells if cell.asked == asked}
+        table.add_row(asked, *[_shown(row[name]) for name in began])
     notes = [f"{cell.began} → {cell.asked}: {why}" for cell in cells for why in cell.refused]
     return [table, *map(Text, notes)]
 

@@ -39,6 +39,7 @@ class BedrockClient(HTTPClient):
     """Models on AWS Bedrock; ``pp.client("bedrock", …)`` makes one. It belongs to one event loop."""
 
     provider = "bedrock"
+    tool_dialect = "bedrock"
     accept = _STREAM
     models_path = "/foundation-models"
     needs_key = False

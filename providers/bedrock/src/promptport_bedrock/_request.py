@@ -17,6 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from promptport.provider import (
+    DIALECTS,
     AssistantMessage,
     AudioPart,
     Citation,
@@ -42,6 +43,8 @@ from promptport.provider import (
     ToolResultMessage,
     UnsupportedCapabilityError,
     UserPart,
+    fit_schema,
+    fit_tools,
     portable,
     schema_name,
 )
@@ -74,6 +77,7 @@ _DOCUMENTS = {
     "text/markdown": "md",
 }
 _AUDIO = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav"}
+_ANSWERS = msgspec.structs.replace(DIALECTS["bedrock-strict"], top_object=False)
 _NOVA_EFFORTS = ("low", "medium", "high")
 _GPT_EFFORTS = ("low", "medium", "high")
 _CLAUDE_EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -311,8 +315,8 @@ def _put_params(body: dict[str, Any], params: LLMParams, model: LLModel, family:
     if config:
         body["inferenceConfig"] = config
     if params.response_schema is not None:
-        schema = params.response_schema
-        definition = {"schema": msgspec.json.encode(schema).decode(), "name": schema_name(schema)}
+        schema = fit_schema(params.response_schema, _ANSWERS).schema
+        definition = {"schema": msgspec.json.encode(schema).decode(), "name": schema_name(params.response_schema)}
         body["outputConfig"] = {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": definition}}}
     if params.reasoning_effort is not None or params.reasoning_budget is not None:
         body["additionalModelRequestFields"] = _thinking(params, model, family)
@@ -352,7 +356,8 @@ def _put_tools(body: dict[str, Any], prompt: Prompt, tools: Sequence[ToolDescrip
     ]
     if not called and (not tools or choice is ToolChoice.NONE):
         return
-    declared = [_tool(tool, family) for tool in tools]
+    strict = DIALECTS["bedrock-strict"] if family.strict else None
+    declared = [_tool(tool, family) for tool in fit_tools(tools, DIALECTS["bedrock"], strict)]
     if not tools:
         plain = {"json": {"type": "object"}}
         declared = [{"toolSpec": {"name": name, "inputSchema": plain}} for name in dict.fromkeys(called)]

@@ -13,6 +13,8 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from promptport.provider import (
     ANY_ID,
     DIALECTS,
@@ -180,11 +182,11 @@ def _assistant(message: AssistantMessage) -> dict[str, Any]:
 
 
 def _call(call: ToolCall | InvalidToolCall) -> dict[str, Any]:
-    return {
-        "id": call.id,
-        "type": "function",
-        "function": {"name": call.name, "arguments": call.arguments},
-    }
+    arguments = call.arguments
+    if isinstance(call, InvalidToolCall):
+        # The reference wants a string of JSON, and servers that parse it again fail each later request on a broken one.
+        arguments = msgspec.json.encode({"invalid_arguments": call.arguments}).decode()
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 
 # ------------------------------------------------------------------------------------------- parameters
@@ -193,7 +195,9 @@ def _call(call: ToolCall | InvalidToolCall) -> dict[str, Any]:
 def _put_tools(body: dict[str, Any], choice: ToolChoice | NamedTool | None, tools: Sequence[ToolDescriptor]) -> None:
     if isinstance(choice, NamedTool):  # the API has no word for one of several
         tools = [tool for tool in tools if tool.name == choice.name]
-    body["tools"] = [_tool(tool) for tool in fit_tools(tools, DIALECTS["plain"], DIALECTS["cohere"])]
+    # "strict_tools" holds for all of them, so that one strict tool makes all schemas fit.
+    dialect = DIALECTS["cohere" if any(tool.strict for tool in tools) else "plain"]
+    body["tools"] = [_tool(tool) for tool in fit_tools(tools, dialect)]
     if choice is ToolChoice.NONE:
         body["tool_choice"] = "NONE"
     elif choice is ToolChoice.REQUIRED or isinstance(choice, NamedTool):
