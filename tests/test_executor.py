@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.sources import iterated, turns
 
+import promptport
 from promptport.connecting import connect
 from promptport.errors import (
     ConfigurationError,
@@ -34,7 +35,8 @@ from promptport.messages import (
     ToolResultMessage,
 )
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
-from promptport.testing import ScriptedClient, assert_valid_stream
+from promptport.telemetry import Observer, RequestFinished, observe
+from promptport.testing import ScriptedClient, WireResponse, WireServer, assert_valid_stream
 from promptport.tools import ToolDescriptor
 
 MODEL = LLModel("one", "model-1")
@@ -426,3 +428,30 @@ def test_when_unsupported_takes_two_words() -> None:
     wrong: Any = "ignore"
     with pytest.raises(ConfigurationError, match="'raise' or 'drop', not 'ignore'"):
         SingleClientExecutor(Client(), when_unsupported=wrong)
+
+
+async def test_observers_are_told_what_was_dropped_streamed_or_not() -> None:
+    class Seen(Observer):
+        def __init__(self) -> None:
+            self.dropped: list[tuple[str, ...]] = []
+
+        def request_finished(self, event: RequestFinished) -> None:
+            self.dropped.append(event.dropped)
+
+    seen = Seen()
+    lacks = LLModel("openai-chat", "m", capabilities=_FEW)
+    text = b'data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    whole = {"choices": [{"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]}
+    asked = PROMPT.with_params(temperature=0.5, stop=("x",), seed=7)
+    answers = [WireResponse(text), WireResponse.json(whole), WireResponse(text)]
+    async with WireServer(*answers) as server:
+        client = promptport.client("openai-chat", base_url=f"{server.url}/v1", api_key="k")
+        async with SingleClientExecutor(client, when_unsupported="drop") as executor:
+            with observe(seen):
+                stream = executor.execute_streaming_with_tools(asked, lacks)
+                await stream.message()
+                await executor.execute(asked, lacks)
+                await executor.execute_streaming_with_tools(PROMPT, lacks).message()
+    assert seen.dropped == [stream.dropped, stream.dropped, ()]
+    assert set(stream.dropped) == {"temperature", "stop"}
+    assert all("temperature" not in request.json() for request in server.requests)

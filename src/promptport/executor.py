@@ -18,6 +18,7 @@ from promptport.llm_client import LLMClient, check_request, unsupported_paramete
 from promptport.messages import AssistantMessage, LLMParams, Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
 from promptport.stream import FrameBatches, FrameStream, TextStream
+from promptport.telemetry import leaving_out
 from promptport.tools import ToolDescriptor
 
 __all__ = [
@@ -109,7 +110,8 @@ class SingleClientExecutor:
         dropped: tuple[str, ...] = ()
         while True:
             try:
-                stream = self._asked(prompt, model, tools)
+                with leaving_out(dropped):
+                    stream = self._asked(prompt, model, tools)
             except UnsupportedCapabilityError as error:
                 prompt, dropped = self._without(prompt, error, dropped)
             else:
@@ -151,11 +153,13 @@ class SingleClientExecutor:
     ) -> AssistantMessage:
         """See `PromptExecutor`."""
         prompt, model, tools = as_prompt(prompt), as_model(model), as_tools(tools)
+        dropped: tuple[str, ...] = ()
         while True:
             try:
-                return await self._asked_whole(prompt, model, tools)
+                with leaving_out(dropped):
+                    return await self._asked_whole(prompt, model, tools)
             except UnsupportedCapabilityError as error:
-                prompt, _ = self._without(prompt, error, ())
+                prompt, dropped = self._without(prompt, error, dropped)
 
     async def _asked_whole(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> AssistantMessage:
         if self._forces(prompt, tools) or (

@@ -434,6 +434,11 @@ async def test_the_model_fails_while_tools_run() -> None:
         assert caught.value.partial.tool_calls == (call("1"), call("2", "slow", "{}"))
         assert [outcome.state for outcome in stream.outcomes] == ["finished", "cancelled"]
         assert stream.prompt == PROMPT
+        going_on = stream.answered("stopped")
+        assert [message.text for message in going_on.messages[-2:]] == [
+            outcome.result.message().text for outcome in stream.outcomes
+        ]
+        assert going_on.answered("-") is going_on
         with pytest.raises(IncompleteStreamError):
             await anext(stream)
     assert Append("text") in frames

@@ -18,8 +18,9 @@ from promptport.dispatch.dispatcher import DispatchStream, ToolDispatcher
 from promptport.dispatch.tool_frames import DispatchFrame, StepEnd, ToolResult, ToolStarted
 from promptport.errors import IncompleteStreamError
 from promptport.frames import Append, End, FinishReason, ToolCall
-from promptport.messages import Prompt
+from promptport.messages import Prompt, ToolResultMessage
 from promptport.models import LLModel
+from promptport.protocols import check_results
 from promptport.stream import FrameStream
 from promptport.testing import ScriptedExecutor
 from promptport.tools import Tool, ToolDescriptor, tool
@@ -88,10 +89,25 @@ class Scene:
         for frame in frames:
             if type(frame) is ToolResult:
                 assert outcomes[frame.id].result == frame
+        goes_on(stream)
         for gate in self.thread_gates:
             gate.set()
         await self.dispatcher.aclose()
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("promptport")]
+
+
+def goes_on(stream: DispatchStream) -> None:
+    """The conversation can be sent as it is, and with what was cut off: then it knows what ran."""
+    check_results(stream.prompt.user("Go on.").messages)
+    prompt = stream.answered("The user stopped this.")
+    check_results(prompt.user("Go on.").messages)
+    results = {message.call_id: message for message in prompt.messages if isinstance(message, ToolResultMessage)}
+    known = [call for call, message in results.items() if message.error != "The user stopped this."]
+    assert {outcome.result.id for outcome in stream.outcomes} == set(known)
+    for outcome in stream.outcomes:
+        assert results[outcome.result.id] == outcome.result.message()
+    assert stream.answered("The user stopped this.") == prompt
+    assert prompt.messages[: len(stream.messages)] == stream.messages
 
 
 async def whole() -> list[DispatchFrame]:

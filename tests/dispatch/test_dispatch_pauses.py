@@ -378,3 +378,25 @@ def test_the_new_frames_go_to_json_and_back() -> None:
         assert again == frame
         if isinstance(frame, ToolResult) and isinstance(again, ToolResult):
             assert (again.denied, again.json) == (frame.denied, frame.json)
+
+
+async def test_a_pause_that_nobody_decides_is_closed() -> None:
+    executor = ScriptedExecutor([pay("1", 5), ToolCall("2", "look", "{}"), pay("3", 7)], ["Well."])
+
+    @tool
+    def look() -> str:
+        """Looks."""
+        return "seen"
+
+    async with ToolDispatcher(executor, [Till().pay, look]) as dispatcher:
+        async with dispatcher.stream(PROMPT, MODEL) as stream:
+            _ = [frame async for frame in stream]
+        assert stream.paused is not None
+        paused = PausedRun.from_json(stream.paused.to_json())
+        prompt = paused.answered("Nobody decided.")
+        assert stream.answered("Nobody decided.") == prompt
+        results = [message for message in prompt.messages if isinstance(message, ToolResultMessage)]
+        assert {(message.call_id, message.text) for message in results if message.error is None} == {("2", "seen")}
+        assert {message.call_id for message in results if message.error == "Nobody decided."} == {"1", "3"}
+        async with dispatcher.stream(prompt.user("Go on."), MODEL) as going_on:
+            assert (await going_on.message()).text == "Well."

@@ -397,3 +397,16 @@ def test_extra_goes_over_the_body() -> None:
 def test_extra_cannot_take_the_request_over(name: str) -> None:
     with pytest.raises(InvalidInputError, match=name):
         asked(extra={name: True})
+
+
+@pytest.mark.parametrize("choice", [ToolChoice.REQUIRED, NamedTool("weather")])
+@pytest.mark.parametrize(
+    "thinks", [{"reasoning_budget": 2000}, {"reasoning_effort": "high"}, {"extra": {"thinking": {"type": "adaptive"}}}]
+)
+def test_a_forced_tool_beside_thinking_is_refused_before_sending(choice: Any, thinks: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedCapabilityError, match="tool_choice") as caught:
+        asked(tools=[WEATHER], tool_choice=choice, **thinks)
+    assert "reasoning_effort 'none'" in str(caught.value)
+    for free in ("auto", "none", None):
+        assert "tools" in asked(tools=[WEATHER], tool_choice=free, **thinks)
+    assert asked(tools=[WEATHER], tool_choice=choice, reasoning_budget=0)["thinking"] == {"type": "disabled"}

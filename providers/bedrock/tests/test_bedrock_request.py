@@ -212,3 +212,15 @@ async def test_calls_get_the_own_names_of_properties_back() -> None:
             message = await stream.message()
         await asked.aclose()
     assert message.tool_calls[0].parsed() == {"größe in €": 5}
+
+
+def test_thinking_goes_with_no_forced_tool_and_leaves_room() -> None:
+    thinks = Prompt.of("Hi").with_params(reasoning_budget=2000)
+    with pytest.raises(UnsupportedCapabilityError, match="tool_choice"):
+        body(thinks.with_params(tool_choice=ToolChoice.REQUIRED), tools=(TOOL,))
+    assert body(thinks.with_params(tool_choice=ToolChoice.AUTO), tools=(TOOL,))["toolConfig"]["toolChoice"] == {
+        "auto": {}
+    }
+    with pytest.raises(InvalidInputError, match="no room"):
+        body(thinks.with_params(max_tokens=2000))
+    assert body(thinks.with_params(max_tokens=2001))["inferenceConfig"] == {"maxTokens": 2001}

@@ -46,6 +46,7 @@ from promptport.dispatch.tool_frames import (
     ToolResult,
     ToolsPending,
     ToolStarted,
+    closed,
     decode_dispatch_frame,
     encode_dispatch_frame,
 )
@@ -389,8 +390,38 @@ class DispatchStream:
 
     @property
     def prompt(self) -> Prompt:
-        """The conversation so far: every answer that is complete, with the results of its calls."""
+        """The conversation so far: every answer that is complete, with the results of its calls.
+
+        It can be sent at any time; see `answered` for what an answer that was cut off called.
+        """
         return self._run.prompt
+
+    def answered(self, error: str) -> Prompt:
+        """The conversation so far, with what was cut off: use it to go on after leaving early, a failure or a pause.
+
+        The response that was under way is part of it if it holds tool calls. They have the results that are known.
+        Each other call gets this error, so that every provider takes the prompt.
+
+        Args:
+            error: What the model reads as the result of each open call.
+
+        Returns:
+            `prompt`, if nothing was cut off, or if no call of it was complete.
+
+        Examples:
+            ```python
+            async with dispatcher.stream(prompt, model) as stream:
+                async for frame in stream:
+                    if stopped():
+                        break
+            prompt = stream.answered("The user stopped this.").user("Do this instead.")
+            ```
+        """
+        run = self._run
+        if run.paused is not None:
+            return run.paused.answered(error)
+        results = [entry.outcome.result for entry in run.entries if entry.outcome is not None]
+        return run.prompt if run.kept else closed(run.prompt, run.partial, results, error)
 
     @property
     def messages(self) -> tuple[Message, ...]:

@@ -102,6 +102,7 @@ class Run:
         self.exhausted = False
         self.end: End | None = None
         self.message = AssistantMessage()
+        self.kept = False  # whether that answer is in the prompt
         self.entries: list[Entry] = []
         self.held: list[Entry] = []
         self.pending: list[Entry] = []
@@ -157,7 +158,7 @@ class Run:
             place = self.ledger.draw(f"answer/{self.step}")
             self.answer = RecordedAnswer(functools.partial(self._asked, request, offered), self.ledger, place)
             self.source = self.answer.stream
-        self.exhausted, self.end, self.entries, self.first = False, None, [], {}
+        self.exhausted, self.end, self.entries, self.first, self.kept = False, None, [], {}, False
 
     def _asked(self, request: Prompt, offered: tuple[ToolDescriptor, ...]) -> FrameStream:
         with observed_by(self.settings.observers), in_run(self.told.id if self.told is not None else None):
@@ -359,22 +360,22 @@ class Run:
         reason = self.end.finish_reason
         self.limits.outcomes(self.entries)
         if reason is FinishReason.PAUSED or (results and reason is not FinishReason.CONTENT_FILTER):
-            self.prompt = self.prompt.add(self.message, *results)
+            self.prompt, self.kept = self.prompt.add(self.message, *results), True
             return ()
         if reason in SUCCESS and is_empty(self.message):
             raise self.cut(
                 "the model's last answer is empty: it has no text and no tool call. Ask again, or ask for a text in "
                 "the prompt."
             )
-        self.prompt = self.prompt.add(self.message, *results)
-        self.ended = True
+        self.prompt, self.kept, self.ended = self.prompt.add(self.message, *results), True, True
         return (replace(self.end, usage=self.usage),)
 
     def _pause(self, end: End) -> tuple[DispatchFrame, ...]:
         """Keeps all that is needed to go on, and says what for."""
-        asked = [cast("ToolCall", entry.call) for entry in self.entries if entry in self.pending]
-        outside = [cast("ToolCall", entry.call) for entry in self.entries if entry in self.outside]
-        waiting = [cast("ToolCall", entry.call) for entry in self.entries if entry in [*self.pending, *self.outside]]
+        calls = [(entry, cast("ToolCall", entry.call)) for entry in self.entries]
+        asked = [call for entry, call in calls if entry in self.pending]
+        outside = [call for entry, call in calls if entry in self.outside]
+        waiting = [call for entry, call in calls if entry in [*self.pending, *self.outside]]
         self.paused = PausedRun(
             self.prompt,
             self.message,

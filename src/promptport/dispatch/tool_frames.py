@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -235,6 +235,14 @@ class PausedRun(msgspec.Struct, frozen=True, omit_defaults=True):
     def __repr__(self) -> str:
         return f"PausedRun(id={self.id!r}, step={self.step}, {len(self.pending)} pending)"
 
+    def answered(self, error: str) -> Prompt:
+        """The conversation without waiting any longer: each pending call gets this error as its result.
+
+        Args:
+            error: What the model reads as the result of each pending call.
+        """
+        return closed(self.prompt, self.message, self.results, error)
+
     def check(self) -> None:
         """Refuses what was changed since the run paused, and what no run can have left.
 
@@ -277,6 +285,15 @@ class PausedRun(msgspec.Struct, frozen=True, omit_defaults=True):
             InvalidInputError: not JSON, or not a paused run.
         """
         return read_value(_paused_decoder.decode, data, "a paused run")
+
+
+def closed(prompt: Prompt, message: AssistantMessage, results: Iterable[ToolResult], error: str) -> Prompt:
+    """The prompt with a message whose calls are answered: by these results, the others by the error."""
+    calls = [part.id for part in message.parts if isinstance(part, ToolCall | InvalidToolCall)]
+    if not calls or len(set(calls)) < len(calls) or not prompt.call_ids().isdisjoint(calls):
+        return prompt  # nothing to answer, or nothing that can be: two calls have one id
+    known = [result.message() for result in results if result.id in calls]
+    return prompt.add(message, *known).answered(error)
 
 
 class PauseStore(Protocol):

@@ -26,6 +26,7 @@ from promptport.telemetry.observer import (
     begin_run,
     begin_tool,
     in_run,
+    leaving_out,
     observe,
     observed_by,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "dump",
     "in_run",
     "instrument",
+    "leaving_out",
     "observe",
     "observed_by",
     "price",

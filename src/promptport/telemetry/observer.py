@@ -39,6 +39,7 @@ __all__ = [
     "begin_run",
     "begin_tool",
     "in_run",
+    "leaving_out",
     "observe",
     "observed_by",
 ]
@@ -259,6 +260,7 @@ _everywhere: tuple[Observer, ...] = ()
 _here: contextvars.ContextVar[tuple[Observer, ...]] = contextvars.ContextVar("promptport_observers", default=())
 _run: contextvars.ContextVar[int | None] = contextvars.ContextVar("promptport_run", default=None)
 _attempt: contextvars.ContextVar[int] = contextvars.ContextVar("promptport_attempt", default=1)
+_dropped: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("promptport_dropped", default=())
 _numbers = itertools.count(1)
 
 
@@ -306,6 +308,16 @@ def as_attempt(attempt: int) -> Iterator[None]:
         _attempt.reset(token)
 
 
+@contextmanager
+def leaving_out(names: tuple[str, ...]) -> Iterator[None]:
+    """A request that is begun inside goes without these parameters: its observers are told."""
+    token = _dropped.set((*_dropped.get(), *names))
+    try:
+        yield
+    finally:
+        _dropped.reset(token)
+
+
 def _tell(observers: Sequence[Observer], method: str, *arguments: Any) -> None:
     for observer in observers:
         try:
@@ -317,10 +329,11 @@ def _tell(observers: Sequence[Observer], method: str, *arguments: Any) -> None:
 class Observation:
     """One request, as its observers are told of it."""
 
-    __slots__ = ("_began", "_end", "_first", "_id", "_observers", "_over", "_told", "_wanting")
+    __slots__ = ("_began", "_dropped", "_end", "_first", "_id", "_observers", "_over", "_told", "_wanting")
 
-    def __init__(self, observers: tuple[Observer, ...], told: RequestStarted) -> None:
-        """See `begin_request`."""
+    def __init__(self, observers: tuple[Observer, ...], told: RequestStarted, dropped: tuple[str, ...] = ()) -> None:
+        """See `begin_request`; ``dropped``: what was left out of the request."""
+        self._dropped = dropped
         self._observers = observers
         self._wanting = tuple([observer for observer in observers if observer.wants_frames])
         self._told = told
@@ -355,7 +368,7 @@ class Observation:
         self.finished(message, None)
         return message
 
-    def finished(self, message: AssistantMessage, error: BaseException | None, dropped: tuple[str, ...] = ()) -> None:
+    def finished(self, message: AssistantMessage, error: BaseException | None) -> None:
         """The request is over; an error that is none of promptport's is a cancellation."""
         if self._over:
             return
@@ -372,7 +385,7 @@ class Observation:
             self._end.finish_reason if self._end is not None else message.finish_reason,
             self._end.model if self._end is not None else message.model,
             self._end.response_id if self._end is not None else message.response_id,
-            dropped,
+            self._dropped,
             error if failed else None,
             message,
         )
@@ -389,7 +402,7 @@ def begin_request(
     told = RequestStarted(
         next(_numbers), model, streaming, _attempt.get(), _run.get(), len(prompt.messages), tools, address, prompt
     )
-    return Observation(observers, told)
+    return Observation(observers, told, _dropped.get())
 
 
 class RunObservation:

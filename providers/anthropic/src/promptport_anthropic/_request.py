@@ -100,6 +100,7 @@ def messages_body(
         _keep_for(body, prompt.params.cache_lifetime)
     _put_params(body, prompt.params, model)
     _put_extra(body, prompt.params.extra)
+    _check_forced(body, model)
     return body
 
 
@@ -304,6 +305,14 @@ def _put_thinking(body: dict[str, Any], params: LLMParams, model: LLModel) -> No
         if effort.value not in efforts:
             raise _unsupported(model, f"reasoning_effort {effort.value}", f"use {', '.join(efforts)}")
         body["output_config"] = {"effort": effort.value}
+
+
+def _check_forced(body: dict[str, Any], model: LLModel) -> None:
+    """The API refuses a tool that is forced beside thinking; by its guide, only ``auto`` and ``none`` go with it."""
+    thinks = (body.get("thinking") or {}).get("type") in ("enabled", "adaptive")
+    if thinks and (body.get("tool_choice") or {}).get("type") in ("any", "tool"):
+        instead = "use tool_choice 'auto', or turn thinking off with reasoning_effort 'none'"
+        raise _unsupported(model, "tool_choice that forces a call, together with reasoning", instead)
 
 
 def _put_extra(body: dict[str, Any], extra: dict[str, Any]) -> None:

@@ -115,6 +115,7 @@ def converse_body(
     _put_params(body, prompt.params, model, family)
     _put_tools(body, prompt, tools, family)
     _put_extra(body, prompt.params.extra)
+    _check_thinking(body, model)
     return body
 
 
@@ -378,6 +379,22 @@ def _tool(tool: ToolDescriptor, family: Family) -> dict[str, Any]:
     if tool.strict is not None and family.strict:
         spec["strict"] = tool.strict
     return {"toolSpec": spec}
+
+
+def _check_thinking(body: dict[str, Any], model: LLModel) -> None:
+    """Claude's thinking goes with no forced tool, and must leave room for the answer."""
+    thinking = (body.get("additionalModelRequestFields") or {}).get("thinking") or {}
+    if thinking.get("type") not in ("enabled", "adaptive"):
+        return
+    if (body.get("toolConfig") or {}).get("toolChoice", {}).keys() & {"any", "tool"}:
+        instead = "use tool_choice 'auto', or turn thinking off with reasoning_effort 'none'"
+        raise _unsupported(model, "tool_choice that forces a call, together with reasoning", instead)
+    most, budget = (body.get("inferenceConfig") or {}).get("maxTokens"), thinking.get("budget_tokens")
+    if most is not None and budget is not None and most <= budget:
+        raise InvalidInputError(
+            f"max_tokens={most} leaves no room for an answer beside reasoning_budget={budget}. "
+            "Raise max_tokens above the budget, or leave it out"
+        )
 
 
 def _put_extra(body: dict[str, Any], extra: dict[str, Any]) -> None:
