@@ -27,7 +27,7 @@ from promptport import (
     UnsupportedCapabilityError,
 )
 from promptport.provider import DIALECTS, FinishReason, fit_schema
-from promptport.testing import Arguments, Finish, Seal, Start, WireResponse, WireServer
+from promptport.testing import Arguments, Finish, Seal, Start, Step, WireResponse, WireServer
 from promptport_bedrock import client
 from promptport_bedrock._models import base_id, capabilities_of
 from promptport_bedrock._request import converse_body
@@ -203,7 +203,12 @@ def test_schemas_are_fitted_and_odd_names_go_by_others() -> None:
 async def test_calls_get_the_own_names_of_properties_back() -> None:
     (sent,) = fit_schema(ODD, DIALECTS["bedrock"]).renamed
     contract = ConverseContract()
-    call = [Start(0, "t1", "f"), Arguments(0, json.dumps({sent: 5})), Seal(0), Finish(FinishReason.TOOL_CALLS)]
+    call: list[Step] = [
+        Start(0, "t1", "f"),
+        Arguments(0, json.dumps({sent: 5})),
+        Seal(0),
+        Finish(FinishReason.TOOL_CALLS),
+    ]
     answer = contract.encode(call)
     assert answer is not None
     async with WireServer(WireResponse(answer, content_type=contract.content_type)) as server:
