@@ -55,6 +55,7 @@ LATE = {
     ("http.chat_clones", "text_tools"),
     ("presets.clients", "text_tools"),
     ("http.transport", "http.transport_errors"),
+    ("testing.matrix", "testing.chat_completions"),
     ("testing.plugin", "testing.cassette_fixture"),
     ("tools.descriptors", "tools.schema"),
 }

@@ -45,6 +45,7 @@ __all__ = [
     "ToolStarted",
     "ToolsPending",
     "call_key",
+    "closed",
     "decode_dispatch_frame",
     "encode_dispatch_frame",
 ]
