@@ -65,7 +65,7 @@ async def test_what_is_sent_is_what_the_sdk_sends(server: WireServer, kind: str)
         with pytest.raises(ProviderError):
             await client.execute_streaming_with_tools(prompt, MODEL, tools).message()
     body = server.requests[0].json()
-    sdk = ollama.AsyncClient(server.url, headers={"authorization": f"Bearer {KEY}"}, trust_env=False)
+    sdk: Any = ollama.AsyncClient(server.url, headers={"authorization": f"Bearer {KEY}"}, trust_env=False)
     with pytest.raises(ollama.ResponseError):
         async for _ in await sdk.chat(**body):
             pass
@@ -87,7 +87,7 @@ async def test_what_is_read_of_a_stream_is_what_the_sdk_reads(path: Path) -> Non
                 ours = await client.execute_streaming_with_tools(PROMPT, MODEL).message()
             except Exception as error:
                 failed, ours = True, error.partial  # type: ignore[attr-defined]
-        sdk = ollama.AsyncClient(server.url, trust_env=False)
+        sdk: Any = ollama.AsyncClient(server.url, trust_env=False)
         try:
             async for part in await sdk.chat("oracle", [{"role": "user", "content": "Hi"}], stream=True):
                 text += part.message.content or ""
