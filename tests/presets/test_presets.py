@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 import promptport as pp
-from promptport.errors import ConfigurationError, UnsupportedCapabilityError
+from promptport.errors import BadRequestError, ConfigurationError, UnsupportedCapabilityError
 from promptport.models import Capability, LLModel
 from promptport.presets import names, preset, register, table
 from promptport.protocols import ChatDialect
@@ -360,3 +360,15 @@ async def test_a_call_in_the_text_through_a_preset(name: str, options: dict[str,
 def test_another_word_for_text_calls_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="text_calls must be 'auto' or 'off', not 'on'"):
         client(name, base_url="http://127.0.0.1:1", api_key="any", text_calls="on")
+
+
+async def test_azure_takes_a_key_in_its_own_header_and_an_entra_token_as_a_bearer_token() -> None:
+    refusal = WireResponse.json({"error": {"message": "seen"}}, 400)
+    async with WireServer(refusal, refusal) as server:
+        for api_key in ("azure-key-0123", lambda: "entra-token-0123"):
+            azure: Any = client("azure", base_url=server.url, api_key=api_key)
+            with pytest.raises(BadRequestError):
+                await azure.execute("Hi", "azure/gpt")
+            await azure.aclose()
+        sent = [(one.headers.get("api-key"), one.headers.get("authorization")) for one in server.requests]
+    assert sent == [("azure-key-0123", None), (None, "Bearer entra-token-0123")]

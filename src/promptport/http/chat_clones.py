@@ -37,6 +37,7 @@ def chat_provider(  # noqa: PLR0917 - a row of a table
     path: str = "/chat/completions",
     models_path: str = "/models",
     key_header: str = "authorization",
+    token_header: str = "",
     needs_key: bool = True,
     url_variable: str = "",
     text_calls: Literal["auto", "off"] = "off",
@@ -54,6 +55,7 @@ def chat_provider(  # noqa: PLR0917 - a row of a table
         path: Where requests go, below the base URL.
         models_path: Where the server lists its models; an empty string if it does not.
         key_header: The header of the key.
+        token_header: The header of a token that ``api_key=function`` gives. Default: that of the key.
         needs_key: Whether the server at ``base_url`` refuses requests without a key.
         url_variable: The environment variable of another base URL.
         text_calls: Whether tool calls are also read out of the text, for servers that pass on what a model writes:
@@ -101,6 +103,7 @@ def chat_provider(  # noqa: PLR0917 - a row of a table
         "key_variable": key_variable,
         "url_variable": url_variable,
         "key_header": key_header,
+        "token_header": token_header,
         "needs_key": needs_key,
         "default_headers": dict(headers or {}),
         "body": body,

@@ -92,6 +92,7 @@ class HTTPClient(BaseClient):
         key_variable: The environment variable of the key. Its key goes only to the provider's own address.
         url_variable: The environment variable of the base URL, or an empty string.
         key_header: The header that carries the key. ``authorization`` carries ``Bearer`` and the key.
+        token_header: The header of a token that ``api_key=function`` gives. Default: ``key_header``.
         key_query: The parameter of the URL that carries the key, instead of a header.
         needs_key: Whether the provider's own address refuses requests without a key.
         accept: The media type of a streamed response.
@@ -129,6 +130,7 @@ class HTTPClient(BaseClient):
     key_variable: str = ""
     url_variable: str = ""
     key_header: str = "authorization"
+    token_header: str = ""
     key_query: str = ""
     needs_key: bool = True
     accept: str = "text/event-stream"
@@ -196,7 +198,7 @@ class HTTPClient(BaseClient):
             if self.key_query:
                 query[self.key_query] = key
             else:
-                merged = {self.key_header: self._key_value(key), **merged}
+                merged = {self.key_header: self._key_value(key, self.key_header), **merged}
         self._fresh_key = key if callable(key) else None
         overridden = type(self)._prepare is not HTTPClient._prepare
         prepare: Prepare | None = self._prepared if overridden or self._fresh_key is not None else None
@@ -313,8 +315,8 @@ class HTTPClient(BaseClient):
             return None
         return check_api_key(api_key, provider=self.provider, variable=self.key_variable)
 
-    def _key_value(self, key: str) -> str:
-        return f"Bearer {key}" if self.key_header.lower() == "authorization" else key
+    def _key_value(self, key: str, header: str) -> str:
+        return f"Bearer {key}" if header.lower() == "authorization" else key
 
     async def _prepared(self, request: HTTPRequest) -> None:
         if self._fresh_key is not None:
@@ -326,7 +328,8 @@ class HTTPClient(BaseClient):
             if self.key_query:
                 request.add_query({self.key_query: key})
             else:
-                request.headers.setdefault(self.key_header.lower(), self._key_value(key))
+                header = self.token_header or self.key_header
+                request.headers.setdefault(header.lower(), self._key_value(key, header))
         waiting: Any = self._prepare(request)
         if inspect.isawaitable(waiting):
             await waiting

@@ -97,6 +97,7 @@ def _class(encoded: bytes, url: str, variable: str) -> Callable[..., HTTPClient]
         capabilities=row.capabilities,
         headers=row.headers,
         key_header=row.key_header,
+        token_header=row.token_header,
         needs_key=bool(row.key_env),
         text_calls=row.text_calls,
     )

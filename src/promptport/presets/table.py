@@ -54,6 +54,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         holes: for each hole, the environment variables that fill it, if the option of its name does not.
         key_env: the environment variables of the key, the first that is set counts; empty if the server needs none.
         key_header: the header of the key; ``authorization`` carries ``Bearer`` and the key.
+        token_header: the header of a token that ``api_key=function`` gives, where it is another.
         headers: sent with every request.
         dialect: the fields of `ChatDialect` that differ.
         tools: how tool calls come in a stream, for models that no pattern describes.
@@ -72,6 +73,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     holes: dict[str, tuple[str, ...]] = {}
     key_env: tuple[str, ...] = ()
     key_header: str = "authorization"
+    token_header: str = ""
     headers: dict[str, str] = {}
     dialect: dict[str, Any] = {}
     tools: StreamedTools = StreamedTools.DELTAS
