@@ -101,9 +101,10 @@ def test_the_checks_that_it_names_are_checks() -> None:
 
 def test_its_tests_run(source: Path) -> None:
     folder = source.parent
-    (folder / "tests" / "test_at_home.py").write_text(block("python", "import pytest\n"))
+    at_home = "from promptport_marmot.conformance import MarmotContract\n\n\nclass TestMarmotAtHome"
+    (folder / "tests" / "test_at_home.py").write_text(block("python", at_home))
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "usable or rule_3", "tests"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "rule_3", "tests"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(source)},
         capture_output=True,
@@ -111,8 +112,9 @@ def test_its_tests_run(source: Path) -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stdout
-    assert re.search(r"test_marmot.py::TestMarmot: 7 passed, 0 failed; \d+ scenarios", ran.stdout), ran.stdout
-    assert "15 passed" in ran.stdout or "1 xpassed" in ran.stdout
+    counts = re.findall(r"(TestMarmot\w*): (\d+) passed, 0 failed; \d+ scenarios", ran.stdout)
+    assert [name for name, _ in counts] == ["TestMarmotAtHome", "TestMarmot"], ran.stdout
+    assert all(int(passed) > 3 for _, passed in counts)
 
 
 def test_its_code_is_clean(source: Path) -> None:

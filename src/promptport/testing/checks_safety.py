@@ -15,7 +15,13 @@ from urllib.parse import parse_qsl
 import pytest
 from msgspec.structs import replace
 
-from promptport.errors import InvalidInputError, PromptportError, ProviderStreamError, UnsupportedCapabilityError
+from promptport.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    PromptportError,
+    ProviderStreamError,
+    UnsupportedCapabilityError,
+)
 from promptport.frames import Append, FinishReason, ProviderItem, Reasoning, ReasoningAppend, ToolCall
 from promptport.llm_client import LLMClient
 from promptport.messages import (
@@ -39,6 +45,7 @@ _KEY_WORDS = ("auth", "key", "token", "secret")
 _KEY_LENGTH = 4  # a shorter one may stand in a text by chance
 _REDIRECTS = (301, 302, 303, 307, 308)
 _FOREIGN = "kit-foreign-7f3a"
+_ENVIRONMENT_KEY = "kit-environment-key-9d2f"
 _FIRST_HALF, _SECOND_HALF = "KITFIRSTHALF", "KITSECONDHALF"
 _HALVES = {_FIRST_HALF: rb"\ud83d", _SECOND_HALF: rb"\ude00"}
 
@@ -205,6 +212,34 @@ class SafetyChecks:
 
         if not run(check()):
             not_applicable("the client sends no key")
+
+    def test_a_key_of_the_environment_stays_at_home(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A key that only the environment holds is sent to no other ``base_url``."""
+        contract = self.bench.contract
+        if not contract.key_variables:
+            not_applicable("the contract names no key_variables")
+        for variable in contract.key_variables:
+            monkeypatch.setenv(variable, _ENVIRONMENT_KEY)
+        response = self.bench.response(self.bench.wire((Say("Hello"), _STOP)))
+
+        async def check() -> None:
+            async with WireServer() as server:
+                server.answer(lambda _: response)
+                try:
+                    client = contract.make_keyless_client(server.url, LONG)
+                except ConfigurationError:
+                    return  # it asks for a key of the program's own
+                try:
+                    await self.bench.read(client)
+                finally:
+                    await client.aclose()
+                sent = [f"{request.path}?{request.query} {dict(request.headers)}" for request in server.requests]
+            assert not any(_ENVIRONMENT_KEY in request for request in sent), (
+                "the key of the environment went to another address. Probably the client reads the variable whatever"
+                " its base_url is: see environment_key()."
+            )
+
+        run(check())
 
     # --------------------------------------------------------------------------------------------- prompts
 

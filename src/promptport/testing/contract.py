@@ -55,6 +55,7 @@ class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, E
         mutators: the protocol's name for `promptport.testing.mutators`; ``sse`` and ``ndjson`` are any others of that
             format; ``None`` is for those that are neither.
         ends_with_its_bytes: no event ends an answer (Gemini): what follows the reason why it ended belongs to it.
+        key_variables: the environment variables that may hold the key; with them, give `make_keyless_client` too.
         known: the promises that this provider cannot keep: one case of one check each, with the reason, such as
             ``{"faulty_wires[data_after_the_end]": "…"}``. If the check passes after all, it fails.
         floor: how many tests must have run, and not been skipped; never less than the kit's own.
@@ -65,6 +66,7 @@ class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, E
     sends_call_ids: ClassVar[bool] = True
     mutators: ClassVar[AnyProtocol | None] = None
     ends_with_its_bytes: ClassVar[bool] = False
+    key_variables: ClassVar[tuple[str, ...]] = ()
     known: ClassVar[Mapping[str, str]] = {}
     floor: ClassVar[int] = 60
 
@@ -72,6 +74,10 @@ class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, E
 
     def make_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
         """A new client of the provider, for the server at ``base_url``; its requests must not be retried."""
+        raise NotImplementedError
+
+    def make_keyless_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
+        """As `make_client`, for a program that passes no key; may raise `ConfigurationError`."""
         raise NotImplementedError
 
     def encode(self, steps: Sequence[Step]) -> list[bytes] | None:

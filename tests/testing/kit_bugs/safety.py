@@ -1,6 +1,8 @@
 # mypy: ignore-errors
 """Bugs that the other checks let pass: requests sent twice, keys where they do not belong, prompts that change."""
 
+import os
+
 import aiohttp
 from promptport_marmot._client import MarmotClient
 from promptport_marmot._decode import MarmotDecoder
@@ -162,3 +164,18 @@ class TestRefusesHalfACharacter(Bug):
 class TestRefusesHalfAThought(Bug):
     found_by = "test_halves_of_a_character_are_joined[reasoning]"
     client = decoding(StrictDecoder)
+
+
+class CarelessClient(MarmotClient):
+    """Reads the key of the environment, wherever the server is."""
+
+    def __init__(self, *, api_key=None, **options):
+        super().__init__(api_key=api_key or os.environ.get("MARMOT_API_KEY"), **options)
+
+
+class TestSendsTheEnvironmentsKeyAnywhere(Bug):
+    found_by = "test_a_key_of_the_environment_stays_at_home"
+    client = CarelessClient
+
+    def make_keyless_client(self, base_url, timeouts):
+        return CarelessClient(base_url=base_url, timeouts=timeouts)

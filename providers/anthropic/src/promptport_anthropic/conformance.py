@@ -62,6 +62,12 @@ class MessagesContract(ProviderContract):
         """See `ProviderContract.make_client`."""
         return client(base_url=base_url, api_key="test-key", timeouts=timeouts)
 
+    key_variables: ClassVar[tuple[str, ...]] = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
+
+    def make_keyless_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
+        """See `ProviderContract.make_keyless_client`."""
+        return client(base_url=base_url, timeouts=timeouts)
+
     def encode(self, steps: Sequence[Step]) -> list[bytes] | None:
         """See `ProviderContract.encode`."""
         writer = _Events()

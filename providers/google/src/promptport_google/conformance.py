@@ -58,6 +58,12 @@ class GeminiContract(ProviderContract):
         """See `ProviderContract.make_client`."""
         return client(base_url=base_url, api_key="test-key", timeouts=timeouts)
 
+    key_variables: ClassVar[tuple[str, ...]] = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+
+    def make_keyless_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
+        """See `ProviderContract.make_keyless_client`."""
+        return client(base_url=base_url, timeouts=timeouts)
+
     def encode(self, steps: Sequence[Step]) -> list[bytes] | None:
         """See `ProviderContract.encode`."""
         if not _can_say(steps):
@@ -117,6 +123,10 @@ class VertexContract(GeminiContract):
     def make_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
         """See `ProviderContract.make_client`."""
         return vertex_client(base_url=base_url, api_key="test-key", timeouts=timeouts)
+
+    def make_keyless_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
+        """See `ProviderContract.make_keyless_client`."""
+        return vertex_client(base_url=base_url, project="kit", location="global", timeouts=timeouts)
 
     def encode_models(self, ids: Sequence[str]) -> bytes | None:
         """See `ProviderContract.encode_models`."""

@@ -50,6 +50,12 @@ class ChatContract(ProviderContract):
         """See `ProviderContract.make_client`."""
         return client(base_url=base_url, api_key="test-key", timeouts=timeouts)
 
+    key_variables: ClassVar[tuple[str, ...]] = ("OLLAMA_API_KEY",)
+
+    def make_keyless_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
+        """See `ProviderContract.make_keyless_client`."""
+        return client(base_url=base_url, timeouts=timeouts)
+
     def encode(self, steps: Sequence[Step]) -> list[bytes] | None:
         """See `ProviderContract.encode`."""
         if not _can_say(steps):

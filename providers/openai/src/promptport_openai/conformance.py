@@ -42,6 +42,12 @@ class OpenAIChatContract(ChatCompletionsContract):
         """See `ProviderContract.make_client`."""
         return chat_client(base_url=f"{base_url}/v1", api_key="test-key", timeouts=timeouts)
 
+    key_variables: ClassVar[tuple[str, ...]] = ("OPENAI_API_KEY",)
+
+    def make_keyless_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
+        """See `ProviderContract.make_keyless_client`."""
+        return chat_client(base_url=f"{base_url}/v1", timeouts=timeouts)
+
 
 class ResponsesContract(ProviderContract):
     """Responses through the OpenAI SDK."""
@@ -53,6 +59,12 @@ class ResponsesContract(ProviderContract):
     def make_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
         """See `ProviderContract.make_client`."""
         return responses_client(base_url=f"{base_url}/v1", api_key="test-key", timeouts=timeouts)
+
+    key_variables: ClassVar[tuple[str, ...]] = ("OPENAI_API_KEY",)
+
+    def make_keyless_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
+        """See `ProviderContract.make_keyless_client`."""
+        return responses_client(base_url=f"{base_url}/v1", timeouts=timeouts)
 
     def encode(self, steps: Sequence[Step]) -> list[bytes] | None:
         """See `ProviderContract.encode`."""
