@@ -139,13 +139,14 @@ class SafetyChecks:
 
     def test_closing_the_client_closes_every_connection(self) -> None:
         """After ``aclose`` the server sees every connection closed, those too that were kept for the next request."""
+        response = self.bench.response(self.bench.wire((Say("Hello"), _STOP)))
 
         async def check() -> None:
             async with WireServer() as server:
 
                 async def together(_: RecordedRequest) -> WireResponse:
                     await server.requested(2)
-                    return self.bench.response(self.bench.wire((Say("Hello"), _STOP)))
+                    return response
 
                 server.answer(together)
                 client = self.bench.contract.make_client(server.url, LONG)
