@@ -58,6 +58,24 @@ def test_sentences_that_were_not_true_are_gone(untrue: str) -> None:
     assert not [page.name for page in pages if re.search(untrue, page.read_text())]
 
 
+def test_a_cost_beside_httpx_stands_in_the_tables_only() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "providers").glob("*/README.md")]
+    sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "providers").glob("*/src/**/*.py")]
+    texts = {file: " ".join(file.read_text().split()) for file in [*pages, *sources]}
+    claims = r"(quarter|third|sixth|half|fraction) of httpx|httpx \w+ (\w+ )?times|times as \w+ as httpx"
+    assert not [file.name for file, text in texts.items() if re.search(claims, text)]
+
+
+def test_the_rules_that_checks_of_the_kit_name_are_listed() -> None:
+    page = (ROOT / "docs" / "writing-a-provider.md").read_text()
+    table = page.split("### The rules that the checks name")[1].split("###")[0]
+    listed = re.findall(r"^\| (\d+) \| \w", table, re.MULTILINE)
+    checks = (ROOT / "src" / "promptport" / "testing").glob("checks_*.py")
+    named = {number for file in checks for number in re.findall(r"def test_rule_(\d+)_", file.read_text())}
+    assert set(listed) == named
+    assert len(listed) == len(named)
+
+
 def test_the_extra_all_has_each_provider_and_no_test_library() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = set(re.findall(r"[\w-]+", extras["all"][0].split("[")[1]))
