@@ -239,3 +239,58 @@ def test_a_whole_answer_is_the_message_of_its_stream() -> None:
     assert answer.tool_calls == (ToolCall("t9", "look", '{"a": 1}'),)
     assert [part.provider_data for part in answer.parts if isinstance(part, Citation)] == [cited]
     assert answer.finish_reason is FinishReason.TOOL_CALLS
+
+
+@pytest.mark.parametrize("late", [stop(0), delta(0, toolUse={"input": "}"}), delta(1, text="x"), *call(1)[:1]])
+@pytest.mark.parametrize("word", ["max_tokens", "tool_use"])
+def test_nothing_goes_on_behind_message_stop(late: tuple[str, Any], word: str) -> None:
+    frames, decoder = decode(*call(0, "{}")[:-1], ("messageStop", {"stopReason": word}), late, USED)
+    assert isinstance(decoder.error, ProtocolError)
+    assert not any(isinstance(each, ToolCall | End) for each in frames)
+
+
+def test_a_block_that_never_stops_ends_where_the_next_begins() -> None:
+    cited = {"title": "A page"}
+    frames, decoder = decode(
+        delta(0, reasoningContent={"text": "hm"}),
+        delta(1, text="Hi"),
+        delta(1, citation=cited),
+        stop(0),
+        delta(2, reasoningContent={"text": "so"}),
+        *call(3, "{}"),
+        STOP,
+        USED,
+    )
+    kept = {"type": "reasoningContent"}
+    assert frames[:5] == [
+        ReasoningAppend("hm"),
+        Reasoning("hm", kept),
+        Append("Hi"),
+        Citation(None, "A page", None, cited),
+        ReasoningAppend("so"),
+    ]
+    assert frames[5] == Reasoning("so", kept)
+    assert decoder.skipped == {"contentBlockStop without a block": 1}
+
+
+def test_halves_of_a_character() -> None:
+    frames, decoder = decode(
+        delta(0, text="a\ud83d"),
+        delta(0, text="\ude00b"),
+        stop(0),
+        *call(1, '{"x": "\ud83d', '\ude00"}'),
+        delta(2, text="\ud83d"),
+        STOP,
+        USED,
+    )
+    assert decoder.error is None
+    assert "".join([each.text for each in frames if isinstance(each, Append)]) == "a😀b\ufffd"
+    assert [each.parsed() for each in frames if isinstance(each, ToolCall)] == [{"x": "😀"}]
+    body = {"output": {"message": {"content": [{"text": "a\ud83d"}]}}, "stopReason": "end_turn"}
+    assert decode_complete(json.dumps(body).encode()).text == "a\ufffd"
+
+
+@pytest.mark.parametrize("fields", [{}, {"text": None}, {"toolUse": {}}, {"reasoningContent": {}}, {"citation": None}])
+def test_a_delta_that_holds_nothing_is_malformed(fields: dict[str, Any]) -> None:
+    _, decoder = decode(delta(0, text="Hi"), delta(0, **fields), STOP)
+    assert isinstance(decoder.error, ProtocolError)

@@ -594,3 +594,89 @@ def test_a_whole_answer_is_a_stream_of_one(wire: Any) -> None:
 def test_whole_answers_that_are_none(body: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
         decode_complete(body)
+
+
+# ------------------------------------------------------------------------------------------ what is wrong with it
+
+
+@pytest.mark.parametrize("sealing", [DONE, partial("$.b", last=True, stringValue="x"), {"functionCall": {"args": {}}}])
+def test_what_the_limit_cut_is_no_call_whatever_stands_beside_it(wire: Any, sealing: Any) -> None:
+    parts = [BEGIN, partial("$.a", more=True, stringValue="Par")]
+    result = wire.everywhere(*map(wire.response, parts), wire.response(sealing, reason="MAX_TOKENS"))
+    end = end_of(result)
+    assert calls_of(result) == []
+    assert [(call.name, call.arguments[:9]) for call in end.unfinished] == [("cook", '{"a":"Par')]
+    assert end.finish_reason is FinishReason.LENGTH
+
+
+def test_a_signature_may_stand_on_any_part_of_a_call(wire: Any) -> None:
+    begin = {"functionCall": {"name": "cook", "willContinue": True}}
+    middle = {**partial("$.a", numberValue=1), "thoughtSignature": "late"}
+    result = wire.everywhere(*map(wire.response, (begin, middle, DONE)), wire.response(reason="STOP"))
+    assert calls_of(result) == [ToolCall("call00001", "cook", '{"a":1}', {"thoughtSignature": "late"})]
+
+
+@pytest.mark.parametrize("value", [{}, [], "1", True, {"a": 1}])
+def test_a_number_that_is_none_is_malformed(wire: Any, value: Any) -> None:
+    result = wire.everywhere(*map(wire.response, (BEGIN, partial("$.a", numberValue=value), DONE)))
+    assert result[1].startswith("ProtocolError")
+
+
+@pytest.mark.parametrize("value", [None, "NULL_VALUE", 0])
+def test_a_null_has_several_names(wire: Any, value: Any) -> None:
+    parts = (BEGIN, partial("$.a", nullValue=value), DONE)
+    result = wire.everywhere(*map(wire.response, parts), wire.response(reason="STOP"))
+    assert calls_of(result)[0].parsed() == {"a": None}
+
+
+def test_an_argument_without_a_value_ends_its_string_and_nothing_else(wire: Any) -> None:
+    parts = [BEGIN, partial("$.a", more=True, stringValue="x"), partial("$.a"), partial("$.b", numberValue=1), DONE]
+    result = wire.everywhere(*map(wire.response, parts), wire.response(reason="STOP"))
+    assert calls_of(result)[0].parsed() == {"a": "x", "b": 1}
+    assert wire.everywhere(*map(wire.response, (BEGIN, partial("$.a"), DONE)))[1].startswith("ProtocolError")
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        (r"$['it\'s']", ["it's"]),
+        (r'$["a\"b"]', ['a"b']),
+        (r"$['a\\b'].c", ["a\\b", "c"]),
+        (r"$['a\nb\u0041']", ["a\nbA"]),
+        (r"$['\ud83d\ude00']", ["😀"]),
+        (r"$['a.b[0]']", ["a.b[0]"]),
+        ("$['a\"b']", ['a"b']),
+        ("$['']", [""]),
+    ],
+)
+def test_names_in_paths(wire: Any, path: str, names: list[str]) -> None:
+    result = wire.everywhere(
+        *map(wire.response, (BEGIN, partial(path, numberValue=1), DONE)), wire.response(reason="STOP")
+    )
+    found: Any = calls_of(result)[0].parsed()
+    for name in names:
+        found = found[name]
+    assert found == 1
+
+
+@pytest.mark.parametrize("path", ["$.a[" + "9" * 5000 + "]", r"$['\ud83d']", "$['a", "$.a[-1]", "$.a[1:2]"])
+def test_paths_that_cannot_be_read(wire: Any, path: str) -> None:
+    result = wire.everywhere(*map(wire.response, (BEGIN, partial(path, numberValue=1), DONE)))
+    assert result[1].startswith("ProtocolError")
+
+
+@pytest.mark.parametrize("nothing", [{"functionCall": None}, {"executableCode": None}, {"inlineData": None}])
+def test_a_part_that_is_null_is_an_empty_one(wire: Any, nothing: Any) -> None:
+    frames, error = wire.everywhere(wire.response({"text": "a"}, nothing), wire.response(STOP, reason="STOP"))
+    assert error == ""
+    assert [type(each) for each in frames] == [Append, End]
+    frames, _ = wire.everywhere(wire.response({**nothing, "thoughtSignature": "s"}), wire.response(STOP, reason="STOP"))
+    assert frames[0] == Reasoning("", {"thoughtSignature": "s", "part": "empty text"})
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, "7", True, [], {}])
+def test_a_count_that_is_none_is_not_told(wire: Any, count: Any) -> None:
+    told = {"promptTokenCount": count, "candidatesTokenCount": 2}
+    assert end_of(wire.everywhere({**wire.response(STOP, reason="STOP"), "usageMetadata": told})).usage == Usage(
+        None, 2
+    )

@@ -21,7 +21,15 @@ from typing import Any, TypeAlias
 from promptport.decoding.limits import DEFAULT_LIMITS, Limits
 from promptport.decoding.open_calls import OpenCall, SameId, SameName
 from promptport.errors import ProtocolError
-from promptport.frames import InvalidToolCall, StreamFrame, ToolCall, ToolCallDelta, UnfinishedCall, parse_arguments
+from promptport.frames import (
+    FinishReason,
+    InvalidToolCall,
+    StreamFrame,
+    ToolCall,
+    ToolCallDelta,
+    UnfinishedCall,
+    parse_arguments,
+)
 
 __all__ = ["CallAssembler", "seal_call"]
 
@@ -48,13 +56,17 @@ class CallAssembler:
 
     Two ways in. Protocols that key their calls (content block, output item) use `start`, `append` and `seal`.
     Chat Completions, whose clones key them by whatever they like, uses `fragment` and `seal_all`.
+
+    Where a server closes a call that its limit cut, as it closes any other, use `end` for `seal`, and `settle`.
     """
 
     __slots__ = (
         "_begun",
         "_by_id",
         "_by_index",
+        "_cut",
         "_heads",
+        "_held",
         "_limits",
         "_made",
         "_named",
@@ -81,6 +93,8 @@ class CallAssembler:
         self._named: dict[str, SameName] = {}
         self._heads: dict[Hashable, str] = {}  # an id that came before its call's name, at the index of another call
         self._sealed: dict[str, tuple[str, str]] = {}  # the provider's id: name and arguments
+        self._held: ToolCall | InvalidToolCall | None = None  # see `end`
+        self._cut: list[UnfinishedCall] = []
 
     def bound(self, limits: Limits) -> None:
         """Sets the limits for arguments and for the number of calls, before the first call."""
@@ -140,6 +154,39 @@ class CallAssembler:
         if provider_data is not None:
             call.provider_data = provider_data
         self._seal(call, out)
+
+    def end(self, key: Hashable, out: Frames) -> None:
+        """The provider closed the call, which it may do with one that a limit cut.
+
+        A call with no arguments, or with what is not a JSON object, waits for `settle`: what comes next tells.
+
+        Raises:
+            ProtocolError: no such call is open.
+        """
+        blank = self.has(key) and not self.length(key)
+        sealed: Frames = []
+        self.seal(key, sealed)
+        call = sealed[0]
+        self.settle(out)
+        if isinstance(call, InvalidToolCall) or (blank and isinstance(call, ToolCall)):
+            self._held = call
+        else:
+            out.append(call)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a call waits for `settle`."""
+        return self._held is not None
+
+    def settle(self, out: Frames, *, cut: bool = False) -> None:
+        """What waits is a call, since the model went on after it; or it was ``cut``, and stays unfinished."""
+        held, self._held = self._held, None
+        if held is not None and cut:
+            arguments = held.arguments if isinstance(held, InvalidToolCall) else ""
+            self._cut.append(UnfinishedCall(held.id, held.name, arguments))
+            self.sealed -= 1
+        elif held is not None:
+            out.append(held)
 
     def whole(
         self, id: str | None, name: str, arguments: str, out: Frames, provider_data: dict[str, Any] | None = None
@@ -357,8 +404,13 @@ class CallAssembler:
     # ------------------------------------------------------------------------------------------- the end
 
     def unfinished(self) -> tuple[UnfinishedCall, ...]:
-        """The calls that are still open, as far as they came."""
-        return tuple([UnfinishedCall(call.id, call.name, "".join(call.fragments)) for call in self._open])
+        """The calls that were cut or are still open, as far as they came."""
+        still = [UnfinishedCall(call.id, call.name, "".join(call.fragments)) for call in self._open]
+        return (*self._cut, *still)
+
+    def reason(self, told: FinishReason) -> FinishReason:
+        """Why the answer ended, where the provider told this: because of its calls, unless a limit cut it."""
+        return FinishReason.TOOL_CALLS if self.sealed and told is not FinishReason.LENGTH else told
 
     def _new(self, provider_id: str | None, index: Hashable | None) -> OpenCall:
         call = self._begin(provider_id, index, len(self._open))

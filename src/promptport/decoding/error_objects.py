@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["error_details", "json_or_none", "shortened", "words_and_codes"]
+from promptport.errors import ProviderStreamError
+
+__all__ = ["error_details", "json_or_none", "reported_error", "shortened", "words_and_codes"]
 
 
 _WORDS_LIMIT = 500
@@ -43,6 +45,20 @@ def error_details(body: object) -> tuple[str, str | None]:
     """
     words, codes = words_and_codes(body)
     return shortened(words), codes[0] if codes else None
+
+
+def reported_error(body: object, code: str | None = None) -> ProviderStreamError:
+    """The error for an error object inside a stream; ``code`` goes before the object's own.
+
+    Examples:
+        ```python
+        from promptport.provider import reported_error
+
+        raise reported_error({"error": {"code": 503, "message": "overloaded"}})
+        ```
+    """
+    words, found = error_details(body)
+    return ProviderStreamError(words or "the provider reported an error without a word", code=code or found)
 
 
 def words_and_codes(body: object) -> tuple[str, list[str]]:

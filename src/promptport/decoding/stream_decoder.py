@@ -7,9 +7,10 @@ frames with it that came before it in the same read: `feed` returns them, and le
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from promptport.decoding.error_objects import json_or_none, reported_error
 from promptport.decoding.limits import DEFAULT_LIMITS, Limits
 from promptport.decoding.surrogates import FrameMender, marked_halves
 from promptport.errors import IncompleteStreamError, ProtocolError, StreamError
@@ -58,7 +59,10 @@ class StreamDecoder(ABC, Generic[_Event]):
         ended: `End` was emitted; what comes after it is ignored.
         error: what went wrong; nothing is decoded after it.
         skipped: how many unknown events were passed over, by name.
+        error_fields: a body that is no stream, but a JSON object with one of these, is the provider's error.
     """
+
+    error_fields: ClassVar[Collection[str]] = ()
 
     _calls: Any = None
     """A decoder that puts its calls together with an assembler keeps it here, so that `bound` reaches it."""
@@ -152,20 +156,45 @@ class StreamDecoder(ABC, Generic[_Event]):
 
     def _no_events(self, stray: bytes, out: list[StreamFrame]) -> None:
         """The bytes ended without any event; ``stray`` is their beginning."""
+        self._look_for_error(stray)
         if stray.lstrip()[:1] == b"<":
             raise ProtocolError("the server answered with a web page instead of a stream: is the base_url right?")
         if stray.strip():
             raise ProtocolError("the server answered with something else than a stream of events")
         self._end_of_bytes(out)
 
-    def _unread(self, where: str, body: object) -> None:
-        """Nothing was read of a known event: counts it under the first field that says something, if there is one."""
+    def _look_for_error(self, data: bytes) -> None:
+        """Raises `ProviderStreamError` where ``data`` is an error object: HTTP 200, and not even a stream."""
+        decoded = json_or_none(data) if self.error_fields and data.strip() else None
+        if isinstance(decoded, dict) and any(decoded.get(name) for name in self.error_fields):
+            raise reported_error(decoded)
+
+    def _nothing_in(self, where: str, body: object, known: Collection[str], *, word: str = " with") -> None:
+        """Nothing was read of a known event: counts it under the first of its fields that is not ``known``.
+
+        Raises:
+            ProtocolError: there is none, so that what must be there is missing.
+        """
+        fields = body if isinstance(body, Mapping) else ()
+        unknown = next((name for name in fields if name not in known and name not in _BESIDE), None)
+        if unknown is None:
+            raise ProtocolError(f"a {where} event holds nothing of what it must hold")
+        self._skip(f"{where}{word} {unknown}")
+
+    def _unread(self, where: str, body: object) -> bool:
+        """Nothing was read of a known event: counts it under the first field that says something.
+
+        Returns:
+            Whether there is such a field.
+        """
+        counted = sum(self.skipped.values())
         if isinstance(body, dict):
             field = next((name for name, value in body.items() if name not in _BESIDE and _says(value)), None)
             if field is not None:
                 self._skip(f"{where} with {field}")
         elif _says(body):
             self._skip(f"{where} that is no object")
+        return sum(self.skipped.values()) > counted
 
     def _skip(self, name: str) -> None:
         if name not in self.skipped and len(self.skipped) >= self._limits.skipped:

@@ -26,20 +26,16 @@ from promptport.provider import (
     End,
     FinishReason,
     IncompleteStreamError,
-    InvalidToolCall,
     ProtocolError,
     ProviderItem,
-    ProviderStreamError,
     Reasoning,
     ReasoningAppend,
     SSEDecoder,
     StreamDecoder,
     StreamFrame,
-    ToolCall,
-    UnfinishedCall,
     WireDecoder,
-    error_details,
     message_of,
+    reported_error,
 )
 from promptport_anthropic._usage import usage_of
 
@@ -140,14 +136,14 @@ class _Block:
 class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
     """Decodes one answer."""
 
+    error_fields = ("error",)
+
     def __init__(self, taken: Collection[str] = (), wire: WireDecoder[tuple[bytes, bytes]] | None = None) -> None:
         """``taken``: the ids of the calls that the conversation holds already. ``wire``: default: `SSEDecoder`."""
         super().__init__(wire if wire is not None else SSEDecoder())
         self._calls = CallAssembler(taken)
         self._blocks: dict[Hashable, _Block] = {}
         self._text_index: Hashable = _NOWHERE  # of the text block that opened last: the way of most events
-        self._held: ToolCall | InvalidToolCall | None = None
-        self._unfinished: list[UnfinishedCall] = []
         self._started = False
         self._id: str | None = None
         self._model: str | None = None
@@ -223,7 +219,7 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def _no_json(self, kind: str, data: bytes) -> None:
         if kind == "error":
-            raise _error(data.decode(errors="replace"))
+            raise reported_error(data.decode(errors="replace"))
         if data.strip() == b"[DONE]":  # OpenRouter sends it after the terminal
             self._skip("[DONE]")
         elif self._at_end:
@@ -262,7 +258,7 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._count(message.usage)
         if message.delta is not None and message.delta.stop_reason:
             self._stop_reason = message.delta.stop_reason
-            self._settle(out, cut=self._reason() in _CUTTING)
+            self._calls.settle(out, cut=self._reason() in _CUTTING)
         elif not message.usage:
             self._unread("message_delta", _decode_object(data))
 
@@ -270,7 +266,7 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._finish(out)
 
     def _reported(self, data: bytes, out: list[StreamFrame]) -> None:
-        raise _error(_read(_decode_object, data, "error event"))
+        raise reported_error(_read(_decode_object, data, "error event"))
 
     def _ping(self, data: bytes, out: list[StreamFrame]) -> None:
         """Keeps the connection alive, and says nothing."""
@@ -278,7 +274,7 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
     # ------------------------------------------------------------------------------------------ blocks
 
     def _start(self, index: Hashable, raw: msgspec.Raw, out: list[StreamFrame]) -> None:
-        self._settle(out)  # the model went on after that call, so nothing cut it
+        self._calls.settle(out)  # the model went on after that call, so nothing cut it
         data = _read(_decode_object, raw, "content_block_start")
         kind = data.get("type")
         if not isinstance(kind, str) or not kind:
@@ -374,28 +370,9 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
     # ------------------------------------------------------------------------------------------- calls
 
     def _seal(self, index: Hashable, block: _Block, out: list[StreamFrame]) -> None:
-        blank = not self._calls.length(index)
-        if blank and block.parts:
-            blank = False
+        if block.parts and not self._calls.length(index):
             self._calls.append(index, block.parts[0], out)
-        sealed: list[StreamFrame] = []
-        self._calls.seal(index, sealed)
-        call = sealed[0]
-        if isinstance(call, InvalidToolCall) or (blank and isinstance(call, ToolCall)):
-            self._held = call
-        else:
-            out.append(call)
-
-    def _settle(self, out: list[StreamFrame], *, cut: bool = False) -> None:
-        """What waits is a call, or was ``cut`` short."""
-        held, self._held = self._held, None
-        if held is None:
-            return
-        if cut:
-            arguments = held.arguments if isinstance(held, InvalidToolCall) else ""
-            self._unfinished.append(UnfinishedCall(held.id, held.name, arguments))
-        else:
-            out.append(held)
+        self._calls.end(index, out)
 
     # ----------------------------------------------------------------------------------------- the end
 
@@ -403,11 +380,9 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         for index in [index for index, block in self._blocks.items() if block.type in ("text", "thinking")]:
             self._stop(index, out)
         reason = self._reason()
-        self._settle(out, cut=reason in _CUTTING)
-        if self._calls.sealed > len(self._unfinished) and reason is not FinishReason.LENGTH:
-            reason = FinishReason.TOOL_CALLS
-        unfinished = (*self._unfinished, *self._calls.unfinished())
-        out.append(End(reason, self._stop_reason, usage_of(self._counts), self._model, self._id, unfinished))
+        self._calls.settle(out, cut=reason in _CUTTING)
+        ended, unfinished = self._calls.reason(reason), self._calls.unfinished()
+        out.append(End(ended, self._stop_reason, usage_of(self._counts), self._model, self._id, unfinished))
         self.ended = True
 
     def _reason(self) -> FinishReason:
@@ -415,15 +390,6 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def _end_of_bytes(self, out: list[StreamFrame]) -> None:
         raise IncompleteStreamError("the stream ended without message_stop")
-
-    def _no_events(self, stray: bytes, out: list[StreamFrame]) -> None:
-        try:
-            decoded = msgspec.json.decode(stray)
-        except _MALFORMED:
-            decoded = None
-        if isinstance(decoded, dict) and decoded.get("error"):  # HTTP 200, and not even a stream
-            raise _error(decoded)
-        super()._no_events(stray, out)
 
     def _count(self, usage: Any) -> None:
         """Counts are cumulative: a later one replaces the one before."""
@@ -462,7 +428,7 @@ def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessag
     message = _read(_decode_message, data, "message")
     if message.content is None:
         if message.error:
-            raise _error({"error": message.error})
+            raise reported_error({"error": message.error})
         raise ProtocolError("the server's message has no content")
     out: list[StreamFrame] = []
     decoder._message(message, out)
@@ -493,8 +459,3 @@ def _cite(block: _Block, out: list[StreamFrame]) -> None:
     for entry in block.citations:
         title = _text(entry, "title") or _text(entry, "document_title") or None
         out.append(Citation(_text(entry, "url") or None, title, _text(entry, "cited_text") or None, entry))
-
-
-def _error(body: object) -> ProviderStreamError:
-    words, code = error_details(body)
-    return ProviderStreamError(words or "the provider reported an error without a word", code=code)

@@ -26,18 +26,18 @@ from promptport.provider import (
     EventStreamHeaders,
     FinishReason,
     IncompleteStreamError,
-    InvalidToolCall,
     ProtocolError,
     ProviderItem,
     ReasoningAppend,
     StreamDecoder,
     StreamFrame,
-    ToolCall,
-    UnfinishedCall,
     Usage,
+    dict_in,
+    dicts_in,
     message_of,
+    text_in,
 )
-from promptport_bedrock._pieces import MALFORMED, citation_of, error_of, reasoning_of, reported, text_of, usage_of
+from promptport_bedrock._pieces import MALFORMED, citation_of, reasoning_of, reported, usage_of
 
 __all__ = ["ConverseDecoder", "decode_complete"]
 
@@ -45,7 +45,7 @@ _Event: TypeAlias = tuple[EventStreamHeaders, bytes]
 
 
 class _ToolDelta(msgspec.Struct, gc=False, rename="camel"):
-    input: str = ""
+    input: str
 
 
 class _ReasoningDelta(msgspec.Struct, gc=False, rename="camel"):
@@ -103,21 +103,13 @@ class _Output(msgspec.Struct, rename="camel"):
     message: _Message | None = None
 
 
-class _Converse(msgspec.Struct, rename="camel"):
+class _Converse(_Metadata, rename="camel"):
     output: _Output | None = None
-    stop_reason: str | None = None
-    usage: dict[str, Any] | None = None
-    trace: dict[str, Any] | None = None
+    stop_reason: str = ""
     additional_model_response_fields: Any = None
 
 
 _decode_delta = msgspec.json.Decoder(_BlockDelta).decode
-_decode_start = msgspec.json.Decoder(_BlockStart).decode
-_decode_stop = msgspec.json.Decoder(_BlockStop).decode
-_decode_message_stop = msgspec.json.Decoder(_MessageStop).decode
-_decode_metadata = msgspec.json.Decoder(_Metadata).decode
-_decode_converse = msgspec.json.Decoder(_Converse).decode
-_decode_whole_block = msgspec.json.Decoder(_WholeBlock).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 _FINISH_REASONS = {
@@ -140,6 +132,8 @@ _CUTTING = frozenset(
 
 _SERVER_TOOL = "server_tool_use"
 _CALL_FIELDS = frozenset({"toolUseId", "name", "input"})
+_DELTAS = frozenset({"text", "toolUse", "reasoningContent", "citation", "toolResult", "image"})
+_THOUGHTS = frozenset({"text", "signature", "redactedContent"})
 
 
 class _Block:
@@ -159,14 +153,14 @@ class _Block:
 class ConverseDecoder(StreamDecoder[_Event]):
     """Decodes one answer."""
 
+    error_fields = ("message", "Message", "error", "__type")
+
     def __init__(self, taken: Collection[str] = ()) -> None:
         """``taken``: the ids of the calls that the conversation holds already."""
         super().__init__(EventStreamDecoder())
         self._calls = CallAssembler(taken)
         self._blocks: dict[int, _Block] = {}
         self._text_index: int | None = None  # of the text block under way: the way of most events
-        self._held: ToolCall | InvalidToolCall | None = None
-        self._unfinished: list[UnfinishedCall] = []
         self._delta_headers: EventStreamHeaders | None = None
         self._stop_reason: str | None = None
         self._usage: Usage | None = None
@@ -186,7 +180,7 @@ class ConverseDecoder(StreamDecoder[_Event]):
                 if delta.text and index == self._text_index:
                     out.append(Append(delta.text))
                 elif delta.tool_use is None or not self._calls.grow(index, delta.tool_use.input, out):
-                    self._delta(index, delta, event[1], out)
+                    self._delta(parsed, event[1], out)
             else:
                 self._event(event, out)
                 if self.ended:
@@ -198,63 +192,55 @@ class ConverseDecoder(StreamDecoder[_Event]):
         if kind in ("exception", "error"):
             raise reported(headers, payload)
         name = str(headers.get(":event-type", ""))
-        handler = _HANDLERS.get(name) if kind == "event" else None
-        if handler is None:
+        if kind != "event" or name not in _KNOWN:
             self._skip(name or str(kind))
             return
+        decode, handle = _KNOWN[name]
         try:
-            handler(self, payload, out)
+            parsed = decode(payload)
         except MALFORMED as error:
-            raise ProtocolError(f"a {name} event is not what ConverseStream sends: {error}") from None
+            readable = self._readable(payload)
+            if readable is None:
+                raise ProtocolError(f"a {name} event is not what ConverseStream sends: {error}") from None
+            self._event((headers, readable), out)
+            return
+        if self._stop_reason is not None and name.startswith("contentBlock"):
+            raise ProtocolError(f"a {name} event came after messageStop")
+        handle(self, parsed, payload, out)
         if name == "contentBlockDelta":
             self._delta_headers = headers
 
-    def _message_start(self, payload: bytes, out: list[StreamFrame]) -> None:
+    def _message_start(self, parsed: dict[str, Any], payload: bytes, out: list[StreamFrame]) -> None:
         """Says that the role is the assistant's, and nothing more."""
-
-    def _block_start(self, payload: bytes, out: list[StreamFrame]) -> None:
-        parsed = _decode_start(payload)
-        self._start(parsed.content_block_index, parsed.start, out)
-
-    def _block_delta(self, payload: bytes, out: list[StreamFrame]) -> None:
-        parsed = _decode_delta(payload)
-        self._delta(parsed.content_block_index, parsed.delta, payload, out)
-
-    def _block_stop(self, payload: bytes, out: list[StreamFrame]) -> None:
-        self._stop(_decode_stop(payload).content_block_index, out)
-
-    def _message_stop(self, payload: bytes, out: list[StreamFrame]) -> None:
-        stop = _decode_message_stop(payload)
-        self._stopped(stop.stop_reason, stop.additional_model_response_fields, out)
-        if self._usage is not None:
-            self._finish(out)
-
-    def _metadata(self, payload: bytes, out: list[StreamFrame]) -> None:
-        metadata = _decode_metadata(payload)
-        self._counted(metadata.usage, metadata.trace, out)
-        if self._stop_reason is not None:
-            self._finish(out)
 
     # ------------------------------------------------------------------------------------------- blocks
 
-    def _start(self, index: int, start: dict[str, Any], out: list[StreamFrame]) -> None:
-        self._settle(out)  # the model went on after that call, so nothing cut it
+    def _next(self, out: list[StreamFrame]) -> None:
+        """The model goes on: nothing cut the call before, and blocks that only a delta opened are complete."""
+        self._calls.settle(out)
+        self._text_index = None
+        for index in [index for index, block in self._blocks.items() if block.kind in ("text", "reasoning")]:
+            self._close(index, out)
+
+    def _start(self, parsed: _BlockStart, payload: bytes, out: list[StreamFrame]) -> None:
+        index, start = parsed.content_block_index, parsed.start
         if index in self._blocks:
             raise ProtocolError("a content block started where another is open")
-        self._text_index = None
+        self._next(out)
         kind = next(iter(start), "")
         given = start.get(kind)
         if not isinstance(given, dict):
             self._skip(f"contentBlockStart {kind}".rstrip())
-            return
-        if kind != "toolUse" or given.get("type") == _SERVER_TOOL:
+        elif kind != "toolUse" or given.get("type") == _SERVER_TOOL:
             self._blocks[index] = _Block("item", {kind: dict(given)})
-            return
-        self._blocks[index] = _Block("call")
-        kept = {name: value for name, value in given.items() if name not in _CALL_FIELDS and value is not None}
-        self._calls.start(index, text_of(given, "toolUseId") or None, text_of(given, "name"), out, kept or None)
+        else:
+            self._blocks[index] = _Block("call")
+            kept = {name: value for name, value in given.items() if name not in _CALL_FIELDS and value is not None}
+            call_id, name = text_in(given.get("toolUseId")), text_in(given.get("name"))
+            self._calls.start(index, call_id or None, name or "", out, kept or None)
 
-    def _delta(self, index: int, delta: _Delta, payload: bytes, out: list[StreamFrame]) -> None:
+    def _delta(self, parsed: _BlockDelta, payload: bytes, out: list[StreamFrame]) -> None:
+        index, delta = parsed.content_block_index, parsed.delta
         block = self._blocks.get(index)
         if block is not None and block.kind == "item":
             self._item_delta(block, delta, payload)
@@ -270,11 +256,11 @@ class ConverseDecoder(StreamDecoder[_Event]):
         elif delta.citation is not None:
             self._open("text", index, out).citations.append(delta.citation)
         elif delta.image is not None or delta.tool_result is not None:
-            self._blocks[index] = block = _Block("item", {"image" if delta.image is not None else "toolResult": {}})
+            block = self._open("item", index, out)
+            block.data = {"image" if delta.image is not None else "toolResult": {}}
             self._item_delta(block, delta, payload)
         else:
-            kinds = _decode_object(payload)["delta"]
-            self._skip(f"contentBlockDelta {next(iter(kinds), '')}".rstrip())
+            self._nothing_in("contentBlockDelta", _decode_object(payload)["delta"], _DELTAS, word="")
 
     def _open(self, kind: str, index: int, out: list[StreamFrame]) -> _Block:
         """The open block of this index, which its first delta opens."""
@@ -283,9 +269,7 @@ class ConverseDecoder(StreamDecoder[_Event]):
             return block
         if block is not None and block.kind == "call":
             raise ProtocolError(f"{kind} came for a content block that is a tool call")
-        if block is not None:  # reasoning and then text under one index: what was before is complete
-            self._stop(index, out)
-        self._settle(out)
+        self._next(out)  # also what was under this index before: reasoning, and then text
         block = self._blocks[index] = _Block(kind)
         return block
 
@@ -297,8 +281,8 @@ class ConverseDecoder(StreamDecoder[_Event]):
             block.signature.append(delta.signature)
         if delta.redacted_content:
             block.blobs.append(delta.redacted_content)
-        if not (delta.text or delta.signature or delta.redacted_content):
-            self._unread("reasoningContent", _decode_object(payload)["delta"]["reasoningContent"])
+        if delta == _ReasoningDelta():
+            self._nothing_in("reasoningContent", _decode_object(payload)["delta"]["reasoningContent"], _THOUGHTS)
 
     def _item_delta(self, block: _Block, delta: _Delta, payload: bytes) -> None:
         data = next(iter(block.data.values()))
@@ -308,23 +292,27 @@ class ConverseDecoder(StreamDecoder[_Event]):
             data.setdefault("content", []).extend(delta.tool_result)
         elif delta.image is not None:
             data.update(delta.image)
-        elif delta.text:
+        elif delta.text is not None:
             data.setdefault("content", []).append({"text": delta.text})
         else:
-            self._unread("contentBlockDelta", _decode_object(payload)["delta"])
+            self._nothing_in("contentBlockDelta", _decode_object(payload)["delta"], _DELTAS - {"reasoningContent"})
 
-    def _stop(self, index: int, out: list[StreamFrame]) -> None:
-        block = self._blocks.pop(index, None)
+    def _stop(self, parsed: _BlockStop, payload: bytes, out: list[StreamFrame]) -> None:
+        if parsed.content_block_index in self._blocks:
+            self._close(parsed.content_block_index, out)
+        else:
+            self._skip("contentBlockStop without a block")
+
+    def _close(self, index: int, out: list[StreamFrame]) -> None:
+        block = self._blocks.pop(index)
         if self._text_index == index:
             self._text_index = None
-        if block is None:
-            self._skip("contentBlockStop without a block")
-        elif block.kind == "text":
+        if block.kind == "text":
             out.extend(map(citation_of, block.citations))
         elif block.kind == "reasoning":
             out.append(reasoning_of(block.parts, block.signature, block.blobs))
         elif block.kind == "call":
-            self._seal(index, out)
+            self._calls.end(index, out)
         else:
             kind, data = next(iter(block.data.items()))
             if kind == "toolUse":
@@ -334,52 +322,32 @@ class ConverseDecoder(StreamDecoder[_Event]):
                     self._skip("toolUse input that is not JSON")
             out.append(ProviderItem(kind, block.data))
 
-    # ------------------------------------------------------------------------------------------- calls
-
-    def _seal(self, index: int, out: list[StreamFrame]) -> None:
-        blank = not self._calls.length(index)
-        sealed: list[StreamFrame] = []
-        self._calls.seal(index, sealed)
-        call = sealed[0]
-        if isinstance(call, InvalidToolCall) or (blank and isinstance(call, ToolCall)):
-            self._held = call
-        else:
-            out.append(call)
-
-    def _settle(self, out: list[StreamFrame], *, cut: bool = False) -> None:
-        """What waits is a call, or was ``cut`` short."""
-        held, self._held = self._held, None
-        if held is None:
-            return
-        if cut:
-            arguments = held.arguments if isinstance(held, InvalidToolCall) else ""
-            self._unfinished.append(UnfinishedCall(held.id, held.name, arguments))
-        else:
-            out.append(held)
-
     # ----------------------------------------------------------------------------------------- the end
 
-    def _stopped(self, reason: str, fields: Any, out: list[StreamFrame]) -> None:
+    def _message_stop(self, parsed: _MessageStop, payload: bytes, out: list[StreamFrame]) -> None:
         if self._stop_reason is not None:
             raise ProtocolError("messageStop came twice")
-        self._stop_reason = reason
+        self._stop_reason = parsed.stop_reason
+        self._delta_headers = None
         for index in [index for index, block in self._blocks.items() if block.kind != "call"]:
-            self._stop(index, out)
-        self._settle(out, cut=reason in _CUTTING)
+            self._close(index, out)
+        self._calls.settle(out, cut=parsed.stop_reason in _CUTTING)
+        fields = parsed.additional_model_response_fields
         if isinstance(fields, dict) and fields:
             out.append(ProviderItem("additionalModelResponseFields", fields))
+        if self._usage is not None:
+            self._finish(out)
 
-    def _counted(self, usage: dict[str, Any] | None, trace: dict[str, Any] | None, out: list[StreamFrame]) -> None:
-        self._usage = usage_of(usage or {})
-        if trace:
-            out.append(ProviderItem("trace", trace))
+    def _metadata(self, parsed: _Metadata, payload: bytes, out: list[StreamFrame]) -> None:
+        self._usage = usage_of(parsed.usage or {})
+        if parsed.trace:
+            out.append(ProviderItem("trace", parsed.trace))
+        if self._stop_reason is not None:
+            self._finish(out)
 
     def _finish(self, out: list[StreamFrame]) -> None:
-        reason = _FINISH_REASONS.get(self._stop_reason or "", FinishReason.OTHER)
-        if self._calls.sealed > len(self._unfinished) and reason is not FinishReason.LENGTH:
-            reason = FinishReason.TOOL_CALLS
-        unfinished = (*self._unfinished, *self._calls.unfinished())
-        out.append(End(reason, self._stop_reason, self._usage or Usage(), unfinished=unfinished))
+        reason = self._calls.reason(_FINISH_REASONS.get(self._stop_reason or "", FinishReason.OTHER))
+        out.append(End(reason, self._stop_reason, self._usage or Usage(), unfinished=self._calls.unfinished()))
         self.ended = True
 
     def _end_of_bytes(self, out: list[StreamFrame]) -> None:
@@ -387,23 +355,16 @@ class ConverseDecoder(StreamDecoder[_Event]):
             raise IncompleteStreamError("the stream ended without messageStop")
         self._finish(out)
 
-    def _no_events(self, stray: bytes, out: list[StreamFrame]) -> None:
-        try:
-            decoded = msgspec.json.decode(stray)
-        except MALFORMED:
-            decoded = None
-        if isinstance(decoded, dict) and decoded.keys() & {"message", "Message", "error", "__type"}:
-            raise error_of(decoded, None)  # HTTP 200, and not even a stream
-        super()._no_events(stray, out)
 
+_Handler: TypeAlias = Callable[[ConverseDecoder, Any, bytes, list[StreamFrame]], None]
 
-_HANDLERS: dict[str, Callable[[ConverseDecoder, bytes, list[StreamFrame]], None]] = {
-    "messageStart": ConverseDecoder._message_start,
-    "contentBlockStart": ConverseDecoder._block_start,
-    "contentBlockDelta": ConverseDecoder._block_delta,
-    "contentBlockStop": ConverseDecoder._block_stop,
-    "messageStop": ConverseDecoder._message_stop,
-    "metadata": ConverseDecoder._metadata,
+_KNOWN: dict[str, tuple[Callable[[bytes], Any], _Handler]] = {
+    "messageStart": (_decode_object, ConverseDecoder._message_start),
+    "contentBlockStart": (msgspec.json.Decoder(_BlockStart).decode, ConverseDecoder._start),
+    "contentBlockDelta": (_decode_delta, ConverseDecoder._delta),
+    "contentBlockStop": (msgspec.json.Decoder(_BlockStop).decode, ConverseDecoder._stop),
+    "messageStop": (msgspec.json.Decoder(_MessageStop).decode, ConverseDecoder._message_stop),
+    "metadata": (msgspec.json.Decoder(_Metadata).decode, ConverseDecoder._metadata),
 }
 
 # ------------------------------------------------------------------------------------------- whole answers
@@ -423,52 +384,45 @@ def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessag
     if data.lstrip()[:1] == b"<":
         raise ProtocolError("the server answered with a web page instead of a message: is the base_url right?")
     decoder = ConverseDecoder(taken)
+    data = decoder._readable(data) or data
     out: list[StreamFrame] = []
     try:
-        answer = _decode_converse(data)
+        answer = msgspec.json.decode(data, type=_Converse)
         if answer.output is None or answer.output.message is None:
-            decoded = _decode_object(data)
-            if decoded.keys() & {"message", "Message", "error", "__type"}:
-                raise error_of(decoded, None)
+            decoder._look_for_error(data)
             raise ProtocolError("the server's answer has no output.message")
         for index, raw in enumerate(answer.output.message.content):
             _whole_block(decoder, index, raw, out)
     except MALFORMED as error:
         raise ProtocolError(f"the answer is not what Converse sends: {error}") from None
-    decoder._stopped(answer.stop_reason or "", answer.additional_model_response_fields, out)
-    decoder._counted(answer.usage, answer.trace, out)
-    decoder._finish(out)
-    return message_of(out)
+    decoder._message_stop(_MessageStop(answer.stop_reason, answer.additional_model_response_fields), data, out)
+    decoder._metadata(answer, data, out)
+    return message_of(decoder._mender.feed(out) if decoder._mender is not None else out)
 
 
 def _whole_block(decoder: ConverseDecoder, index: int, raw: msgspec.Raw, out: list[StreamFrame]) -> None:
-    block = _decode_object(raw)
-    tool = block.get("toolUse")
+    block, payload = _decode_object(raw), bytes(raw)
+
+    def delta(**fields: Any) -> None:
+        decoder._delta(_BlockDelta(index, _Delta(**fields)), payload, out)
+
+    tool, given, cited = block.get("toolUse"), block.get("reasoningContent"), block.get("citationsContent")
     if isinstance(tool, dict) and tool.get("type") != _SERVER_TOOL:
-        whole = _decode_whole_block(raw).tool_use
-        start = {name: value for name, value in tool.items() if name != "input"}
-        decoder._start(index, {"toolUse": start}, out)
-        if whole is not None:  # it stays the text that it is: numbers have spellings
-            decoder._calls.append(index, bytes(whole.input).decode(), out)
+        decoder._start(_BlockStart(index, {"toolUse": tool}), payload, out)
+        whole = msgspec.json.decode(raw, type=_WholeBlock).tool_use or _Input()
+        delta(tool_use=_ToolDelta(bytes(whole.input).decode()))  # it stays the text that it is: numbers have spellings
     elif isinstance(block.get("text"), str):
-        decoder._delta(index, _Delta(text=block["text"]), raw, out)
-    elif isinstance(block.get("reasoningContent"), dict):
-        given = block["reasoningContent"]
-        kept = given.get("reasoningText")
-        kept = kept if isinstance(kept, dict) else {}
-        redacted = given.get("redactedContent")
-        delta = _ReasoningDelta(
-            text_of(kept, "text"), text_of(kept, "signature"), redacted if isinstance(redacted, str) else None
-        )
-        decoder._delta(index, _Delta(reasoning_content=delta), raw, out)
-    elif isinstance(block.get("citationsContent"), dict):
-        given = block["citationsContent"]
-        text = "".join([text_of(entry, "text") for entry in given.get("content") or () if isinstance(entry, dict)])
-        decoder._delta(index, _Delta(text=text), raw, out)
-        for citation in given.get("citations") or ():
-            decoder._delta(index, _Delta(citation=citation), raw, out)
+        delta(text=block["text"])
+    elif isinstance(given, dict):
+        kept = dict_in(given.get("reasoningText"))
+        text, signature = text_in(kept.get("text")) or "", text_in(kept.get("signature"))
+        delta(reasoning_content=_ReasoningDelta(text, signature, text_in(given.get("redactedContent"))))
+    elif isinstance(cited, dict):
+        delta(text="".join([text_in(entry.get("text")) or "" for entry in dicts_in(cited.get("content"))]))
+        for citation in dicts_in(cited.get("citations")):
+            delta(citation=citation)
     else:
-        decoder._settle(out)
+        decoder._next(out)
         out.append(ProviderItem(next(iter(block), "unknown"), block))
         return
-    decoder._stop(index, out)
+    decoder._close(index, out)

@@ -16,19 +16,17 @@ from promptport.provider import (
     ProviderStreamError,
     Reasoning,
     Usage,
-    error_details,
+    count_in,
+    dict_in,
+    dicts_in,
+    reported_error,
+    text_in,
 )
 
-__all__ = ["MALFORMED", "citation_of", "error_of", "reasoning_of", "reported", "text_of", "usage_of"]
+__all__ = ["MALFORMED", "citation_of", "reasoning_of", "reported", "usage_of"]
 
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not what they must be."""
-
-
-def text_of(data: dict[str, Any], name: str) -> str:
-    """The text under a name; an empty one where it is none."""
-    value = data.get(name)
-    return value if isinstance(value, str) else ""
 
 
 def reasoning_of(texts: Sequence[str], signature: Sequence[str], blobs: Sequence[str]) -> Reasoning:
@@ -51,24 +49,18 @@ def _joined(blobs: Sequence[str]) -> str:
 
 def citation_of(data: dict[str, Any]) -> Citation:
     """One citation of a text."""
-    location = data.get("location")
-    web = location.get("web") if isinstance(location, dict) else None
-    url = text_of(web, "url") if isinstance(web, dict) else ""
-    sources = data.get("sourceContent")
-    cited = (
-        [text_of(entry, "text") for entry in sources if isinstance(entry, dict)] if isinstance(sources, list) else []
-    )
-    return Citation(url or None, text_of(data, "title") or None, "".join(cited) or None, data)
+    url = text_in(dict_in(dict_in(data.get("location")).get("web")).get("url"))
+    cited = "".join([text_in(entry.get("text")) or "" for entry in dicts_in(data.get("sourceContent"))])
+    return Citation(url or None, text_in(data.get("title")) or None, cited or None, data)
 
 
 def usage_of(counts: dict[str, Any]) -> Usage:
     """Bedrock counts what was read from the cache and written to it apart from ``inputTokens``."""
-    numbers = {name: value for name, value in counts.items() if type(value) is int}
-    read, written = numbers.get("cacheReadInputTokens"), numbers.get("cacheWriteInputTokens")
-    given = numbers.get("inputTokens")
+    read, written = count_in(counts.get("cacheReadInputTokens")), count_in(counts.get("cacheWriteInputTokens"))
+    given = count_in(counts.get("inputTokens"))
     return Usage(
         input_tokens=None if given is None else given + (read or 0) + (written or 0),
-        output_tokens=numbers.get("outputTokens"),
+        output_tokens=count_in(counts.get("outputTokens")),
         cached_input_tokens=read,
         cache_write_tokens=written,
     )
@@ -82,10 +74,4 @@ def reported(headers: EventStreamHeaders, payload: bytes) -> ProviderStreamError
         body: object = msgspec.json.decode(payload) if payload else said
     except MALFORMED:
         body = payload.decode(errors="replace")
-    return error_of(body, code)
-
-
-def error_of(body: object, code: str | None) -> ProviderStreamError:
-    """The error for an error object."""
-    words, found = error_details(body)
-    return ProviderStreamError(words or "the provider reported an error without a word", code=code or found)
+    return reported_error(body, code)

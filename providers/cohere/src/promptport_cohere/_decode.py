@@ -12,7 +12,7 @@ is named where it is handled.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -25,19 +25,20 @@ from promptport.provider import (
     End,
     FinishReason,
     IncompleteStreamError,
-    InvalidToolCall,
     ProtocolError,
     ProviderStreamError,
-    Reasoning,
-    ReasoningAppend,
     SSEDecoder,
     StreamDecoder,
     StreamFrame,
-    ToolCall,
-    UnfinishedCall,
+    Thoughts,
     Usage,
+    count_in,
+    dict_in,
+    dicts_in,
     error_details,
     message_of,
+    reported_error,
+    text_in,
 )
 
 __all__ = ["ChatDecoder", "decode_complete"]
@@ -110,13 +111,14 @@ _KNOWN = frozenset(
 class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
     """Decodes one answer."""
 
+    error_fields = ("message",)
+
     def __init__(self, taken: Collection[str] = ()) -> None:
         """``taken``: the ids of the calls that the conversation holds already."""
         super().__init__(SSEDecoder())
         self._calls = CallAssembler(taken)
-        self._thoughts: list[str] = []
+        self._thoughts = Thoughts()
         self._thinking = ""  # what they are: "tool_plan" or "thinking"
-        self._held: ToolCall | InvalidToolCall | None = None
         self._id: str | None = None
 
     # ------------------------------------------------------------------------------------------ events
@@ -130,7 +132,7 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
                 self._malformed(name, data, error, out)
                 continue
             message = event.delta.message if event.delta is not None else None
-            if message is not None and self._held is None:
+            if message is not None and not self._calls.waiting:
                 content, call = message.content, message.tool_calls
                 if event.type == "content-delta" and not self._thoughts and type(content) is _Content and content.text:
                     out.append(Append(content.text))
@@ -168,15 +170,17 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
             return
         delta = event.delta or _Delta()
         index = "" if event.index is None else event.index  # a call needs a place
+        if event.delta is None and kind == "message-end":
+            raise ProtocolError("a message-end event does not say why the answer ended")
         if kind != "message-end":
-            self._settle(out)  # the model went on after that call, so nothing cut it
+            self._calls.settle(out)  # the model went on after that call, so nothing cut it
         message = delta.message
         if kind == "message-start":
-            self._id = _text(event.id)
+            self._id = text_in(event.id) or None
         elif kind == "content-end":
             self._end_thoughts(out)
         elif kind == "tool-call-end":
-            self._seal(index, out)
+            self._calls.end(index, out)
         elif kind == "message-end":
             self._finish(delta.finish_reason, delta.usage, delta.error, out)
             return
@@ -184,14 +188,18 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
             raise ProtocolError(f"a {kind} event has no message")
         if message is not None:
             known = len(out)
+            held = _HELD[kind](message) if kind in _HELD else [""]
+            missing = not held or None in held
+            if missing and (message.tool_calls or not self._unread(kind, _decode_any(data)["delta"]["message"])):
+                raise ProtocolError(f"a {kind} event lacks what it must hold")
             self._message(message, kind, index, out)
-            if len(out) == known and message.tool_calls in (None, []):
+            if not missing and len(out) == known and not message.tool_calls:
                 self._unread(kind, _decode_any(data)["delta"]["message"])
 
     def _unknown(self, kind: str, data: bytes) -> None:
         decoded = _decode_any(data)
         if kind == "error" or (not kind and isinstance(decoded.get("message"), str)):
-            raise _reported(decoded)
+            raise reported_error(decoded)
         self._skip(kind or "an event without a type")
 
     def _message(self, message: _Message, kind: str, index: int | str, out: list[StreamFrame]) -> None:
@@ -215,13 +223,11 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
         if self._thinking != kind:
             self._end_thoughts(out)
         self._thinking = kind
-        self._thoughts.append(text)
-        out.append(ReasoningAppend(text))
+        self._thoughts.add(text, out)
 
     def _end_thoughts(self, out: list[StreamFrame]) -> None:
         if self._thoughts:
-            out.append(Reasoning("".join(self._thoughts), {"type": self._thinking}))
-            self._thoughts.clear()
+            self._thoughts.end(out, {"type": self._thinking})
 
     # ------------------------------------------------------------------------------------------- calls
 
@@ -233,26 +239,10 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
             return
         if self._calls.has(index):
             raise ProtocolError("a tool call began where another is open")
-        self._calls.start(index, _text(call.id), function.name or "", out)
+        self._calls.start(index, text_in(call.id) or None, function.name or "", out)
         self._calls.append(index, "" if arguments == "null" else arguments, out)  # so a whole answer writes none
         if kind == "message":
-            self._seal(index, out)
-
-    def _seal(self, index: int | str, out: list[StreamFrame]) -> None:
-        blank = self._calls.has(index) and not self._calls.length(index)
-        sealed: list[StreamFrame] = []
-        self._calls.seal(index, sealed)
-        call = sealed[0]
-        self._settle(out)
-        if isinstance(call, InvalidToolCall) or (blank and isinstance(call, ToolCall)):
-            self._held = call
-        else:
-            out.append(call)
-
-    def _settle(self, out: list[StreamFrame]) -> None:
-        if self._held is not None:
-            out.append(self._held)
-            self._held = None
+            self._calls.end(index, out)
 
     # ----------------------------------------------------------------------------------------- the end
 
@@ -262,29 +252,13 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
             words = error_details(error)[0] if error else "it gave no reason"
             raise ProviderStreamError(f"the provider stopped with {reason or 'an error'}: {words}", code=reason)
         found = _FINISH_REASONS.get(reason or "", FinishReason.OTHER)
-        unfinished = self._calls.unfinished()
-        held = self._held
-        if held is not None and found is FinishReason.LENGTH:
-            arguments = held.arguments if isinstance(held, InvalidToolCall) else ""
-            unfinished = (UnfinishedCall(held.id, held.name, arguments), *unfinished)
-            self._held = None
-        self._settle(out)
-        if self._calls.sealed and found is not FinishReason.LENGTH:
-            found = FinishReason.TOOL_CALLS
-        out.append(End(found, reason, _usage(usage), None, self._id, unfinished))
+        self._calls.settle(out, cut=found is FinishReason.LENGTH)
+        reason_of_end = self._calls.reason(found)
+        out.append(End(reason_of_end, reason, _usage(usage), None, self._id, self._calls.unfinished()))
         self.ended = True
 
     def _end_of_bytes(self, out: list[StreamFrame]) -> None:
         raise IncompleteStreamError("the stream ended without message-end")
-
-    def _no_events(self, stray: bytes, out: list[StreamFrame]) -> None:
-        try:
-            decoded = _decode_any(stray)
-        except _MALFORMED:
-            decoded = None
-        if isinstance(decoded, dict) and isinstance(decoded.get("message"), str):  # HTTP 200, and not even a stream
-            raise _reported(decoded)
-        super()._no_events(stray, out)
 
 
 def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessage:
@@ -306,10 +280,10 @@ def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessag
     except _MALFORMED as error:
         raise ProtocolError(f"the answer is not what Cohere sends: {error}") from None
     if isinstance(answer.message, str):
-        raise _reported({"message": answer.message})
+        raise reported_error({"message": answer.message})
     if answer.message is None:
         raise ProtocolError("the server's answer has no message")
-    decoder._id = _text(answer.id)
+    decoder._id = text_in(answer.id) or None
     out: list[StreamFrame] = []
     decoder._message(answer.message, "message", 0, out)
     decoder._finish(answer.finish_reason, answer.usage, None, out)
@@ -322,37 +296,35 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+_HELD: dict[str, Callable[[_Message], list[Any]]] = {
+    "content-delta": lambda told: [
+        each.text if each.thinking is None else each.thinking for each in _listed(told.content)
+    ],
+    "tool-plan-delta": lambda told: [told.tool_plan],
+    "tool-call-start": lambda told: [call.function for call in _listed(told.tool_calls)],
+    "tool-call-delta": lambda told: [call.function and call.function.arguments for call in _listed(told.tool_calls)],
+    "citation-start": lambda told: _listed(told.citations),
+}
+"""What an event is there for; it may be empty, but not missing."""
+
+
 def _citation(entry: Any) -> Citation:
-    if not isinstance(entry, dict):
-        raise ProtocolError("a citation is not an object")
-    sources = [source for source in _listed(entry.get("sources")) if isinstance(source, dict)]
-    document = sources[0].get("document") if sources else None
-    told = document if isinstance(document, dict) else {}
-    return Citation(_text(told.get("url")), _text(told.get("title")), _text(entry.get("text")), entry)
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    if not isinstance(entry, dict) or not entry:
+        raise ProtocolError("a citation is not an object that says anything")
+    sources = dicts_in(_listed(entry.get("sources")))
+    told = dict_in(sources[0].get("document")) if sources else {}
+    return Citation(
+        text_in(told.get("url")) or None, text_in(told.get("title")) or None, text_in(entry.get("text")) or None, entry
+    )
 
 
 def _usage(usage: Any) -> Usage:
     """What the model read and wrote; ``billed_units`` is another matter."""
-    counts: dict[str, Any] = usage if isinstance(usage, dict) else {}
-    told = counts.get("tokens")
-    tokens: dict[str, Any] = told if isinstance(told, dict) else {}
+    counts = dict_in(usage)
+    tokens = dict_in(counts.get("tokens"))
     return Usage(
-        input_tokens=_number(tokens.get("input_tokens")),
-        output_tokens=_number(tokens.get("output_tokens")),
-        cached_input_tokens=_number(counts.get("cached_tokens")),
-        reasoning_tokens=_number(tokens.get("reasoning_tokens")),
+        input_tokens=count_in(tokens.get("input_tokens")),
+        output_tokens=count_in(tokens.get("output_tokens")),
+        cached_input_tokens=count_in(counts.get("cached_tokens")),
+        reasoning_tokens=count_in(tokens.get("reasoning_tokens")),
     )
-
-
-def _number(value: Any) -> int | None:
-    """Cohere writes counts as fractions, too."""
-    return int(value) if type(value) in (int, float) and value == int(value) else None
-
-
-def _reported(body: object) -> ProviderStreamError:
-    words, code = error_details(body)
-    return ProviderStreamError(words or "the provider reported an error without a word", code=code)

@@ -23,20 +23,23 @@ from promptport.provider import (
     End,
     FinishReason,
     IncompleteStreamError,
+    JSONPathWriter,
     ProtocolError,
     ProviderItem,
-    ProviderStreamError,
     Reasoning,
-    ReasoningAppend,
+    SSEOrJSONDecoder,
     StreamDecoder,
     StreamFrame,
+    Thoughts,
     ToolCall,
     Usage,
-    error_details,
+    count_in,
+    dict_in,
+    dicts_in,
     message_of,
+    reported_error,
+    text_in,
 )
-from promptport_google._arguments import ArgumentsWriter
-from promptport_google._wire import ResponseWire
 
 __all__ = ["ContentDecoder", "decode_complete"]
 
@@ -48,15 +51,16 @@ class _Camel(msgspec.Struct, rename="camel", gc=False):
 class _PartialArg(_Camel):
     json_path: str = ""
     string_value: str | None = None
-    number_value: msgspec.Raw = msgspec.Raw(b"")
+    number_value: msgspec.Raw = msgspec.Raw(b"")  # the text as it came: numbers have spellings
     bool_value: bool | None = None
+    null_value: msgspec.Raw = msgspec.Raw(b"")  # by its name, or as the null that it is
     will_continue: bool | None = None
 
 
 class _FunctionCall(_Camel):
     name: str | None = None
     id: str | None = None
-    args: msgspec.Raw = msgspec.Raw(b"")  # the text as it came: numbers have spellings
+    args: msgspec.Raw = msgspec.Raw(b"")
     partial_args: list[_PartialArg] | None = None
     will_continue: bool | None = None
 
@@ -129,15 +133,19 @@ _BESIDE = frozenset({"thought", "thoughtSignature", "partMetadata", "mediaResolu
 class ContentDecoder(StreamDecoder[bytes]):
     """Decodes one answer."""
 
+    error_fields = ("error",)
+
     def __init__(self, taken: Collection[str] = ()) -> None:
         """``taken``: the ids of the calls that the conversation holds already."""
-        self._responses = ResponseWire()
+        self._responses = SSEOrJSONDecoder()
         super().__init__(self._responses)
         self._calls = CallAssembler(taken)
         self._copies: dict[str, tuple[str, str]] = {}  # the server's id of a call: its name and arguments
-        self._writer: ArgumentsWriter | None = None  # of the call whose arguments are being streamed
+        self._writer: JSONPathWriter | None = None  # of the call whose arguments are being streamed
         self._writing = ("", 0)  # the name of that call, and its number
-        self._thoughts: list[str] = []
+        self._signed: dict[str, Any] | None = None  # what goes back with that call
+        self._limited = False  # this response says that the limit cut it
+        self._thoughts = Thoughts()
         self._reason = self._blocked = ""
         self._usage = _Usage()
         self._model: Any = None
@@ -197,7 +205,7 @@ class ContentDecoder(StreamDecoder[bytes]):
             else:
                 self._skip("candidate other than the first")
         if response.error is not None:
-            raise _reported({"error": response.error})
+            raise reported_error({"error": response.error})
         self._told(response)
         known = _Response(candidates=response.candidates, model_version=response.model_version)
         if not response.candidates and response == known:
@@ -209,6 +217,7 @@ class ContentDecoder(StreamDecoder[bytes]):
 
     def _candidate(self, candidate: _Candidate, number: int, data: bytes, out: list[StreamFrame]) -> None:
         parts = candidate.content.parts if candidate.content is not None else None
+        self._limited = _FINISH_REASONS.get(_said(candidate.finish_reason)) is FinishReason.LENGTH
         if candidate == _Candidate(content=candidate.content, index=candidate.index) and not parts:
             raw = _decode_any(data)["candidates"][number]
             told = {**raw, "content": raw.get("content") or {}}
@@ -225,7 +234,8 @@ class ContentDecoder(StreamDecoder[bytes]):
             self._items["groundingMetadata"] = candidate.grounding_metadata
             self._ground(candidate.grounding_metadata, out)
         if candidate.citation_metadata is not None:
-            for entry in _dicts(candidate.citation_metadata, "citations", "citationSources"):
+            told = dict_in(candidate.citation_metadata)
+            for entry in dicts_in(told.get("citations")) + dicts_in(told.get("citationSources")):
                 self._cite(entry, None, entry, out)
 
     def _told(self, response: _Response) -> None:
@@ -251,19 +261,17 @@ class ContentDecoder(StreamDecoder[bytes]):
     def _part(self, part: _Part, place: tuple[int, int], data: bytes, out: list[StreamFrame]) -> None:
         signature = part.thought_signature
         if part.text is not None and part.thought:
-            if part.text:
-                self._thoughts.append(part.text)
-                out.append(ReasoningAppend(part.text))
+            self._thoughts.add(part.text, out)
             if signature:
-                self._end_thoughts(out, {"thoughtSignature": signature})
+                self._thoughts.end(out, {"thoughtSignature": signature})
             return
         kept = {"thoughtSignature": signature} if signature else None
         if part.function_call is not None:
-            self._end_thoughts(out)
+            self._thoughts.end(out)
             self._call(part.function_call, kept, out)
         elif part.text is not None or kept is not None:
             if part.text or kept:
-                self._end_thoughts(out)
+                self._thoughts.end(out)
             if part.text:
                 out.append(Append(part.text))
             if kept and (part.text is not None or not self._is_item(place, data, out)):
@@ -274,17 +282,12 @@ class ContentDecoder(StreamDecoder[bytes]):
     def _is_item(self, place: tuple[int, int], data: bytes, out: list[StreamFrame]) -> bool:
         """Whether this part is something else than text and calls: what the server ran, an image, a file."""
         part = _decode_any(data)["candidates"][place[0]]["content"]["parts"][place[1]]
-        kind = next((name for name in part if name not in _BESIDE), None)
-        if kind is None or kind == "text":
+        kind = next((name for name, value in part.items() if name not in _BESIDE and value is not None), "text")
+        if kind == "text":
             return False
-        self._end_thoughts(out)
+        self._thoughts.end(out)
         out.append(ProviderItem(kind, part))
         return True
-
-    def _end_thoughts(self, out: list[StreamFrame], kept: dict[str, Any] | None = None) -> None:
-        if self._thoughts or kept:
-            out.append(Reasoning("".join(self._thoughts), kept))
-            self._thoughts.clear()
 
     # ------------------------------------------------------------------------------------------- calls
 
@@ -295,9 +298,9 @@ class ContentDecoder(StreamDecoder[bytes]):
         if goes_on:
             self._continue(call, arguments, kept, out)
         elif call.partial_args or call.will_continue:
-            self._writer = ArgumentsWriter()
+            self._writer, self._signed = JSONPathWriter(), None
             self._writing = (call.name or "", self._writing[1] + 1)
-            self._calls.start(self._writing, call.id, call.name or "", out, kept)
+            self._calls.start(self._writing, call.id, call.name or "", out)
             self._continue(call, arguments, kept, out)
         elif call.name or arguments:
             self._whole(call.id or None, call.name or "", arguments or "{}", kept, out)
@@ -309,18 +312,17 @@ class ContentDecoder(StreamDecoder[bytes]):
     ) -> None:
         writer, key = self._writer, self._writing
         assert writer is not None
+        self._signed = kept or self._signed
         text = ""
         for arg in call.partial_args or ():
-            literal = bytes(arg.number_value).decode() or None
-            if arg.bool_value is not None:
-                literal = "true" if arg.bool_value else "false"
-            text += writer.write(arg.json_path, arg.string_value, literal, bool(arg.will_continue))
-        if not call.will_continue:
-            text += arguments if arguments and not writer.begun else writer.close()
-            self._writer = None
+            text += writer.write(arg.json_path, arg.string_value, _literal(arg), bool(arg.will_continue))
+        if call.will_continue or self._limited:  # what the limit cut has no end, whatever stands behind it
+            self._calls.append(key, text, out)
+            return
+        text += arguments if arguments and not writer.begun else writer.close()
+        self._writer = None
         self._calls.append(key, text, out)
-        if not call.will_continue:
-            self._calls.seal(key, out, provider_data=kept)
+        self._calls.seal(key, out, provider_data=self._signed)
 
     def _whole(
         self, id: str | None, name: str, arguments: str, kept: dict[str, Any] | None, out: list[StreamFrame]
@@ -339,62 +341,45 @@ class ContentDecoder(StreamDecoder[bytes]):
 
     def _ground(self, metadata: Any, out: list[StreamFrame]) -> None:
         """The sources of a search. Some servers tell all of them at the end, some with each response anew."""
-        self._sources = _dicts(metadata, "groundingChunks") or self._sources
-        for support in _dicts(metadata, "groundingSupports"):
-            segment = support.get("segment")
-            indices = support.get("groundingChunkIndices")
+        told = dict_in(metadata)
+        self._sources = dicts_in(told.get("groundingChunks")) or self._sources
+        for support in dicts_in(told.get("groundingSupports")):
+            segment, indices = support.get("segment"), support.get("groundingChunkIndices")
             for index in indices if isinstance(indices, list) else ():
                 if isinstance(index, int) and 0 <= index < len(self._sources):
-                    text = segment.get("text") if isinstance(segment, dict) else None
-                    self._cite(_source(self._sources[index]), text, {**self._sources[index], "segment": segment}, out)
+                    source, text = self._sources[index], dict_in(segment).get("text")
+                    self._cite(_source(source), text, {**source, "segment": segment}, out)
 
     def _cite(self, source: dict[str, Any], text: Any, told: dict[str, Any], out: list[StreamFrame]) -> None:
         url, title = source.get("uri") or source.get("sourceUri"), source.get("title")
         mark = msgspec.json.encode([url, title, told.get("segment"), told.get("startIndex"), told.get("endIndex")])
         if mark not in self._cited:
             self._cited |= {mark, msgspec.json.encode([url, title])}
-            self._end_thoughts(out)
-            out.append(Citation(_text(url), _text(title), _text(text), told))
+            self._thoughts.end(out)
+            out.append(Citation(text_in(url) or None, text_in(title) or None, text_in(text) or None, told))
 
     # ----------------------------------------------------------------------------------------- the end
 
     def _end_of_bytes(self, out: list[StreamFrame]) -> None:
-        self._look_for_error()
+        self._look_for_error(self._responses.stray)  # it may come as bare JSON in several lines, behind good events
         if not self._responses.complete:
             raise IncompleteStreamError("the stream ended inside its JSON array")
         if not self._reason and not self._blocked:
             raise IncompleteStreamError("the stream ended without a finish reason")
-        self._end_thoughts(out)
+        self._thoughts.end(out)
         for chunk in self._sources:
             source = _source(chunk)
-            if (
-                msgspec.json.encode([source.get("uri") or source.get("sourceUri"), source.get("title")])
-                not in self._cited
-            ):
+            mark = [source.get("uri") or source.get("sourceUri"), source.get("title")]
+            if msgspec.json.encode(mark) not in self._cited:
                 self._cite(source, None, chunk, out)
         out += [ProviderItem(name, {name: value}) for name, value in self._items.items()]
         reason = _FINISH_REASONS.get(self._reason, FinishReason.OTHER)
         if not self._reason:  # nothing was generated, because of what was asked
             reason = FinishReason.CONTENT_FILTER
-        if self._calls.sealed and reason is not FinishReason.LENGTH:
-            reason = FinishReason.TOOL_CALLS
-        raw, usage = self._reason or self._blocked, _usage(self._usage)
-        out.append(End(reason, raw, usage, _text(self._model), _text(self._id), self._calls.unfinished()))
+        reason, raw = self._calls.reason(reason), self._reason or self._blocked
+        model, response_id = text_in(self._model) or None, text_in(self._id) or None
+        out.append(End(reason, raw, _usage(self._usage), model, response_id, self._calls.unfinished()))
         self.ended = True
-
-    def _no_events(self, stray: bytes, out: list[StreamFrame]) -> None:
-        self._look_for_error()
-        super()._no_events(stray, out)
-
-    def _look_for_error(self) -> None:
-        """An error may come as bare JSON in several lines, alone or behind good events."""
-        stray = self._responses.stray
-        try:
-            decoded = _decode_any(stray) if stray.strip() else None
-        except _MALFORMED:
-            return
-        if isinstance(decoded, dict) and decoded.get("error"):
-            raise _reported(decoded)
 
 
 def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessage:
@@ -421,23 +406,27 @@ def _arguments(data: bytes) -> str:
     return "" if data == b"null" else data.decode()
 
 
+def _literal(arg: _PartialArg) -> str | None:
+    """The JSON text of a value that is not a string; ``None`` where there is none."""
+    number = bytes(arg.number_value).decode()
+    if number and number != "null":
+        if number[0] not in "-0123456789":
+            raise ProtocolError("the number of a partial argument is not a number")
+        return number
+    if arg.bool_value is not None:
+        return "true" if arg.bool_value else "false"
+    return "null" if bytes(arg.null_value) else None
+
+
 def _usage(usage: _Usage) -> Usage:
     """Gemini counts thoughts apart from the answer's other tokens."""
-    answer, thoughts = _number(usage.candidates_token_count), _number(usage.thoughts_token_count)
+    answer, thoughts = count_in(usage.candidates_token_count), count_in(usage.thoughts_token_count)
     return Usage(
-        input_tokens=_number(usage.prompt_token_count),
+        input_tokens=count_in(usage.prompt_token_count),
         output_tokens=None if answer is None and thoughts is None else (answer or 0) + (thoughts or 0),
-        cached_input_tokens=_number(usage.cached_content_token_count),
+        cached_input_tokens=count_in(usage.cached_content_token_count),
         reasoning_tokens=thoughts,
     )
-
-
-def _number(value: Any) -> int | None:
-    return value if type(value) is int else None
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 def _said(reason: str | int | None) -> str:
@@ -445,16 +434,6 @@ def _said(reason: str | int | None) -> str:
     return "" if word in _UNSAID else word
 
 
-def _dicts(holder: Any, *names: str) -> list[dict[str, Any]]:
-    found = [holder.get(name) for name in names] if isinstance(holder, dict) else []
-    return [entry for entries in found if isinstance(entries, list) for entry in entries if isinstance(entry, dict)]
-
-
 def _source(chunk: dict[str, Any]) -> dict[str, Any]:
     """What a grounding chunk holds, whatever it is called: web, retrievedContext, maps, image."""
     return next((value for value in chunk.values() if isinstance(value, dict)), {})
-
-
-def _reported(body: object) -> ProviderStreamError:
-    words, code = error_details(body)
-    return ProviderStreamError(words or "the provider reported an error without a word", code=code)

@@ -46,11 +46,14 @@ from promptport.provider import (
     StreamDecoder,
     StreamFrame,
     Usage,
+    dict_in,
+    dicts_in,
     error_details,
     message_of,
+    number_in,
+    text_in,
 )
 from promptport_openai._responses_calls import CALL_TYPES, ResponseCalls
-from promptport_openai._values import dict_in, dicts_in, number_in, text_in
 
 __all__ = ["ResponsesDecoder", "decode_complete"]
 

@@ -1,22 +1,23 @@
-"""Gemini's two forms of a stream as events: server-sent events, and one JSON array that grows. Pure.
+"""Two forms of a stream as events: server-sent events, and one JSON array that grows. Pure.
 
 Rule: the first letter tells the form, and an event is the JSON text of one response, whichever form it came in.
 
-Source: ``alt=sse`` of https://ai.google.dev/api/generate-content; without it, and where a proxy drops it, the answer is
-an array with one response an element.
+Source: Google's APIs send an array with one response an element, unless asked for ``alt=sse``; some proxies drop that.
 """
 
 from __future__ import annotations
 
-from promptport.provider import JSONObjectsDecoder, Limits, SSEDecoder
+from promptport.decoding.json_objects import JSONObjectsDecoder
+from promptport.decoding.limits import Limits
+from promptport.decoding.sse import SSEDecoder
 
-__all__ = ["ResponseWire"]
+__all__ = ["SSEOrJSONDecoder"]
 
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _HEAD = 64
 
 
-class ResponseWire:
+class SSEOrJSONDecoder:
     """Bytes in, the JSON of each response out."""
 
     def __init__(self) -> None:

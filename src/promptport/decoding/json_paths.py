@@ -1,9 +1,9 @@
-"""Vertex's ``partialArgs`` in, the JSON text of a call's arguments out, as far as it is known. Pure.
+"""Values at paths in, the JSON text of the object that they make out, as far as it is known. Pure.
 
-Rule: the model writes its arguments depth first, so each value can be written down when it comes, and no text is ever
-taken back. A path that goes back into what was closed cannot be written so, and is a `ProtocolError`.
+Rule: the values come depth first, so each can be written down when it comes, and no text is ever taken back. A path
+that goes back into what was closed cannot be written so, and is a `ProtocolError`.
 
-Source: ``PartialArg`` in the types of google-genai; the paths are JSONPath (RFC 9535) with names and indexes only.
+Source: JSONPath (RFC 9535), of which only names and indexes are read. Vertex AI streams arguments of calls this way.
 """
 
 from __future__ import annotations
@@ -12,15 +12,27 @@ import re
 
 import msgspec
 
-from promptport.provider import ProtocolError
+from promptport.errors import ProtocolError
 
-__all__ = ["ArgumentsWriter"]
+__all__ = ["JSONPathWriter"]
 
-_SEGMENT = re.compile(r"""\.([^.\[\]]+)|\[(\d+)\]|\[(['"])((?:\\.|[^\\])*?)\3\]""")
+_SEGMENT = re.compile(r"""\.([^.\[\]]+)|\[(\d{1,9})\]|\[(['"])((?:\\.|[^\\])*?)\3\]""", re.DOTALL)
+_ESCAPES = re.compile(r"\\(.)|[\x00-\x1f\"]", re.DOTALL)
 
 
-class ArgumentsWriter:
-    """Writes one call's arguments."""
+class JSONPathWriter:
+    """Writes one object.
+
+    Examples:
+        ```python
+        from promptport.provider import JSONPathWriter
+
+        writer = JSONPathWriter()
+        parts = [writer.write("$.city", "Par", None, True), writer.write("$.city", "is", None, False)]
+        parts += [writer.write("$.days[0]", None, "1", False), writer.close()]
+        "".join(parts)  # {"city":"Paris","days":[1]}
+        ```
+    """
 
     def __init__(self) -> None:
         self._path: list[str | int] = []  # of the last value
@@ -33,20 +45,24 @@ class ArgumentsWriter:
         Args:
             path: where the value stands.
             text: a string, or its next increment.
-            literal: the JSON text of any other value.
+            literal: the JSON text of any other value. Without both, nothing comes: a string that goes on may end.
             more: the string goes on.
 
         Raises:
             ProtocolError: a path that cannot be read, or that cannot be written behind the last one.
         """
         steps = _steps(path)
+        if text is None and literal is None:
+            if steps != self._path:
+                raise ProtocolError("a partial argument has no value")
+            return self._string("", more) if self._in_string else ""
         if steps == self._path and text is not None and (self._in_string or not text):
             return self._string(text, more) if self._in_string else ""
         added = self._string("", more=False) if self._in_string else ""
         added += self._move(steps)
         self._path = steps
         if text is None:
-            return added + (literal or "null")
+            return f"{added}{literal}"
         self._in_string = True
         return f'{added}"{self._string(text, more)}'
 
@@ -107,11 +123,26 @@ def _steps(path: str) -> list[str | int]:
         if index is not None:
             steps.append(int(index))
         else:
-            steps.append(name if name is not None else re.sub(r"\\(.)", r"\1", quoted))
+            steps.append(name if name is not None else _unquoted(quoted))
         position = found.end()
     if not path.startswith("$") or position < len(path) or not steps or isinstance(steps[0], int):
         raise ProtocolError("the path of a partial argument cannot be read")
     return steps
+
+
+def _unquoted(name: str) -> str:
+    """A quoted name: its escapes are those of JSON, and any other escaped character is itself."""
+    try:
+        return msgspec.json.decode(f'"{_ESCAPES.sub(_escaped, name)}"'.encode(), type=str)
+    except (msgspec.DecodeError, UnicodeError):
+        raise ProtocolError("the path of a partial argument cannot be read") from None
+
+
+def _escaped(found: re.Match[str]) -> str:
+    text = found[1] or found[0]
+    if found[1] and text in "bfnrtu\\/":
+        return found[0]
+    return msgspec.json.encode(text).decode()[1:-1]
 
 
 def _closers(steps: list[str | int]) -> str:
