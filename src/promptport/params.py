@@ -16,7 +16,11 @@ from msgspec.structs import force_setattr
 from promptport.errors import InvalidInputError
 from promptport.parts import Quiet
 
-__all__ = ["LLMParams", "NamedTool", "ReasoningEffort", "ToolChoice"]
+__all__ = ["LLMParams", "NamedTool", "OwnSchema", "ReasoningEffort", "ToolChoice"]
+
+
+class OwnSchema(dict[str, Any]):
+    """A response schema of somebody who checks the answer himself, so that the client does not."""
 
 
 class ToolChoice(enum.StrEnum):
@@ -55,7 +59,9 @@ class LLMParams(Quiet, frozen=True, omit_defaults=True):
         seed: for repeatable sampling.
         tool_choice: `ToolChoice`, or `NamedTool`.
         parallel_tool_calls: whether one answer may hold several calls.
-        response_schema: the JSON schema that the answer's text follows.
+        response_schema: the JSON schema that the answer's text follows. What the provider cannot be told of it, the
+            client checks: an answer in JSON that does not fit ends in `ProtocolError`. Where the provider wants every
+            property required, ``null`` can stand for one that the schema lets the model leave out.
         reasoning_effort: how hard to think, as a word.
         reasoning_budget: how much to think, in tokens.
         user: a stable id of the end user, for the provider's abuse detection.

@@ -114,7 +114,9 @@ def test_parameters() -> None:
     assert body["text"]["format"] == {"type": "json_schema", "name": "My_answer_", "schema": schema, "strict": True}
     expected = {"temperature": 0.5, "max_output_tokens": 9, "safety_identifier": "u1"}
     assert {key: body[key] for key in expected} == expected
-    assert body_of(Prompt.of("Hi", response_schema=CITY))["text"]["format"]["strict"] is False
+    assert body_of(Prompt.of("Hi", response_schema=CITY))["text"]["format"]["schema"] == CLOSED
+    free = {"type": "object", "additionalProperties": {"type": "string"}}
+    assert body_of(Prompt.of("Hi", response_schema=free))["text"]["format"]["strict"] is False
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from promptport.errors import (
     TransportError,
 )
 from promptport.history import last_usage
+from promptport.http.answers import AnswerCheck, AnswerDecoder
 from promptport.http.redaction import redact
 from promptport.http.renamed_keys import RenamingDecoder, renamed_message
 from promptport.llm_client import check_request
@@ -86,6 +87,9 @@ class BaseClient(ABC):
 
     tool_dialect: str = ""
     """The name in `DIALECTS` to which tools are fitted, if that renames properties: calls get their own names back."""
+
+    answer_dialect: str = ""
+    """The name in `DIALECTS` that structured answers are held to: what it cannot say of a schema is checked here."""
 
     address: str = ""
     """The server's base URL, which the subclass sets: with ``provider`` it makes the `origin` of each message."""
@@ -158,6 +162,15 @@ class BaseClient(ABC):
         """By tool: the properties that go by another name on the wire, since the server refuses their own."""
         return renamed_properties(tools, DIALECTS[self.tool_dialect]) if tools and self.tool_dialect else {}
 
+    def _in_callers_terms(
+        self, decoder: StreamDecoder[Any], prompt: Prompt, tools: Sequence[ToolDescriptor]
+    ) -> StreamDecoder[Any] | RenamingDecoder | AnswerDecoder:
+        """The decoder, and around it what knows of the schemas more than their server."""
+        names = self._renamed(tools)
+        made = RenamingDecoder(decoder, names) if names else decoder
+        check = AnswerCheck.of(prompt.params.response_schema, self.answer_dialect)
+        return made if check is None else AnswerDecoder(made, check)
+
     @property
     def origin(self) -> Origin | None:
         """Whose messages these are: what is opaque in a message of this origin goes back to this server.
@@ -196,11 +209,10 @@ class BaseClient(ABC):
         self._check(prompt, model, tools, streaming=True)
         body = self._body(prompt, model, tools, stream=True)
         decoder = self._decoder(prompt, model, tools)
-        names = self._renamed(tools)
         if self.limits is not DEFAULT_LIMITS:
             decoder.bound(self.limits)
         stream = FrameStream(
-            self._read(body, model, RenamingDecoder(decoder, names) if names else decoder),
+            self._read(body, model, self._in_callers_terms(decoder, prompt, tools)),
             timeouts=self._timeouts,
             skipped=decoder.skipped,
             named=(self.provider, model.id),
@@ -242,6 +254,8 @@ class BaseClient(ABC):
                 raise self._translated(error, model) from error
             message, names = self._complete(data, prompt, tools), self._renamed(tools)
             message = renamed_message(message, names) if names else message
+            check = AnswerCheck.of(prompt.params.response_schema, self.answer_dialect)
+            message = message if check is None else check.message(message)
             return msgspec.structs.replace(message, origin=self.origin)
 
     async def aclose(self) -> None:
@@ -292,7 +306,7 @@ class BaseClient(ABC):
             raise
 
     async def _read(
-        self, body: dict[str, Any], model: LLModel, decoder: StreamDecoder[Any] | RenamingDecoder
+        self, body: dict[str, Any], model: LLModel, decoder: StreamDecoder[Any] | RenamingDecoder | AnswerDecoder
     ) -> FrameBatches:
         """One request: opens it, and decodes each read until the answer's end."""
         with self._redacting():

@@ -111,6 +111,7 @@ def chat_provider(  # noqa: PLR0917 - a row of a table
         "complete": decode_chat_completion,
         "capabilities": capabilities_of,
         "text_calls": text_calls,
+        "answer_dialect": f"{spoken.schemas or 'openai'}-strict",
     }
     return type(f"{name.title().replace('-', '').replace('_', '')}Client", (_ChatClient,), members)
 

@@ -260,18 +260,25 @@ def response_format_schema(schema: dict[str, Any], dialect: str) -> tuple[dict[s
 
     Args:
         schema: the caller's.
-        dialect: a name in `DIALECTS`; an empty one changes nothing.
+        dialect: a name in `DIALECTS`; an empty one changes nothing. The answer is held to its strict one, in which
+            what may be left out becomes what may be null, if the schema can be said in it.
 
     Raises:
         InvalidInputError: a schema that no fitting saves, such as one that is not an object's.
     """
-    strict = is_strict_schema(schema)
     if not dialect:
-        return schema, strict
-    if strict:
-        with suppress(InvalidInputError):  # then it cannot be held to it, and the other dialect has the last word
-            return fit_schema(schema, DIALECTS[f"{dialect}-strict"]).schema, True
+        return schema, is_strict_schema(schema) and not _lost(schema, "openai-strict")
+    with suppress(InvalidInputError):  # then it cannot be held to it, and the other dialect has the last word
+        return fit_schema(schema, DIALECTS[f"{dialect}-strict"]).schema, True
     return fit_schema(schema, DIALECTS[dialect]).schema, False
+
+
+def _lost(schema: dict[str, Any], dialect: str) -> bool:
+    """Whether a dialect cannot say all of the schema."""
+    try:
+        return bool(fit_schema(schema, replace(DIALECTS[dialect], top_object=False)).lost)
+    except InvalidInputError:
+        return True
 
 
 def is_strict_schema(schema: Any) -> bool:

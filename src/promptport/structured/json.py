@@ -16,6 +16,7 @@ import msgspec
 from promptport.errors import InvalidInputError, ProtocolError
 from promptport.messages import Prompt
 from promptport.models import Capability, ModelCapabilities
+from promptport.params import OwnSchema
 from promptport.structured.definition import prepended
 from promptport.structured.growing import PERHAPS, GrowingJson
 from promptport.tools import DIALECTS, fit_schema, without_nulls
@@ -56,7 +57,7 @@ class JsonDefinition(Generic[_Model]):
         """Holds the answer to the schema where the model can be held to one; asks for it in words where it cannot."""
         schema = self.model.model_json_schema()
         if Capability.JSON_SCHEMA in capabilities and _fits(schema, capabilities.schema_dialect):
-            return prompt.with_params(response_schema=schema)
+            return prompt.with_params(response_schema=OwnSchema(schema))
         text = f"Answer with one JSON object and nothing else. It follows this JSON schema:\n{json.dumps(schema)}"
         return prepended(prompt, text)
 

@@ -18,6 +18,7 @@ from promptport.errors import UnsupportedCapabilityError
 from promptport.llm_client import LLMClient, check_request
 from promptport.messages import AssistantMessage, NamedTool, Prompt, ToolChoice
 from promptport.models import Capability, LLModel, ModelCapabilities
+from promptport.params import OwnSchema
 from promptport.stream import FrameStream, TextStream, message_of
 from promptport.text_tools.detection import detect
 from promptport.text_tools.formats import FORMATS, TextFormat, format_of
@@ -183,7 +184,7 @@ class TextToolsClient:
         if choice is ToolChoice.REQUIRED or isinstance(choice, NamedTool):
             tools = [tool for tool in tools if not isinstance(choice, NamedTool) or tool.name == choice.name]
             several = prompt.params.parallel_tool_calls is not False
-            params = replace(params, response_schema=calls_schema(tools) if several else call_schema(tools))
+            params = replace(params, response_schema=OwnSchema(calls_schema(tools) if several else call_schema(tools)))
             read = FORMATS["required"]
             described = LISTED if several else read.writing
         elif not tools:

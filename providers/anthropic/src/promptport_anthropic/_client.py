@@ -61,6 +61,7 @@ class AnthropicClient(HTTPClient):
 
     provider = "anthropic"
     tool_dialect = "anthropic"
+    answer_dialect = "anthropic-strict"
     base_url = _HOME
     path = "/v1/messages"
     models_path = "/v1/models"

@@ -40,6 +40,7 @@ class BedrockClient(HTTPClient):
 
     provider = "bedrock"
     tool_dialect = "bedrock"
+    answer_dialect = "bedrock-strict"
     accept = _STREAM
     models_path = "/foundation-models"
     needs_key = False

@@ -221,4 +221,5 @@ def capabilities_of(model_id: str) -> ModelCapabilities:
         family.context_length,
         family.max_output_tokens,
         known,
+        schema_dialect="bedrock-strict",
     )

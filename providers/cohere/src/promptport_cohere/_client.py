@@ -20,6 +20,7 @@ class CohereClient(HTTPClient):
     """Cohere's chat API; ``pp.client("cohere", …)`` makes one. It belongs to one event loop."""
 
     provider = "cohere"
+    answer_dialect = "cohere"
     base_url = "https://api.cohere.com"
     path = "/v2/chat"
     models_path = "/v1/models?endpoint=chat&page_size=1000"

@@ -40,6 +40,7 @@ class GeminiClient(HTTPClient):
     """The Gemini Developer API; ``pp.client("google", …)`` makes one. It belongs to one event loop."""
 
     provider = "google"
+    answer_dialect = "gemini"
     base_url = "https://generativelanguage.googleapis.com"
     url_variable = "GOOGLE_GEMINI_BASE_URL"
     key_header = "x-goog-api-key"

@@ -70,6 +70,7 @@ class _PlainClient(BaseClient):
     """What the server itself can do: text, and the tools of models that were trained with them."""
 
     provider = PROVIDER
+    answer_dialect = "llamacpp"
 
     def __init__(
         self,

@@ -56,6 +56,7 @@ class OllamaClient(HTTPClient):
     """Models on an Ollama server; ``pp.client("ollama", …)`` makes one. It belongs to one event loop."""
 
     provider = "ollama"
+    answer_dialect = "ollama"
     base_url = "https://ollama.com"
     path = "/api/chat"
     key_variable = "OLLAMA_API_KEY"

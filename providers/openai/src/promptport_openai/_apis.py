@@ -42,6 +42,7 @@ def chat_completions(own: bool) -> OpenAIAPI:
         decoder=ChatCompletionsDecoder,
         complete=decode_chat_completion,
         capabilities=chat_capabilities,
+        answers="openai-strict",
     )
 
 
@@ -60,4 +61,5 @@ def responses(own: bool) -> OpenAIAPI:
         decoder=ResponsesDecoder,
         complete=decode_complete,
         capabilities=responses_capabilities,
+        answers="openai-strict",
     )

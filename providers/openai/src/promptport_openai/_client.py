@@ -53,6 +53,7 @@ class OpenAIAPI(msgspec.Struct, frozen=True):
         decoder: the ids of the conversation's calls → a decoder.
         complete: the body of a response that was not streamed, and those ids → the message.
         capabilities: model id, and whether the server is OpenAI's own → what it can do.
+        answers: what structured answers are held to; see `BaseClient.answer_dialect`.
     """
 
     provider: str
@@ -61,6 +62,7 @@ class OpenAIAPI(msgspec.Struct, frozen=True):
     decoder: Callable[[frozenset[str]], StreamDecoder[Any]]
     complete: Callable[[bytes, frozenset[str]], AssistantMessage]
     capabilities: Callable[[str, bool], ModelCapabilities]
+    answers: str = ""
 
 
 class OpenAIClient(HTTPClient):
@@ -127,6 +129,7 @@ class OpenAIClient(HTTPClient):
         self._api = api(own or (urlsplit(checked).hostname or "").endswith(_AZURE))
         self.provider = self._api.provider
         self.path = self._api.path
+        self.answer_dialect = self._api.answers
         transport = None
         if sdk_client is not None or sdk_options:
             options: dict[str, Any] = {

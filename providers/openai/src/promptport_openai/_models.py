@@ -123,7 +123,7 @@ def _table(*, chat: bool) -> dict[str, ModelCapabilities]:
         streams = family.streams and Capability.TOOLS in capabilities
         tools = StreamedTools.DELTAS if streams else StreamedTools.NONE
         for name in family.names:
-            table[name] = ModelCapabilities(tools, capabilities, family.context, family.output)
+            table[name] = ModelCapabilities(tools, capabilities, family.context, family.output, schema_dialect="openai")
     return table
 
 
@@ -131,12 +131,13 @@ _RESPONSES = _table(chat=False)
 _CHAT = _table(chat=True)
 
 _UNKNOWN_RESPONSES = ModelCapabilities(
-    StreamedTools.DELTAS, _in_responses(_GPT6 | {Capability.TEMPERATURE}), known=False
+    StreamedTools.DELTAS, _in_responses(_GPT6 | {Capability.TEMPERATURE}), known=False, schema_dialect="openai"
 )
 _UNKNOWN_CHAT = ModelCapabilities(
     StreamedTools.DELTAS,
     frozenset(Capability) - {Capability.TOOL_RESULT_IMAGES, Capability.REASONING_BUDGET, Capability.CACHE_CONTROL},
     known=False,
+    schema_dialect="openai",
 )
 
 _FINE_TUNED = re.compile(r"ft:([^:]+):")
