@@ -25,7 +25,6 @@ from promptport.provider import (
 )
 from promptport.testing import WireResponse, WireServer
 from promptport_bedrock._client import BedrockClient
-from promptport_bedrock._credentials import is_aws, region_of
 from promptport_bedrock.conformance import frame
 
 CORPUS = Path(os.environ.get("PROMPTPORT_CORPUS", Path(__file__).resolve().parents[4] / "shared" / "wire"))
@@ -170,20 +169,6 @@ async def test_no_error_quotes_a_credential() -> None:
     assert KEYS["secret_key"] not in str(raised.value)
     assert "tok-1234" not in str(raised.value)
     assert raised.value.code == "UnrecognizedClientException"
-
-
-def test_addresses_of_aws_and_their_regions() -> None:
-    url = "https://vpce-1.bedrock-runtime.eu-central-1.vpce.amazonaws.com"
-    assert is_aws(url)
-    assert region_of(None, url, None) == "eu-central-1"
-    assert is_aws("https://bedrock-runtime.cn-north-1.amazonaws.com.cn")
-    for other in (
-        "https://amazonaws.com.example.com",
-        "http://bedrock-runtime.us-east-1.amazonaws.com",
-        "https://x.com",
-    ):
-        assert not is_aws(other)
-    assert not is_aws("https://bedrock-runtime.us-east-1.amazonaws.com@example.com/")
 
 
 # ------------------------------------------------------------------------------------------------ boto3 as oracle

@@ -7,9 +7,11 @@ Imports: `promptport.decoding`, `promptport.protocols`, `promptport.llm_client` 
 from promptport.http.addresses import check_base_url, environment_proxy, host_of, is_loopback, is_within, origin_of
 from promptport.http.aiohttp_session import AiohttpBody, AiohttpSession
 from promptport.http.aiohttp_transport import AiohttpTransport
+from promptport.http.aws_access import AWSAccess
 from promptport.http.base_client import BaseClient, ByteStream
 from promptport.http.bodies import ResponseBody
 from promptport.http.chat_clones import chat_provider
+from promptport.http.google_cloud import GoogleCloud
 from promptport.http.google_credentials import GoogleCredentials
 from promptport.http.http_client import HTTPClient, new_transport
 from promptport.http.httpx_transport import HTTPTransport, ResponseStream
@@ -22,11 +24,13 @@ from promptport.http.transport_errors import transport_error
 
 __all__ = [
     "APIKey",
+    "AWSAccess",
     "AiohttpBody",
     "AiohttpSession",
     "AiohttpTransport",
     "BaseClient",
     "ByteStream",
+    "GoogleCloud",
     "GoogleCredentials",
     "HTTPClient",
     "HTTPRequest",

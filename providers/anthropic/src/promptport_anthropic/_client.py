@@ -1,7 +1,7 @@
 """Anthropic: the Messages API, and servers that speak it by ``base_url``.
 
-Requests go over promptport's own transport. The SDK is imported only for an ``sdk_client`` (Bedrock, Vertex and
-Foundry among them), or for options that only it understands.
+Requests go over promptport's own transport, also to Bedrock, Vertex and Foundry (``platform``). The SDK is imported
+only for an ``sdk_client``, or for options that only it understands.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from promptport.provider import (
     Capability,
     ConfigurationError,
     HTTPClient,
+    HTTPRequest,
     Limits,
     LLModel,
     ModelCapabilities,
@@ -26,6 +27,7 @@ from promptport.provider import (
     SdkTransport,
     Timeouts,
     ToolDescriptor,
+    UnsupportedCapabilityError,
     check_base_url,
     check_options,
     environment_key,
@@ -34,6 +36,7 @@ from promptport.provider import (
 from promptport_anthropic._decode import MessagesDecoder, decode_complete
 from promptport_anthropic._models import capabilities_of
 from promptport_anthropic._platform_events import PlatformEvents
+from promptport_anthropic._platforms import Bedrock, platform_of
 from promptport_anthropic._request import messages_body
 
 if TYPE_CHECKING:
@@ -49,7 +52,7 @@ _SDK_OPTIONS = (*_SDK_CREDENTIALS, "middleware", "open_telemetry", "webhook_key"
 _PLATFORM_CLIENTS = frozenset({"AsyncAnthropicBedrock", "AsyncAnthropicVertex", "AsyncAnthropicFoundry"})
 _MOST_PAGES = 20
 _COUNT_PATH = "/v1/messages/count_tokens"
-_COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config")
+_COUNTED = ("betas", "model", "messages", "system", "tools", "tool_choice", "thinking", "output_config")
 
 
 class _Count(msgspec.Struct):
@@ -88,6 +91,7 @@ class AnthropicClient(HTTPClient):
         eager_input_streaming: bool = False,
         default_headers: Mapping[str, str] | None = None,
         origin: str | None = None,
+        platform: str | None = None,
         **sdk_options: Any,
     ) -> None:
         """A client of the Messages API.
@@ -112,12 +116,21 @@ class AnthropicClient(HTTPClient):
                 sometimes not JSON (`InvalidToolCall`).
             default_headers: Another name for ``headers``.
             origin: A name for the server, if servers at several addresses are one; see `Origin`.
-            sdk_options: Options that only the SDK understands (``profile``, ``credentials``, ``config``,
-                ``middleware`` …). One of them makes an SDK client.
+            platform: Who runs Claude, if not Anthropic: ``bedrock`` (with ``region``, ``access_key``, ``secret_key``,
+                ``session_token``, ``profile``, or ``api_key`` for a bearer key), ``vertex`` (``project``, ``location``,
+                ``credentials``, or ``api_key`` for an access token) or ``foundry`` (``resource``, and ``api_key`` for a
+                key, or for a function that gives a token of Entra ID). Their environment variables are the SDK's.
+            sdk_options: The options of the platform; without one, options that only the SDK understands (``profile``,
+                ``credentials``, ``config``, ``middleware`` …). One of these makes an SDK client.
 
         Raises:
             ConfigurationError: No key where one is needed, an unusable one, an unusable URL, or an unknown option.
         """
+        if platform is not None and (sdk_client is not None or auth_token):
+            beside = "an sdk_client" if sdk_client is not None else "auth_token: pass it as api_key"
+            raise ConfigurationError(f"anthropic: platform={platform!r} does not go with {beside}.")
+        chosen = platform_of(platform, sdk_options, api_key=api_key, base_url=base_url)
+        self._platform = chosen
         known = AnthropicClient.__init__.__kwdefaults__ or {}
         check_options(sdk_options, {*known, *_SDK_OPTIONS}, where="AnthropicClient")
         merged = {**(headers or {}), **(default_headers or {})}
@@ -128,6 +141,10 @@ class AnthropicClient(HTTPClient):
             )
         if api_key and auth_token:
             raise ConfigurationError("anthropic: pass api_key or auth_token, not both")
+        if chosen is not None:
+            self.base_url, self.key_header, self.accept = chosen.home, chosen.key_header, chosen.accept
+            self.key_variable, self.url_variable, self.models_path, self.needs_key = "", "", "", False
+            api_key, base_url = chosen.key, chosen.url
         url = check_base_url(base_url or os.environ.get(self.url_variable) or _HOME, provider=self.provider)
         self._betas = (betas,) if isinstance(betas, str) else tuple(betas)
         self._eager = eager_input_streaming
@@ -159,9 +176,10 @@ class AnthropicClient(HTTPClient):
                 secrets=[secret for secret in (api_key, auth_token) if isinstance(secret, str)],
             )
         token_note = ""
-        if not api_key and not auth_token and not os.environ.get(self.key_variable):
+        if chosen is None and not api_key and not auth_token and not os.environ.get(self.key_variable):
             auth_token, token_note = environment_key("ANTHROPIC_AUTH_TOKEN", own=is_within(url, _HOME))
-        self.default_headers = {"anthropic-version": api_version or _VERSION}
+        self._version = api_version or _VERSION
+        self.default_headers = {"anthropic-version": self._version}
         super().__init__(
             api_key=auth_token or api_key,
             base_url=base_url,
@@ -176,9 +194,10 @@ class AnthropicClient(HTTPClient):
         )
         self._key_note = self._key_note or token_note
         # On these platforms too it is Claude, which takes only thoughts that it signed.
-        self._resold = any(base.__name__ in _PLATFORM_CLIENTS for base in type(sdk_client).__mro__)
-        self._from_sdk = sdk_client is not None
-        self._sampling = not self.own or (api_version is not None and api_version < _WITHOUT_SAMPLING)
+        resold = any(base.__name__ in _PLATFORM_CLIENTS for base in type(sdk_client).__mro__)
+        self._resold = resold or chosen is not None
+        self._framed = sdk_client is not None or isinstance(chosen, Bedrock)
+        self._sampling = self._resold or not self.own or (api_version is not None and api_version < _WITHOUT_SAMPLING)
 
     # ------------------------------------------------------------------------------------------- verbs
 
@@ -193,6 +212,8 @@ class AnthropicClient(HTTPClient):
             ProviderError: The server refused or was not reached.
             ProtocolError: What it answered is not a list of models.
         """
+        if not self.models_path:
+            raise UnsupportedCapabilityError(provider=self.provider, model="*", missing=["a list of models"])
         found: list[LLModel] = []
         path = f"{self.models_path}?limit=1000"
         for _ in range(_MOST_PAGES):
@@ -216,9 +237,13 @@ class AnthropicClient(HTTPClient):
             ProtocolError: What it answered is not a count.
         """
         self._check(prompt, model, tools, streaming=False)
+        path = _COUNT_PATH if self._platform is None else self._platform.count_path
+        if not path:
+            raise UnsupportedCapabilityError(provider=self.provider, model=model.id, missing=["a count of tokens"])
         body = self._body(prompt, model, tools, stream=False)
         counted = {key: value for key, value in body.items() if key in _COUNTED}
-        data = await self._transport.post(_COUNT_PATH, counted, model.id, headers=self._headers(body, model))
+        headers = self._headers(counted, model)
+        data = await self._transport.post(path, counted, model.id, headers=headers)
         try:
             return msgspec.json.decode(data, type=_Count).input_tokens
         except msgspec.DecodeError:
@@ -240,9 +265,18 @@ class AnthropicClient(HTTPClient):
         )
 
     def _decoder(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> MessagesDecoder:
-        return MessagesDecoder(prompt.call_ids(), PlatformEvents() if self._from_sdk else None)
+        return MessagesDecoder(prompt.call_ids(), PlatformEvents() if self._framed else None)
 
     def _headers(self, body: dict[str, Any], model: LLModel) -> Mapping[str, str]:
         """The client's betas and the request's own, which travel in a header and not in the body."""
-        betas = [*self._betas, *body.pop("betas", ())]
-        return {"anthropic-beta": ",".join(dict.fromkeys(betas))} if betas else {}
+        betas = list(dict.fromkeys([*self._betas, *body.pop("betas", ())]))
+        if self._platform is not None:
+            self._platform.fit(body, self._version, betas)
+        return {"anthropic-beta": ",".join(betas)} if betas else {}
+
+    def _path(self, model: LLModel, *, stream: bool) -> str:
+        return self.path if self._platform is None else self._platform.path(model.id, stream=stream)
+
+    async def _prepare(self, request: HTTPRequest) -> None:
+        if self._platform is not None:
+            await self._platform.prepare(request)

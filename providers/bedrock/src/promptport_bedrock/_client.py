@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -11,28 +9,19 @@ import msgspec
 
 from promptport.provider import (
     APIKey,
+    AWSAccess,
     Capability,
-    ConfigurationError,
     HTTPClient,
     HTTPRequest,
     LLModel,
     ModelCapabilities,
     ProtocolError,
-    Timeouts,
-    check_base_url,
-    is_loopback,
 )
-from promptport_bedrock._credentials import Signer, is_aws, region_of
 from promptport_bedrock._decode import ConverseDecoder, decode_complete
 from promptport_bedrock._models import base_id, capabilities_of
 from promptport_bedrock._request import converse_body
 
 __all__ = ["BedrockClient"]
-
-_TOKEN = "AWS_BEARER_TOKEN_BEDROCK"  # noqa: S105 - the name of a variable
-_ENDPOINTS = ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL")
-_RUNTIME, _CONTROL = "://bedrock-runtime", "://bedrock"
-_STREAM = "application/vnd.amazon.eventstream"
 
 
 class BedrockClient(HTTPClient):
@@ -41,7 +30,7 @@ class BedrockClient(HTTPClient):
     provider = "bedrock"
     tool_dialect = "bedrock"
     answer_dialect = "bedrock-strict"
-    accept = _STREAM
+    accept = "application/vnd.amazon.eventstream"
     models_path = "/foundation-models"
     needs_key = False
     body: ClassVar[Any] = converse_body
@@ -58,7 +47,6 @@ class BedrockClient(HTTPClient):
         profile: str | None = None,
         api_key: APIKey | None = None,
         base_url: str | None = None,
-        timeouts: Timeouts | None = None,
         **options: Any,
     ) -> None:
         """Create a client. Nothing is sent, and no credential is looked up, before the first request.
@@ -74,43 +62,23 @@ class BedrockClient(HTTPClient):
                 AWS: ``AWS_BEARER_TOKEN_BEDROCK``.
             base_url: The server. Default: ``AWS_ENDPOINT_URL_BEDROCK_RUNTIME``, ``AWS_ENDPOINT_URL``, or the region's.
                 Credentials of the environment go to addresses of AWS only.
-            timeouts: The timeouts of a request.
-            options: What else `HTTPClient` takes: ``headers``, ``http_client``, ``ssl_context``, ``max_connections`` …
+            options: What else `HTTPClient` takes: ``timeouts``, ``headers``, ``http_client``, ``ssl_context`` …
 
         Raises:
             ConfigurationError: No region, credentials that contradict each other or that may not go to ``base_url``,
                 or an address that cannot be used.
         """
-        passed = bool(access_key or profile)
-        _check_credentials(access_key, secret_key, session_token, profile, api_key)
-        url = base_url or next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), None)
-        if url is not None:
-            url = check_base_url(url, provider=self.provider)
-        aws = url is None or is_aws(url)
-        key = api_key if api_key is not None or passed or not aws else os.environ.get(_TOKEN)
-        named = region_of(region, url, profile) if key is None or url is None else region
-        if named is None and (key is None or url is None):
-            raise ConfigurationError("bedrock: no AWS region. Pass region='us-east-1', or set AWS_REGION.")
-        if key is None and not passed and not aws:
-            raise ConfigurationError(
-                "bedrock: credentials of the environment go to addresses of AWS only. Pass access_key and secret_key,"
-                " profile or api_key for this base_url."
-            )
-        if url is None:
-            suffix = ".cn" if str(named).startswith("cn-") else ""
-            url = f"https://bedrock-runtime.{named}.amazonaws.com{suffix}"
-        if key is not None and url.startswith("http://") and not is_loopback(url):
-            raise ConfigurationError("bedrock: an API key goes over https only. Write the base_url with https://.")
-        self._signer: Signer | None = None
-        if key is None:
-            self._signer = Signer(
-                str(named),
-                access_key=access_key,
-                secret_key=secret_key,
-                session_token=session_token,
-                profile=profile,
-            )
-        super().__init__(api_key=key, base_url=url, timeouts=timeouts, **options)
+        self._access = AWSAccess(
+            provider=self.provider,
+            region=region,
+            access_key=access_key,
+            secret_key=secret_key,
+            session_token=session_token,
+            profile=profile,
+            api_key=api_key,
+            base_url=base_url,
+        )
+        super().__init__(api_key=self._access.key, base_url=self._access.url, **options)
 
     # ------------------------------------------------------------------------------------------- models
 
@@ -159,23 +127,4 @@ class BedrockClient(HTTPClient):
         return f"/model/{quote(model.id, safe='')}/{'converse-stream' if stream else 'converse'}"
 
     async def _prepare(self, request: HTTPRequest) -> None:
-        if request.method == "GET" and is_aws(request.url):  # lists are on the control plane
-            request.url = request.url.replace(_RUNTIME, _CONTROL, 1)
-        if self._signer is not None:
-            await self._signer.sign(request)
-
-
-def _check_credentials(
-    access_key: str | None,
-    secret_key: str | None,
-    session_token: str | None,
-    profile: str | None,
-    api_key: APIKey | None,
-) -> None:
-    """One way to say who asks. Raises `ConfigurationError`."""
-    if bool(access_key) != bool(secret_key) or (session_token and not access_key):
-        raise ConfigurationError("bedrock: pass access_key and secret_key together, and session_token with them.")
-    ways: Mapping[str, object] = {"access_key": access_key, "profile": profile, "api_key": api_key}
-    given = [name for name, value in ways.items() if value]
-    if len(given) > 1:
-        raise ConfigurationError(f"bedrock: {' and '.join(given)} exclude each other. Pass one of them.")
+        await self._access.prepare(request)

@@ -6,14 +6,14 @@ import os
 import re
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 
 from promptport.provider import (
     Capability,
     ConfigurationError,
-    GoogleCredentials,
+    GoogleCloud,
     HTTPClient,
     HTTPRequest,
     InvalidInputError,
@@ -32,8 +32,6 @@ __all__ = ["GeminiClient", "VertexClient"]
 
 _VERSION = re.compile(r"/v\d+(alpha|beta)?\d*$")
 _MOST_PAGES = 100
-_PROJECT = "PROJECT-OF-THE-CREDENTIALS"
-_MULTI_REGIONS = ("us", "eu")
 
 
 class GeminiClient(HTTPClient):
@@ -140,6 +138,7 @@ class VertexClient(GeminiClient):
         location: str | None = None,
         credentials: Any = None,
         api_key: Any = None,
+        base_url: str | None = None,
         api_version: str = "v1beta1",
         stream_function_call_arguments: bool = False,
         **options: Any,
@@ -153,11 +152,11 @@ class VertexClient(GeminiClient):
                 Google's own address only.
             api_key: A key of express mode, in which there is no project. Default: ``GOOGLE_API_KEY``, if neither
                 options nor environment name a project.
+            base_url: The server. Default: ``GOOGLE_VERTEX_BASE_URL``, then Google's for the location.
             api_version: Part of the URL.
             stream_function_call_arguments: Ask for the arguments of tool calls as the model writes them. Gemini 3 and
                 later have it.
-            options: See `promptport.provider.HTTPClient`. ``base_url``: Default: ``GOOGLE_VERTEX_BASE_URL``, then
-                Google's for the location.
+            options: See `promptport.provider.HTTPClient`.
 
         Raises:
             ConfigurationError: Options that exclude each other, or a key or URL that cannot be used.
@@ -166,24 +165,22 @@ class VertexClient(GeminiClient):
             other = "credentials" if credentials is not None else "project"
             raise ConfigurationError(f"google-vertex: api_key and {other} exclude each other. Pass one of them.")
         self._express = api_key is not None
-        if not self._express:
-            project = project or os.environ.get("GOOGLE_CLOUD_PROJECT")
-            location = location or os.environ.get("GOOGLE_CLOUD_LOCATION")
-            self._express = project is None and credentials is None and bool(os.environ.get("GOOGLE_API_KEY"))
-        self._location = location or "global"
-        if not re.fullmatch(r"[a-z0-9-]+", self._location):
-            text = f"location: {location!r} is not a region. Pass one such as 'europe-west4', or 'global'."
-            raise ConfigurationError(f"google-vertex: {text}")
-        self.base_url = _vertex_address(self._location)
+        if not self._express and project is None and credentials is None:
+            self._express = bool(os.environ.get("GOOGLE_API_KEY")) and not os.environ.get("GOOGLE_CLOUD_PROJECT")
+        self._cloud = GoogleCloud(
+            provider=self.provider,
+            project=project,
+            location=location,
+            credentials=credentials,
+            keyed=self._express,
+            base_url=base_url,
+            url_variable=self.url_variable,
+            **({"project_variables": (), "location_variables": ()} if self._express else {}),
+        )
+        self.base_url = self._cloud.home
         if stream_function_call_arguments:
             self.streamed_tools = StreamedTools.DELTAS
-        super().__init__(api_key=api_key, api_version=api_version, **options)
-        google = self.own or (urlsplit(self.base_url).hostname or "").endswith(".googleapis.com")
-        self._credentials: GoogleCredentials | None = None
-        if not self._express and (google or credentials is not None):
-            self._credentials = GoogleCredentials(credentials, provider=self.provider)
-            project = project or _PROJECT
-        self._project = None if self._express else project
+        super().__init__(api_key=api_key, base_url=base_url, api_version=api_version, **options)
 
     async def discover(self, model: LLModel) -> ModelCapabilities:
         """What the table of models says: Vertex AI does not describe its models' limits."""
@@ -201,28 +198,12 @@ class VertexClient(GeminiClient):
 
     def _path(self, model: LLModel, *, stream: bool) -> str:
         resource = _resource(model.id, "publishers/google/models")
-        if self._project is not None and not resource.startswith("projects/"):
-            resource = f"projects/{quote(self._project, safe=':')}/locations/{self._location}/{resource}"
+        if not resource.startswith("projects/"):
+            resource = self._cloud.within_project(resource)
         return f"{self._prefix}/{resource}:{_verb(stream)}"
 
     async def _prepare(self, request: HTTPRequest) -> None:
-        """Puts in the token, and the project where only the credentials know it."""
-        if self._credentials is None:
-            return
-        request.headers.update(await self._credentials.headers())
-        if _PROJECT in request.url:
-            if self._credentials.project is None:
-                text = "no project. Pass project=…, or set GOOGLE_CLOUD_PROJECT"
-                raise ConfigurationError(f"google-vertex: the credentials name {text}")
-            request.url = request.url.replace(_PROJECT, quote(self._credentials.project, safe=":"))
-
-
-def _vertex_address(location: str) -> str:
-    if location == "global":
-        return "https://aiplatform.googleapis.com"
-    if location in _MULTI_REGIONS:
-        return f"https://aiplatform.{location}.rep.googleapis.com"
-    return f"https://{location}-aiplatform.googleapis.com"
+        await self._cloud.prepare(request)
 
 
 def _resource(model: str, collection: str) -> str:

@@ -31,6 +31,7 @@ from promptport.provider import (
     check_options,
     is_within,
 )
+from promptport_openai._azure import AZURE_OPTIONS, azure_of
 
 if TYPE_CHECKING:
     import ssl
@@ -90,6 +91,7 @@ class OpenAIClient(HTTPClient):
         default_headers: Mapping[str, str] | None = None,
         default_query: Mapping[str, str] | None = None,
         origin: str | None = None,
+        platform: str | None = None,
         **sdk_options: Any,
     ) -> None:
         """A client of one API.
@@ -111,22 +113,31 @@ class OpenAIClient(HTTPClient):
             default_headers: Another name for ``headers``.
             default_query: Appended to every URL.
             origin: A name for the server, if servers at several addresses are one; see `Origin`.
+            platform: ``azure`` for Azure, version 1: with ``azure_endpoint`` (or ``resource``, the name in it), and
+                ``api_key``, ``azure_ad_token`` or ``azure_ad_token_provider``. ``azure_endpoint`` alone says it, too.
+                Default: ``AZURE_OPENAI_ENDPOINT``, and ``AZURE_OPENAI_API_KEY`` or ``AZURE_OPENAI_AD_TOKEN``.
             sdk_options: Options that only the SDK understands (``workload_identity``, ``provider``,
                 ``data_residency`` …). One of them makes an SDK client.
 
         Raises:
             ConfigurationError: No key where one is needed, an unusable one, an unusable URL, or an unknown option.
         """
+        azure = None
+        if sdk_client is None:
+            azure = azure_of(platform, sdk_options, api_key=api_key, base_url=base_url)
+            if azure is not None:
+                base_url, api_key, self.key_header = azure.url, azure.key, azure.key_header
         known = OpenAIClient.__init__.__kwdefaults__ or {}
-        check_options(sdk_options, {*known, *_SDK_OPTIONS, *_SDK_CREDENTIALS}, where="OpenAIClient")
+        check_options(sdk_options, {*known, *AZURE_OPTIONS, *_SDK_OPTIONS, *_SDK_CREDENTIALS}, where="OpenAIClient")
         given = base_url or os.environ.get(self.url_variable) or _HOME
         merged = {**(headers or {}), **(default_headers or {})}
         if sdk_client is not None:
-            self._refuse_beside_sdk_client(api_key, base_url, http_client, merged, sdk_options)
+            self._refuse_beside_sdk_client(api_key, base_url, http_client, merged, platform, sdk_options)
             given = str(sdk_client.base_url).rstrip("/") if hasattr(sdk_client, "base_url") else given
         checked = check_base_url(given, provider="openai")
         own = is_within(checked, _HOME)
-        self._api = api(own or (urlsplit(checked).hostname or "").endswith(_AZURE))
+        on_azure = azure is not None or (urlsplit(checked).hostname or "").endswith(_AZURE)
+        self._api = api(own or on_azure)
         self.provider = self._api.provider
         self.path = self._api.path
         self.answer_dialect = self._api.answers
