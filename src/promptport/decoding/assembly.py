@@ -15,7 +15,7 @@ digits, which every provider takes back (Mistral refuses anything else).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Iterable
 from typing import Any, TypeAlias
 
 from promptport.decoding.limits import DEFAULT_LIMITS, Limits
@@ -34,6 +34,7 @@ from promptport.frames import (
 __all__ = ["CallAssembler", "seal_call"]
 
 Frames: TypeAlias = list[StreamFrame]
+_BLANK = 8  # fragments; an empty object comes in fewer
 
 
 def seal_call(
@@ -71,6 +72,7 @@ class CallAssembler:
         "_made",
         "_named",
         "_nameless",
+        "_offered",
         "_open",
         "_prefix",
         "_sealed",
@@ -95,10 +97,15 @@ class CallAssembler:
         self._sealed: dict[str, tuple[str, str]] = {}  # the provider's id: name and arguments
         self._held: ToolCall | InvalidToolCall | None = None  # see `end`
         self._cut: list[UnfinishedCall] = []
+        self._offered: frozenset[str] = frozenset()
 
     def bound(self, limits: Limits) -> None:
         """Sets the limits for arguments and for the number of calls, before the first call."""
         self._limits = limits
+
+    def offer(self, names: Iterable[str]) -> None:
+        """The names of the tools that the model may call: one that comes in pieces is put together by them."""
+        self._offered = frozenset(names)
 
     @property
     def open(self) -> int:
@@ -262,6 +269,12 @@ class CallAssembler:
         if provider_data is not None:
             call.provider_data = {**(call.provider_data or {}), **provider_data}
         if not call.name:
+            if name and self._offered:
+                name = self._joined(call.part, name) or call.part
+                if not arguments and not call.fragments and name not in self._offered and self._is_part(name):
+                    call.part, name = name, None
+            elif arguments:
+                name = name or call.part
             if not name:
                 # Nothing is announced before the name is known.
                 if arguments:
@@ -368,13 +381,22 @@ class CallAssembler:
         Some servers repeat the name on every chunk, so the same name is the same call, unless that cannot be.
         """
         if not call.name:
-            return False
+            return bool(call.part) and not self._joined(call.part, name)
         return name != call.name or self._restarts(call, arguments)
 
     @staticmethod
     def _restarts(call: OpenCall, arguments: str) -> bool:
         """Whether an object begins after a whole one, which could never become valid arguments of ``call``."""
         return arguments.lstrip().startswith("{") and call.is_whole()
+
+    def _is_part(self, name: str) -> bool:
+        return any(offered.startswith(name) for offered in self._offered)
+
+    def _joined(self, part: str, name: str) -> str:
+        """A name of which a part came before, or all of it once more; an empty string if it is another's."""
+        if self._is_part(part + name):
+            return part + name
+        return name if name.startswith(part) else ""
 
     def _repeats(self, id: str, name: str | None, arguments: str) -> bool:
         """Whether an entry says once more what a call was that is sealed.
@@ -391,21 +413,41 @@ class CallAssembler:
 
     def seal_all(self, out: Frames) -> None:
         """The provider finished the answer: all open calls, in the order in which they were opened."""
+        self._adopt(out)
         calls, self._open = self._open, {}
         for call in calls:
             if not call.name:
-                if not call.fragments:
+                if not (call.fragments or call.part):
                     continue  # an id alone is no call
-                out.append(ToolCallDelta(call.id, "", "".join(call.fragments)))
+                call.name = call.part
+                out.append(ToolCallDelta(call.id, call.name, "".join(call.fragments)))
             self._seal(call, out)
         for kept in (self._by_index, self._by_id, self._nameless, self._named, self._heads):
             kept.clear()
+
+    def _adopt(self, out: Frames) -> None:
+        """Arguments that never got a name belong to the call at their index whose ``{}`` only held their place.
+
+        That call becomes invalid: a call without arguments is not what the model made.
+        """
+        empty: dict[Hashable, OpenCall] = {}
+        for call in list(self._open):
+            if call.name:
+                empty.pop(call.index, None)
+                if len(call.fragments) < _BLANK and "".join("".join(call.fragments).split()) == "{}":
+                    empty[call.index] = call
+            elif call.fragments and not call.part and call.index in empty:
+                arguments = "".join(call.fragments)
+                before = empty.pop(call.index)
+                before.add(arguments)
+                out.append(ToolCallDelta(before.id, before.name, arguments))
+                del self._open[call]
 
     # ------------------------------------------------------------------------------------------- the end
 
     def unfinished(self) -> tuple[UnfinishedCall, ...]:
         """The calls that were cut or are still open, as far as they came."""
-        still = [UnfinishedCall(call.id, call.name, "".join(call.fragments)) for call in self._open]
+        still = [UnfinishedCall(call.id, call.name or call.part, "".join(call.fragments)) for call in self._open]
         return (*self._cut, *still)
 
     def reason(self, told: FinishReason) -> FinishReason:

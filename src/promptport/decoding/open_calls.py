@@ -31,6 +31,7 @@ class OpenCall:
         "index",
         "name",
         "number",
+        "part",
         "provider_data",
         "provider_id",
         "room",
@@ -42,6 +43,7 @@ class OpenCall:
         self.provider_id = provider_id
         self.index = index
         self.name = ""
+        self.part = ""  # the beginning of a name that comes in pieces
         self.fragments: list[str] = []
         self.provider_data: dict[str, Any] | None = None
         self.room = room  # how many characters of arguments may still come

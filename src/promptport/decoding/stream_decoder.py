@@ -10,6 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+import msgspec
+
+from promptport.decoding.assembly import CallAssembler
 from promptport.decoding.error_objects import json_or_none, reported_error
 from promptport.decoding.limits import DEFAULT_LIMITS, Limits
 from promptport.decoding.surrogates import FrameMender, marked_halves
@@ -84,6 +87,11 @@ class StreamDecoder(ABC, Generic[_Event]):
             if bound is not None:
                 bound(limits)
 
+    def offer(self, names: Iterable[str]) -> None:
+        """The names of the tools that were sent: a name that comes in pieces is put together by them."""
+        if isinstance(self._calls, CallAssembler):
+            self._calls.offer(names)
+
     def feed(self, data: bytes) -> list[StreamFrame]:
         """The frames that these bytes complete; then look at ``error`` and ``ended``. Never raises `StreamError`."""
         out: list[StreamFrame] = []
@@ -95,7 +103,8 @@ class StreamDecoder(ABC, Generic[_Event]):
                     self._events(events, out)
             except StreamError as error:
                 self.error = error
-            except (UnicodeDecodeError, RecursionError) as error:  # what msgspec raises besides its own errors
+            # A part that only a second look at an event reads: msgspec checks there what it passed over before.
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 self.error = ProtocolError(f"an event is not JSON that can be read: {error}")
             if self._mender is not None:
                 out = self._mend(self._mender, out)
@@ -110,7 +119,7 @@ class StreamDecoder(ABC, Generic[_Event]):
                 self._seen = self._seen or bool(events)
                 try:
                     self._events(events, out)
-                except (ProtocolError, UnicodeDecodeError, RecursionError):
+                except (ProtocolError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                     # What is wrong with the last event is that its end is missing.
                     raise IncompleteStreamError("the bytes ended inside an event") from None
                 if not self.ended:

@@ -211,6 +211,8 @@ class BaseClient(ABC):
         decoder = self._decoder(prompt, model, tools)
         if self.limits is not DEFAULT_LIMITS:
             decoder.bound(self.limits)
+        if tools:
+            decoder.offer([tool.name for tool in tools])
         stream = FrameStream(
             self._read(body, model, self._in_callers_terms(decoder, prompt, tools)),
             timeouts=self._timeouts,

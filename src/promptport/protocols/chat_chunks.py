@@ -32,6 +32,7 @@ __all__ = [
     "lenient_chunk",
     "read_json",
     "real_id",
+    "real_name",
     "report_if_error",
     "reported",
     "source_of",
@@ -292,6 +293,11 @@ class Details:
 def real_id(text: str | None) -> str | None:
     """An id that is one: some servers fill the field with nothing, or with the word ``null``."""
     return text if text and text != "null" and not text.isspace() else None
+
+
+def real_name(text: str | None) -> str | None:
+    """A name that is one: some servers fill the field of a continuation with blanks."""
+    return text if text and not text.isspace() else None
 
 
 def citation_of(annotation: dict[str, Any]) -> Citation:

@@ -46,6 +46,7 @@ from promptport.protocols.chat_chunks import (
     lenient_chunk,
     read_json,
     real_id,
+    real_name,
     report_if_error,
     reported,
     source_of,
@@ -372,7 +373,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
             self._calls.fragment(
                 entry.index,
                 real_id(entry.id),
-                (function.name or None) if function is not None else None,
+                real_name(function.name) if function is not None else None,
                 (function.arguments or "") if function is not None else "",
                 out,
                 apart=apart,
@@ -390,7 +391,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
             out.append(ProviderItem("executed_tool", item))
         if delta.function_call is not None:  # the deprecated single call, which some servers still speak
             function = delta.function_call
-            self._calls.fragment("function_call", None, function.name or None, function.arguments or "", out)
+            self._calls.fragment("function_call", None, real_name(function.name), function.arguments or "", out)
 
     # ---------------------------------------------------------------------------------------------- ends
 

@@ -377,8 +377,11 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
     # ----------------------------------------------------------------------------------------- the end
 
     def _finish(self, out: list[StreamFrame]) -> None:
-        for index in [index for index, block in self._blocks.items() if block.type in ("text", "thinking")]:
-            self._stop(index, out)
+        for index, block in list(self._blocks.items()):
+            if block.type in ("text", "thinking"):
+                self._stop(index, out)
+            elif block.type != "tool_use":
+                self._skip(f"{block.type} block that did not end")
         reason = self._reason()
         self._calls.settle(out, cut=reason in _CUTTING)
         ended, unfinished = self._calls.reason(reason), self._calls.unfinished()

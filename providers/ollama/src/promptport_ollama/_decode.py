@@ -140,8 +140,6 @@ class ChatDecoder(StreamDecoder[bytes]):
                 self._call(call, out)
         if line.error:
             raise _reported(line.error)
-        if line.done:
-            self._end(event, out)
         if message is None:
             names = self._read(_decode_names, event)
             if "response" in names:  # of /api/generate
@@ -149,7 +147,12 @@ class ChatDecoder(StreamDecoder[bytes]):
             elif not line.done:
                 self._skip(next(iter(names), "an empty object"))
         elif not (message.content or message.thinking or message.tool_calls):
-            self._unread("message", _decode_any(event)["message"])
+            if line.done or message.content is not None or message.tool_calls is not None:
+                self._unread("message", _decode_any(event)["message"])
+            elif message.thinking is None:
+                self._skip("message without content")
+        if line.done:
+            self._end(event, out)
 
     def _read(self, decode: Callable[[bytes], _Decoded], event: bytes) -> _Decoded:
         try:

@@ -231,7 +231,7 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         """A part is complete: gives what no delta and no end of its text said before."""
         part = dict_in(_body(data).get("part"))
         text, refusal = text_in(part.get("text")), text_in(part.get("refusal"))
-        if part.get("type") in ("reasoning_text", "summary_text"):
+        if part.get("type") in ("reasoning_text", "summary_text") or head.type.startswith("response.reasoning"):
             self._whole_thought(head, text or "", out)
         elif text is not None:
             place = (head.item_id, head.output_index, head.content_index)
@@ -325,7 +325,7 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def _item_added(self, head: _Event, data: bytes, out: Frames) -> None:
         item = _item(data)
-        if item.get("type") in CALL_TYPES:
+        if text_in(item.get("type")) in CALL_TYPES:
             self._calls.added(head.output_index, item, out)
 
     def _item_done(self, head: _Event, data: bytes, out: Frames) -> None:
@@ -371,13 +371,13 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         if not self._items_done:
             self._output(output, complete, not self._calls.seen, out)
         if complete:
-            self._calls.completed([item for item in output if item.get("type") in CALL_TYPES], out)
+            self._calls.completed([item for item in output if text_in(item.get("type")) in CALL_TYPES], out)
         self._end(response, complete, out)
 
     def _output(self, output: list[dict[str, Any]], complete: bool, calls: bool, out: Frames) -> None:
         """The items of a whole response; without ``calls`` those that are none."""
         for position, item in enumerate(output):
-            if item.get("type") not in CALL_TYPES:
+            if text_in(item.get("type")) not in CALL_TYPES:
                 self._done(position, item, out)
             elif calls:
                 if not complete and item.get("status") != "completed":
@@ -450,7 +450,8 @@ def _lenient(data: bytes) -> _Event:
     event = _Event(text_in(body.get("type")) or "")
     if "delta" in body:
         delta = body["delta"]
-        event.delta = msgspec.json.encode(delta).decode() if isinstance(delta, dict) else text_in(delta)
+        as_object = isinstance(delta, dict) and "arguments" in event.type
+        event.delta = msgspec.json.encode(delta).decode() if as_object else text_in(delta)
     event.output_index, event.content_index, event.summary_index = (
         number_in(body.get(field)) for field in ("output_index", "content_index", "summary_index")
     )
