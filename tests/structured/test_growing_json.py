@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import tracemalloc
 from collections.abc import AsyncIterator, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -162,3 +164,40 @@ def test_each_character_is_looked_at_once(shape: str) -> None:
 
     small, large = work(100), work(1600)
     assert large <= 17 * small
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_a_value_that_nobody_reads_is_not_put_together(shape: str) -> None:
+    head, entry = SHAPES[shape]
+    text = head + entry * 4000
+    pieces = [text[start : start + 4] for start in range(0, len(text), 4)]
+    tracemalloc.start()
+    try:
+        kept = await partials(pieces)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(kept) > 1000
+    assert held < 1500 * len(kept)  # a copy of what was open would be many times that
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_a_value_is_what_had_come_when_it_was_handed_out_however_late_it_is_read(shape: str) -> None:
+    head, entry = SHAPES[shape]
+    pieces = list(head + entry * 20)
+    late = [(partial.value, partial.growing) for partial in reversed(await partials(pieces))]
+    assert late == [(partial.value, partial.growing) for partial in reversed(list(reference(pieces)))]
+
+
+async def test_a_partial_value_is_a_value() -> None:
+    *_, last = await partials(['{"a": [1, 2, "thr'])
+    assert last == Partial({"a": [1, 2, "thr"]}, ("a", 2))
+    assert last != Partial({"a": [1, 2, "thr"]}, ("a", 1))
+    assert last.value is last.value
+    assert pickle.loads(pickle.dumps(last)) == last
+    assert repr(last) == "Partial(value={'a': [1, 2, 'thr']}, growing=('a', 2))"
+    match last:
+        case Partial({"a": [_, _, text]}, growing):
+            assert (text, growing) == ("thr", ("a", 2))
+        case _:
+            raise AssertionError

@@ -1,8 +1,9 @@
 """JSON that grows: the value of a text so far, when the text comes in pieces. Pure.
 
-Rule: each character is looked at once. The open containers stand on a stack, and what comes is added to them; a value
-that was handed out does not change any more, so that the containers that are open then are copied before the next
-change, and nothing else is.
+Rule: each character is looked at once, and a value that nobody reads costs nothing more. The open containers stand on
+a stack and hold only what is whole; what comes is added to them, and to nothing else. So a value that was handed out
+is a `Snapshot`: how far each of them was, and the text or number that was under way. It is put together when somebody
+reads it.
 
 Rule: what a text means while it is not whole is what ``pydantic_core.from_json(…, allow_partial="trailing-strings")``
 says; that is the reference that the tests compare with. So a text is cut back to its last whole character, a number or
@@ -13,9 +14,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
-__all__ = ["OTHER", "PERHAPS", "SAME", "GrowingJson"]
+__all__ = ["OTHER", "PERHAPS", "SAME", "GrowingJson", "Snapshot"]
 
 SAME, OTHER, PERHAPS = range(3)
 
@@ -42,6 +44,37 @@ def _end(pattern: re.Pattern[str], text: str, at: int, to: int) -> int:
     return at if found is None else found.end()
 
 
+class Snapshot:
+    """The value of a text as far as it had come, whatever comes later."""
+
+    __slots__ = ("_leaf", "_open")
+
+    def __init__(self, open: tuple[tuple[Any, int, Any], ...], leaf: Any) -> None:
+        """``open``: the open containers from the outermost, each with its size and the key of what is under way in it.
+
+        ``leaf``: what is under way in the innermost: a value, the pieces of a text and their number, or `_NOTHING`.
+        """
+        self._open = open
+        self._leaf = leaf
+
+    def value(self) -> Any:
+        """The value. It takes as long as what was open is large: what was whole is not copied."""
+        leaf = self._leaf
+        inner = "".join(islice(leaf[0], leaf[1])) if type(leaf) is tuple else leaf
+        for container, size, key in reversed(self._open):
+            outer: Any
+            if type(container) is list:
+                outer = container[:size]
+                if inner is not _NOTHING:
+                    outer.append(inner)
+            else:
+                outer = dict(islice(container.items(), size))
+                if inner is not _NOTHING:
+                    outer[key] = inner
+            inner = outer
+        return inner
+
+
 class GrowingJson:
     """The value of a JSON text that grows.
 
@@ -50,17 +83,15 @@ class GrowingJson:
     """
 
     __slots__ = (
-        "_before",
+        "_handed_out",
         "_is_key",
-        "_leaf",
         "_pieces",
         "_read",
         "_rest",
         "_root",
-        "_shared",
+        "_shown",
         "_stack",
         "_state",
-        "_text",
         "_touched",
     )
 
@@ -69,17 +100,14 @@ class GrowingJson:
 
         self._read: Callable[..., Any] = from_json
         self._touched = SAME
-        self._root: Any = _NOTHING
-        self._stack: list[list[Any]] = []  # each a container and the key that its value is for
+        self._root: Any = _NOTHING  # the value, once it is whole
+        self._stack: list[list[Any]] = []  # each a container, the key that its value is for, and when it was made
         self._state = _VALUE
         self._rest = ""  # the end of the text so far, which could not be read yet
-        self._shared = False
-        # The text under way, as far as it is joined; the pieces behind it; whether it is a key.
-        self._text = ""
-        self._pieces: list[str] = []
+        self._pieces: list[str] = []  # of the text under way, and whether it is a key
         self._is_key = False
-        self._leaf = False  # whether the value under way stands in its container already
-        self._before: Any = _NOTHING  # and what stood there before it
+        self._shown: Any = _NOTHING  # what was under way in the last value that was handed out, if it still is
+        self._handed_out = 0  # how many values were
 
     @property
     def broken(self) -> bool:
@@ -98,24 +126,23 @@ class GrowingJson:
                 if at < len(text):
                     at = self._token(text, at)
 
-    def value(self) -> tuple[Any, int]:
-        """The value so far, which does not change when the text goes on.
+    def value(self) -> tuple[Snapshot, int]:
+        """The value so far.
 
         Returns:
             The value, and whether it differs from the last one: `SAME`, `OTHER`, or `PERHAPS`, then compare them.
         """
+        leaf = self._root
         if self._state == _IN_TEXT:
-            if not self._is_key:
-                self._place(self._joined())
+            leaf = _NOTHING if self._is_key else (self._pieces, len(self._pieces))
         elif self._rest:
-            number = self._number(self._rest)
-            if number is not _NOTHING:
-                self._place(number)
-            elif self._leaf:
-                self._take_back()
-        self._shared = True
+            leaf = self._number(self._rest)
+        if self._stack:
+            self._changes(leaf)
+            self._shown = leaf
         touched, self._touched = self._touched, SAME
-        return self._root, touched
+        self._handed_out += 1
+        return Snapshot(tuple([(container, len(container), key) for container, key, _ in self._stack]), leaf), touched
 
     # ------------------------------------------------------------------------------------------ tokens
 
@@ -197,7 +224,7 @@ class GrowingJson:
         return end
 
     def _begin_text(self, *, is_key: bool) -> None:
-        self._text, self._is_key = "", is_key
+        self._is_key = is_key
         self._pieces = []
         self._state = _IN_TEXT
 
@@ -216,19 +243,14 @@ class GrowingJson:
             return len(text)
         if not closed:
             return len(text)
-        said = self._joined()
+        said = "".join(self._pieces)
         if self._is_key:
             self._stack[-1][1] = said
             self._state = _COLON
         else:
-            self._finish(said)
+            self._changes((self._pieces, len(self._pieces)))
+            self._add(said)
         return end + 1
-
-    def _joined(self) -> str:
-        if self._pieces:
-            self._text += "".join(self._pieces)
-            self._pieces.clear()
-        return self._text
 
     # -------------------------------------------------------------------------------------- containers
 
@@ -237,74 +259,48 @@ class GrowingJson:
             self._state = _BROKEN
             return
         if self._stack:
-            self._place(container)
-            self._leaf = False
+            self._changes(container)
+            self._shown = _NOTHING
         else:
-            self._root = container
             self._touched = self._touched or OTHER
-        self._stack.append([container, None])
+        self._stack.append([container, None, self._handed_out])
         self._state = state
 
     def _close(self) -> None:
-        self._stack.pop()
-        self._state = _NEXT if self._stack else _CLOSED
+        container, _, _ = self._stack.pop()
+        if self._stack:
+            self._add(container)
+        else:
+            self._root, self._state = container, _CLOSED
 
     def _finish(self, value: Any) -> None:
-        """The value under way is whole."""
-        self._place(value)
-        self._leaf = False
+        """A number or a word is whole."""
+        self._changes(value)
+        self._add(value)
+
+    def _add(self, value: Any) -> None:
+        """Puts a whole value into its container, which is changed in no other way."""
+        entry = self._stack[-1]
+        container, key, made = entry
+        if type(container) is list:
+            container.append(value)
+        else:
+            if made != self._handed_out and key in container:
+                # A key for the second time changes what is there, which may have been handed out.
+                entry[0] = container = container.copy()
+                entry[2] = self._handed_out
+            container[key] = value
+        self._shown = _NOTHING
         self._state = _NEXT
 
-    def _place(self, value: Any) -> None:
-        """Puts the value under way into its container, in place of what it was before."""
-        container, key = self._own()
-        if self._leaf:
-            last = container[-1 if key is None else key]
-            if last is value:
-                return
-            if last != value:
-                self._touched = self._touched or OTHER
-        elif type(container) is list:
-            self._touched = self._touched or OTHER
-        else:
-            self._before = container.get(key, _NOTHING)
-            self._touched = PERHAPS if self._before is not _NOTHING else self._touched or OTHER
-        if type(container) is list:
-            if self._leaf:
-                container[-1] = value
-            else:
-                container.append(value)
-        else:
-            container[key] = value
-        self._leaf = True
-
-    def _take_back(self) -> None:
-        """The number under way is none for the moment, as ``1.`` is."""
-        container, key = self._own()
-        if type(container) is list:
-            container.pop()
-        elif self._before is not _NOTHING:
-            container[key] = self._before
+    def _changes(self, leaf: Any) -> None:
+        """Notes whether a value that has this under way differs from the last one that was handed out."""
+        container, key, _ = self._stack[-1]
+        shown = self._shown
+        if type(container) is dict and key in container and (leaf is _NOTHING) != (shown is _NOTHING):
             self._touched = PERHAPS
-        else:
-            del container[key]
-        self._touched = self._touched or OTHER
-        self._leaf = False
-
-    def _own(self) -> tuple[Any, Any]:
-        """The innermost container and its key, fit to be changed: what was handed out is copied."""
-        stack = self._stack
-        if self._shared:
-            self._shared = False
-            above: Any = None
-            for entry in stack:
-                copy = entry[0].copy()
-                entry[0] = copy
-                if above is None:
-                    self._root = copy
-                elif above[1] is None:
-                    above[0][-1] = copy
-                else:
-                    above[0][above[1]] = copy
-                above = entry
-        return stack[-1][0], stack[-1][1]
+        elif type(leaf) is tuple and type(shown) is tuple:
+            if leaf[1] != shown[1]:
+                self._touched = self._touched or OTHER
+        elif leaf is not shown and leaf != shown:
+            self._touched = self._touched or OTHER

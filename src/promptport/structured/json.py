@@ -1,8 +1,7 @@
 """A pydantic model while it streams: the value so far, what of it still grows, and at the end the model, validated.
 
-Each piece of the text is read once. A partial value does not change any more, so that what is open when it is handed
-out (the lists and objects around the end of the text, and a text that grows) is copied for the next one; ``every``
-makes that less.
+Each piece of the text is read once. A partial value does not change any more; it is put together when it is read, from
+what is whole and stays, and from how far the rest had come.
 """
 
 from __future__ import annotations
@@ -11,14 +10,12 @@ import json
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-import msgspec
-
 from promptport.errors import InvalidInputError, ProtocolError
 from promptport.messages import Prompt
 from promptport.models import Capability, ModelCapabilities
 from promptport.params import OwnSchema
 from promptport.structured.definition import prepended
-from promptport.structured.growing import PERHAPS, GrowingJson
+from promptport.structured.growing import PERHAPS, GrowingJson, Snapshot
 from promptport.tools import DIALECTS, fit_schema, without_nulls
 
 if TYPE_CHECKING:
@@ -30,16 +27,54 @@ _Model = TypeVar("_Model", bound="BaseModel")
 _PathStep: TypeAlias = str | int
 
 
-class Partial(msgspec.Struct, frozen=True):
-    """The value so far.
+class Partial:
+    """The value so far. It does not change when more of the text comes.
 
     Attributes:
-        value: what has come, as plain dicts, lists, texts and numbers; not validated.
-        growing: the path to what is still growing, such as ``("steps", 2, "title")``; empty for the value itself.
+        value: The value as plain dicts, lists, texts and numbers; not validated. promptport builds it when you first
+            read it. That takes as long as the open lists and objects are large, so read it only when you use it.
+        growing: The path to what is still growing, such as `("steps", 2, "title")`. Empty for the value itself.
     """
 
-    value: Any
-    growing: tuple[_PathStep, ...] = ()
+    __slots__ = ("_growing", "_snapshot", "_value")
+    __match_args__ = ("value", "growing")
+
+    def __init__(self, value: Any, growing: tuple[_PathStep, ...] = ()) -> None:
+        """Make a partial value by hand, as a test does."""
+        self._snapshot: Snapshot | None = None
+        self._value = value
+        self._growing = growing
+
+    @classmethod
+    def _of(cls, snapshot: Snapshot, growing: tuple[_PathStep, ...]) -> Partial:
+        partial = cls(None, growing)
+        partial._snapshot = snapshot
+        return partial
+
+    @property
+    def value(self) -> Any:
+        """The value as plain dicts, lists, texts and numbers; not validated."""
+        if self._snapshot is not None:
+            self._value, self._snapshot = self._snapshot.value(), None
+        return self._value
+
+    @property
+    def growing(self) -> tuple[_PathStep, ...]:
+        """The path to what is still growing, such as `("steps", 2, "title")`."""
+        return self._growing
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Partial):
+            return NotImplemented
+        return self.growing == other.growing and bool(self.value == other.value)
+
+    __hash__ = None  # type: ignore[assignment]  # the value holds lists and dicts
+
+    def __repr__(self) -> str:
+        return f"Partial(value={self.value!r}, growing={self.growing!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Partial, (self.value, self.growing)
 
 
 class JsonDefinition(Generic[_Model]):
@@ -104,12 +139,16 @@ class JsonDefinition(Generic[_Model]):
             unread = 0
             if not begun or json_text.broken:
                 continue  # the end decides
-            value, differs = json_text.value()
+            snapshot, differs = json_text.value()
             if json_text.broken:
                 continue
             growing = path.growing
-            if last is None or growing != last.growing or (differs and (differs != PERHAPS or value != last.value)):
-                last = Partial(value, growing)
+            if (
+                last is None
+                or growing != last.growing
+                or (differs and (differs != PERHAPS or snapshot.value() != last.value))
+            ):
+                last = Partial._of(snapshot, growing)
                 yield last
         whole = "".join(pieces)
         try:
