@@ -29,7 +29,16 @@ def test_everything_runs_once(tmp_path: Path) -> None:
     assert "failed" not in result.stderr
     figures = msgspec.json.decode(file.read_bytes(), type=Figures)
     works = {f"{api}/{key}" for key, work in {**BURSTS, **PACED}.items() for api in work.apis}
-    others = {"import", "inside/1", "inside/16", "inside/policies", "inside/text", "overlap"}
+    others = {
+        "inside/growth/2500",
+        "inside/growth/20000",
+        "import",
+        "inside/1",
+        "inside/16",
+        "inside/policies",
+        "inside/text",
+        "overlap",
+    }
     assert works | others | {f"cold/{api}" for api in APIS} == set(figures.costs)
     for key in works:
         assert {"floor", "promptport"} <= set(figures.costs[key])

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from opentelemetry.sdk.trace import TracerProvider
+from tests.benchmarks.growth import SHAPES
 
 import promptport as pp
 from promptport import telemetry
@@ -107,6 +108,15 @@ async def text_parser(count: int, batch: int) -> float:
     return time.process_time() - cpu
 
 
+def growth(shape: str, count: int) -> float:
+    """An answer of so many entries."""
+    run = SHAPES[shape](count)
+    gc.collect()
+    cpu = time.process_time()
+    run()
+    return time.process_time() - cpu
+
+
 async def observed(count: int, batch: int) -> float:
     """The frames with OpenTelemetry looking on: spans and metrics, into nothing."""
     observer = telemetry.OpenTelemetryObserver(tracer_provider=TracerProvider(shutdown_on_exit=False))
@@ -173,7 +183,11 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         options = json.loads(line)
-        cpu = await _PARTS[options["command"]](options["count"], options["batch"])
+        command, count = options["command"], options["count"]
+        if command in SHAPES:
+            cpu = await asyncio.to_thread(growth, command, count)
+        else:
+            cpu = await _PARTS[command](count, options["batch"])
         print(json.dumps({"cpu": cpu}), flush=True)  # noqa: T201 - the answer
 
 

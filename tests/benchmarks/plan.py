@@ -15,6 +15,7 @@ from functools import partial
 from time import perf_counter
 
 from tests.benchmarks.environments import ROOT, python_of
+from tests.benchmarks.growth import COUNTS, SHAPES
 from tests.benchmarks.peers import SPEAKS
 from tests.benchmarks.running import Client, Failed, Result, Server, environment
 from tests.benchmarks.wires import APIS
@@ -235,7 +236,7 @@ class Plan:
     # ------------------------------------------------------------------------------------------- inside
 
     def _inside(self) -> Iterator[tuple[str, dict[str, Rounds]]]:
-        self.say("inside: dispatcher, encoder, observer, policies, text parser")
+        self.say("inside: dispatcher, encoder, observer, policies, text parser, growth")
         frames = 2000 if self.quick else 20000
         sizes = (1, 2, 4) if self.quick else (256, 512, 1024)
         with Client("promptport", module="inside") as client:
@@ -256,6 +257,10 @@ class Plan:
                 "inside/text",
                 self._alternating(parsers, lambda name: cost("text_parser", parsers[name], 1), warm=False, rounds=3),
             )
+            for size in COUNTS:
+                count = size // 25 if self.quick else size
+                once = partial(cost, count=count, batch=1)
+                yield f"inside/growth/{size}", self._alternating(SHAPES, once, warm=True, rounds=min(3, self.rounds))
 
     # ------------------------------------------------------------------------------------------ overlap
 

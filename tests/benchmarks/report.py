@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 from tests.benchmarks.environments import versions_of
+from tests.benchmarks.growth import COUNTS, SHAPES
 from tests.benchmarks.peers import SPEAKS
 from tests.benchmarks.plan import BURSTS, PACED, Measured, Rounds
 from tests.benchmarks.wires import APIS
@@ -110,11 +111,19 @@ def _ratios(measured: Measured) -> Iterator[tuple[str, float]]:
             short, long = (measured.get(f"{api}/{name}", {}).get("promptport") for name in (key, whole))
             if short and long:
                 yield f"{api}/{whole} promptport:{key}", _ratio(long, short, None, "cpu")
+    yield from _inside_ratios(measured)
+
+
+def _inside_ratios(measured: Measured) -> Iterator[tuple[str, float]]:
     for key in ("inside/1", "inside/16"):
         parts = measured.get(key, {})
         for part in ("observed", "dispatcher", "encoder"):
             if parts.get(part) and parts.get("stream"):
                 yield f"{key} {part}:stream", _ratio(parts[part], parts["stream"], None, "cpu")
+    few, many = (measured.get(f"inside/growth/{count}", {}) for count in COUNTS)
+    for shape in SHAPES:
+        if few.get(shape) and many.get(shape):
+            yield f"inside/growth {shape} many:few", _ratio(many[shape], few[shape], None, "cpu")
     texts = list(measured.get("inside/text", {}).values())
     if len(texts) > 1 and all(texts):
         yield "inside/text longest:shortest", _ratio(texts[-1], texts[0], None, "cpu")
@@ -191,6 +200,12 @@ def _growth_table(figures: Figures) -> Iterator[str]:
         yield (
             "**Growth** — promptport's cost of an event in a long answer, through that in a short one\n\n"
             + _markdown(head, rows)
+        )
+    few, many = (figures.costs.get(f"inside/growth/{count}", {}) for count in COUNTS)
+    if few and many:
+        rows = [[shape, *[f"{costs[shape]['cpu']:.2f}" for costs in (few, many)]] for shape in SHAPES]
+        yield "**Growth by entries** — CPU µs an entry, in an answer of so many\n\n" + _markdown(
+            ["", *[f"{count:,}" for count in COUNTS]], rows
         )
 
 
