@@ -7,7 +7,7 @@ protocol reads the request. What is opaque of A's carries a word that must not a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +23,13 @@ from promptport.presets import names as preset_names
 from promptport.presets import preset, preset_client
 from promptport.stream import Timeouts
 from promptport.testing.command import contracts
-from promptport.testing.request_rules import RULES, refusals, rules_for
+from promptport.testing.request_rules import refusals, rules_for
 from promptport.testing.steps import Arguments, Finish, Say, Seal, Start, Step, Think
 from promptport.testing.wire_server import WireResponse, WireServer
 from promptport.tools import ToolDescriptor
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
 
     from promptport.testing.contract import ProviderContract
 
@@ -84,6 +84,19 @@ _ANSWERS: tuple[tuple[Step, ...], ...] = (
     (Say("Half an ans"), Finish(FinishReason.LENGTH)),
 )
 
+
+_THOUGHTS: Mapping[str, Callable[[str], dict[str, Any]]] = {
+    "mistral": lambda text: {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}]},
+    "openrouter": lambda text: {
+        "reasoning": text,
+        "reasoning_details": [{"type": "reasoning.text", "text": text, "signature": _OPAQUE, "index": 0}],
+    },
+    **dict.fromkeys(("groq", "cerebras", "vercel"), lambda text: {"reasoning": text}),
+}
+"""The delta in which a preset's server gives reasoning, if it is not ``reasoning_content``."""
+
+_OF_PRESETS = 5
+"""How many beginnings of a preset's conversation are sent; the last holds all of it."""
 
 _LAST = 7
 """How many beginnings of a conversation a preset is sent: as many as a provider's own conversation has."""
@@ -140,6 +153,11 @@ def _preset_contract(name: str) -> ProviderContract:
     class PresetContract(ChatCompletionsContract):
         model = LLModel(name, "test-model")
 
+        def _events(self, step: Step) -> list[bytes]:
+            if isinstance(step, Think) and name in _THOUGHTS:
+                return [self._delta(_THOUGHTS[name](step.text))]
+            return super()._events(step)
+
         def make_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
             return preset_client(name, base_url=f"{base_url}/v1", api_key="kit-key", timeouts=timeouts)
 
@@ -154,8 +172,7 @@ def _rules_of(contract: ProviderContract) -> str:
 
 
 async def _cells(found: dict[str, ProviderContract]) -> list[MatrixCell]:
-    beginners = {name: contract for name, contract in found.items() if name not in preset_names() or name in RULES}
-    conversations = {name: await _conversation(contract) for name, contract in (beginners or found).items()}
+    conversations = {name: await _conversation(contract) for name, contract in found.items()}
     cells = [
         await _asked(began, prompt, asked, contract)
         for began, prompt in conversations.items()
@@ -243,6 +260,8 @@ async def _asked(began: str, prompt: Prompt, asked: str, contract: ProviderContr
     beginnings = [each for each in beginnings if each.answered("-") is each]
     if asked in preset_names():
         beginnings = beginnings[-_LAST:]
+    if began in preset_names():
+        beginnings = beginnings[-_OF_PRESETS:]
     refused: list[str] = []
     async with WireServer(*[response] * (len(beginnings) + 1)) as server:
         client = contract.make_client(server.url, _CLOCKS)
@@ -289,17 +308,57 @@ def _without_images(prompt: Prompt) -> Prompt:
 
 
 def matrix_table(cells: Sequence[MatrixCell]) -> list[RenderableType]:
-    """What a person sees: a row for whom a conversation is sent to, a column for whose it is."""
-    from rich.table import Table  # noqa: PLC0415 - of the extra "cli"
-    from rich.text import Text  # noqa: PLC0415
+    """What a person sees: a row for whom a conversation is sent to, a column for whose it is.
 
-    began = list(dict.fromkeys(cell.began for cell in cells))
-    table = Table("sent to", *began)
-    for asked in dict.fromkeys(cell.asked for cell in cells):
-        row = {cell.began: cell for cell in cells if cell.asked == asked}
-        table.add_row(asked, *[_shown(row[name]) for name in began])
+    Columns that do not stand beside each other in the console's width go into further tables below.
+    """
+    from rich.text import Text  # noqa: PLC0415 - of the extra "cli"
+
     notes = [f"{cell.began} → {cell.asked}: {why}" for cell in cells for why in cell.refused]
-    return [table, *map(Text, notes)]
+    return [_Grid(cells), *map(Text, notes)]
+
+
+class _Grid:
+    """The table, in as many parts as the width needs."""
+
+    def __init__(self, cells: Sequence[MatrixCell]) -> None:
+        self._cells = {(cell.began, cell.asked): cell for cell in cells}
+        self._began = list(dict.fromkeys(cell.began for cell in cells))
+        self._asked = list(dict.fromkeys(cell.asked for cell in cells))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        from rich.table import Table  # noqa: PLC0415 - of the extra "cli"
+
+        for names in self._parts(options.max_width):
+            table = Table()
+            for title in ("sent to", *names):
+                table.add_column(title, overflow="fold")
+            for asked in self._asked:
+                table.add_row(asked, *[self._shown(began, asked) for began in names])
+            yield table
+
+    def _parts(self, width: int) -> Iterator[list[str]]:
+        room = width - _columns("sent to", *self._asked) - 1
+        names: list[str] = []
+        left = room
+        for began in self._began:
+            need = _columns(began, *[self._shown(began, asked) for asked in self._asked])
+            if names and need > left:
+                yield names
+                names, left = [], room
+            names.append(began)
+            left -= need
+        if names:
+            yield names
+
+    def _shown(self, began: str, asked: str) -> str:
+        cell = self._cells.get((began, asked))
+        return "" if cell is None else _shown(cell)
+
+
+def _columns(*texts: str) -> int:
+    """The width of a table's column, with its border and padding."""
+    return max(map(len, texts)) + 3
 
 
 def _shown(cell: MatrixCell) -> str:

@@ -216,7 +216,7 @@ class LocalClient:
         on_load: Callable[[str], None] | None = None,
         verbose: bool = False,
         origin: str | None = None,
-        batch_size: int = 256,
+        batch_size: int = 128,
         prompt_cache: int = 0,
         text_calls: TextCalls = "auto",
         tools: Literal["auto", "text"] = "auto",

@@ -59,7 +59,7 @@ class LocalServer:
         http_client: Any = None,
         on_load: Callable[[str], None] | None = None,
         verbose: bool = False,
-        batch_size: int = 256,
+        batch_size: int = 128,
         prompt_cache: int = 0,
     ) -> None:
         """Nothing is loaded yet.
