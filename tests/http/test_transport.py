@@ -29,6 +29,7 @@ from promptport.errors import (
 )
 from promptport.http import bodies, transport_errors
 from promptport.http.addresses import check_base_url
+from promptport.http.aiohttp_transport import AiohttpTransport
 from promptport.http.httpx_transport import HTTPTransport, ResponseStream
 from promptport.http.transport_errors import transport_error
 from promptport.stream import Timeouts
@@ -523,3 +524,15 @@ async def test_the_librarys_error_where_it_is_none_of_theirs(monkeypatch: pytest
         monkeypatch.setattr(client, "send", send)
         with pytest.raises(ValueError, match="odd"):
             await transport("http://127.0.0.1:9", http_client=client).post("/", {}, "m")
+
+
+@pytest.mark.parametrize(("headers", "connections"), [({}, 1), ({"Connection": "close"}, 3)])
+async def test_a_connection_is_not_used_again_where_the_header_says_so(
+    headers: dict[str, str], connections: int
+) -> None:
+    async with WireServer(*[WireResponse(b"{}") for _ in range(3)]) as server:
+        transport = AiohttpTransport(server.url, provider="test", headers=headers)
+        for _ in range(3):
+            assert await transport.get("/health") == b"{}"
+        await transport.aclose()
+        assert server.connections == connections

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -358,3 +359,18 @@ async def test_a_closed_client_says_so() -> None:
     await client.aclose()
     with pytest.raises(InvalidInputError, match="closed"):
         client.execute_streaming_with_tools(QUESTION, DEFAULT_MODEL)
+
+
+async def test_headers_go_to_a_server_elsewhere() -> None:
+    async with (
+        WireServer(WireResponse(b'{"data": []}', content_type="application/json")) as server,
+        LocalClient(base_url=server.url, headers={"x-team": "blue"}) as client,
+    ):
+        assert await client.models() == []
+        assert server.requests[0].headers["x-team"] == "blue"
+
+
+def test_what_is_for_a_server_elsewhere_wants_its_address() -> None:
+    for options in ({"headers": {"x-team": "blue"}}, {"ssl_context": ssl.create_default_context()}):
+        with pytest.raises(ConfigurationError, match="Pass its base_url too"):
+            LocalClient(**options)

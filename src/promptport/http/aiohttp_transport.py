@@ -41,7 +41,7 @@ class AiohttpTransport(Transport):
         """Args:
             base_url: See `Transport`, as for the next seven.
             provider: For the errors.
-            headers: Sent with every request.
+            headers: Sent with every request. With `connection: close`, each request has a connection of its own.
             query: Appended to every URL.
             timeouts: Of them, ``connect``.
             limits: For the bodies.
@@ -72,6 +72,8 @@ class AiohttpTransport(Transport):
             session=http_client,
             ssl_context=ssl_context,
             max_connections=max_connections,
+            # Some servers say that they keep a connection, and close it: it is not kept then on this side either.
+            keep_alive=self._headers.get("connection", "").lower() != "close",
         )
 
     async def aclose(self) -> None:

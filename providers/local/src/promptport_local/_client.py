@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, Literal, Self
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
@@ -33,9 +33,9 @@ from promptport.provider import (
     BaseClient,
     ByteStream,
     ChatCompletionsDecoder,
-    HTTPTransport,
     TextCalls,
     TextToolsClient,
+    Transport,
     as_model,
     as_prompt,
     as_tools,
@@ -44,6 +44,7 @@ from promptport.provider import (
     check_request,
     decode_chat_completion,
     defused_prompt,
+    new_transport,
     with_text_calls,
 )
 from promptport_local._fitting import fit_request
@@ -60,6 +61,9 @@ from promptport_local._models import (
 from promptport_local._running import CountedStream
 from promptport_local._server import LocalServer, headers_for, usable_context
 from promptport_local._writing import SMALL, decided
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["LocalClient", "client"]
 
@@ -78,7 +82,7 @@ class _PlainClient(BaseClient):
         origin: str | None,
         address: str,
         timeouts: Timeouts | None,
-        elsewhere: HTTPTransport | None,
+        elsewhere: Transport | None,
         configured: Weights | None,
         server_options: dict[str, Any],
     ) -> None:
@@ -88,7 +92,7 @@ class _PlainClient(BaseClient):
         self._configured = configured
         self._server_options = server_options
         self._servers: dict[str, LocalServer] = {}
-        self._ways: dict[str, HTTPTransport] = {}
+        self._ways: dict[str, Transport] = {}
 
     def weights(self, model: LLModel) -> Weights | None:
         """The file that the model's id means; ``None`` where it means none, or the server is elsewhere."""
@@ -182,7 +186,7 @@ class _PlainClient(BaseClient):
             await self._elsewhere.aclose()
         await asyncio.gather(*[server.stop() for server in self._servers.values()])
 
-    def _reached(self, way: HTTPTransport, model: LLModel) -> HTTPTransport:
+    def _reached(self, way: Transport, model: LLModel) -> Transport:
         """The way, kept for what its errors mean."""
         self._ways[model.id] = way
         return way
@@ -212,7 +216,9 @@ class LocalClient:
         api_key: str | None = None,
         base_url: str | None = None,
         timeouts: Timeouts | None = None,
+        headers: Mapping[str, str] | None = None,
         http_client: Any = None,
+        ssl_context: ssl.SSLContext | None = None,
         on_load: Callable[[str], None] | None = None,
         verbose: bool = False,
         origin: str | None = None,
@@ -233,7 +239,9 @@ class LocalClient:
             api_key: what the server asks for; without it a random key, or none where the server is elsewhere.
             base_url: a llama.cpp server that runs elsewhere, with or without ``/v1``; then nothing is loaded here.
             timeouts: the clocks; loading the model counts as waiting for the first frame.
-            http_client: an ``httpx.AsyncClient`` of the caller's, which stays open.
+            headers: Sent with every request to the server at `base_url`.
+            http_client: Your own `aiohttp.ClientSession` or `httpx.AsyncClient`. promptport does not close it.
+            ssl_context: The certificates to trust, for the server at `base_url`. Default: the system's.
             on_load: see `LocalServer`.
             verbose: see `LocalServer`.
             origin: a name for the server, if servers at several addresses are one; see `Origin`.
@@ -254,15 +262,19 @@ class LocalClient:
         if alias is not None and model_path is None:
             raise ConfigurationError("local: alias names the model of model_path, which is not given")
         elsewhere, address = None, "in-process"
+        for name, value in (("headers", headers), ("ssl_context", ssl_context)):
+            if value is not None and base_url is None:
+                raise ConfigurationError(f"local: {name} is for a server elsewhere. Pass its base_url too.")
         if base_url is not None:
             address = check_base_url(base_url, provider=PROVIDER).removesuffix("/v1")
-            elsewhere = HTTPTransport(
+            elsewhere = new_transport(
                 address,
                 provider=PROVIDER,
-                headers=headers_for(api_key),
+                headers={**(headers or {}), **headers_for(api_key)},
                 timeouts=timeouts or Timeouts(),
                 secrets=[api_key] if api_key else [],
                 http_client=http_client,
+                ssl_context=ssl_context,
             )
         self._plain = _PlainClient(
             origin=origin,

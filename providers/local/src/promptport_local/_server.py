@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from promptport import ConfigurationError, OverloadedError, PromptportError, Timeouts
-from promptport.provider import HTTPTransport
+from promptport.provider import Transport, new_transport
 from promptport_local._fetching import present
 from promptport_local._models import PROVIDER, Weights, bundled_weights, size_of, weights_at
 from promptport_local._running import RunningRequests
@@ -72,7 +72,7 @@ class LocalServer:
                 spin, and slow down everything else here.
             parallel: how many requests are answered at once; more wait. Each takes memory for a whole context.
             api_key: what clients must show; without it a random one.
-            http_client: an ``httpx.AsyncClient`` of the caller's for the way that `ready` gives; stays open.
+            http_client: Your own HTTP client for the way that `ready` gives. promptport does not close it.
             on_load: told in a few words when loading begins, and when it is done.
             verbose: llama.cpp's own log goes to standard error.
             batch_size: how many tokens of a prompt are read before another stream gets its turn, and before a
@@ -104,8 +104,8 @@ class LocalServer:
         self._verbosity = _LOUD if verbose else _QUIET
         self._process: subprocess.Popen[bytes] | None = None
         self._finalizer: weakref.finalize[..., LocalServer] | None = None
-        self._transport: HTTPTransport | None = None
-        self._starting: asyncio.Task[HTTPTransport] | None = None
+        self._transport: Transport | None = None
+        self._starting: asyncio.Task[Transport] | None = None
         self.requests = RunningRequests(self._busy, self._interrupt)
 
     # ------------------------------------------------------------------------------------------- in use
@@ -121,7 +121,7 @@ class LocalServer:
             raise ConfigurationError("local: the server has not been started")
         return f"{self._transport.base_url}/v1"
 
-    async def ready(self) -> HTTPTransport:
+    async def ready(self) -> Transport:
         """The way to the server; starts it if it is not running. Tasks that come meanwhile wait for the same start.
 
         Raises:
@@ -173,13 +173,13 @@ class LocalServer:
 
     # ----------------------------------------------------------------------------------------- starting
 
-    async def _start(self) -> HTTPTransport:
+    async def _start(self) -> Transport:
         await asyncio.to_thread(present, self.weights, self._tell)
         began = time.monotonic()
         self._tell(f"loading {self.weights.path.name} ({size_of(self.weights) / 1e6:.0f} MB)")
         address = await asyncio.to_thread(self._load)
         headers = headers_for(self.api_key)
-        transport = HTTPTransport(
+        transport = new_transport(
             address,
             provider=PROVIDER,
             headers=headers,
@@ -196,7 +196,7 @@ class LocalServer:
         self._tell(f"{self.weights.id} is ready after {time.monotonic() - began:.1f} s")
         return transport
 
-    def _started(self, task: asyncio.Task[HTTPTransport]) -> None:
+    def _started(self, task: asyncio.Task[Transport]) -> None:
         if (task.cancelled() or task.exception() is not None) and self._starting is task:
             self._starting = None
 
@@ -301,7 +301,7 @@ def usable_context(weights: Weights, wanted: int | None) -> int:
     return wanted
 
 
-async def _healthy(transport: HTTPTransport) -> None:
+async def _healthy(transport: Transport) -> None:
     """Waits while the server answers 503: it is loading the model. Raises `OverloadedError` if that never ends."""
     deadline = time.monotonic() + _READY_SECONDS
     while True:
