@@ -29,14 +29,19 @@ __all__ = [
     "decode_first_chunk",
     "delta_of",
     "dicts_in",
+    "is_last_word",
     "lenient_chunk",
+    "raw_choice",
     "read_json",
     "real_id",
     "real_name",
     "report_if_error",
+    "report_if_failed",
     "reported",
     "source_of",
+    "text_in",
     "usage_of",
+    "whole_answer",
 ]
 
 
@@ -68,8 +73,9 @@ class Delta(msgspec.Struct, gc=False):
     annotations: list[dict[str, Any]] | None = None
     executed_tools: list[dict[str, Any]] | None = None
     function_call: Function | None = None
-    # Only the lenient way sets it, for thinking that stands in the content (Mistral): the texts, and what goes back.
-    content_thinking: tuple[str, dict[str, Any]] | None = msgspec.field(default=None, name=" content_thinking")
+    # Only the lenient way sets it, where the content is a list with more than text in it (Mistral): of each part its
+    # kind, its text, and what goes back.
+    content_parts: list[tuple[str, str, dict[str, Any]]] | None = msgspec.field(default=None, name=" content_parts")
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -79,6 +85,7 @@ class Choice(msgspec.Struct, gc=False):
     delta: Delta | None = None
     finish_reason: str | None = None
     error: Any = None
+    usage: dict[str, Any] | None = None
 
 
 class Chunk(msgspec.Struct, gc=False):
@@ -131,9 +138,9 @@ def lenient_chunk(data: bytes, name: bytes) -> FirstChunk | None:
     objects = dicts_in(choices)
     return FirstChunk(
         choices=None if objects is None or (choices and not objects) else [_choice(choice) for choice in objects],
-        usage=usage if isinstance(usage, dict) else None,
+        usage=_dict(usage),
         error=body.get("error"),
-        x_groq=groq if isinstance(groq, dict) else None,
+        x_groq=_dict(groq),
         citations=_list(body.get("citations")),
         search_results=_list(body.get("search_results")),
         id=_text(body.get("id")),
@@ -148,48 +155,56 @@ def _choice(body: dict[str, Any]) -> Choice:
         delta_of(delta) if isinstance(delta, dict) else None,
         _text(body.get("finish_reason")),
         body.get("error"),
+        _dict(body.get("usage")),
     )
 
 
 def delta_of(body: dict[str, Any]) -> Delta:
     """An increment, or a message in its place, as far as its meaning is plain."""
-    content, thinking, signature = _content(body.get("content"))
+    parts = _parts(body.get("content"))
     function = body.get("function_call")
-    details = dicts_in(body.get("reasoning_details"))
-    if thinking or signature:
+    details = dicts_in(_listed(body.get("reasoning_details")))
+    more = any(kind != "text" for kind, _, _ in parts)
+    if more:
         details = details or []  # which says that there is reasoning
     return Delta(
-        content=content,
-        tool_calls=[_entry(entry) for entry in dicts_in(body.get("tool_calls")) or ()],
-        reasoning_content=_text(body.get("reasoning_content")),
-        reasoning=_text(body.get("reasoning")),
+        content="".join([text for kind, text, _ in parts if kind == "text"]),
+        tool_calls=[_entry(entry) for entry in dicts_in(_listed(body.get("tool_calls"))) or ()],
+        reasoning_content=text_in(body.get("reasoning_content")),
+        reasoning=text_in(body.get("reasoning")),
         reasoning_details=details,
         refusal=_text(body.get("refusal")),
         annotations=dicts_in(body.get("annotations")),
         executed_tools=dicts_in(body.get("executed_tools")),
         function_call=_function(function) if isinstance(function, dict) else None,
-        content_thinking=(thinking, signature) if thinking or signature else None,
+        content_parts=parts if more else None,
     )
 
 
-def _content(content: Any) -> tuple[str, str, dict[str, Any]]:
-    """Text, thinking and its signature out of content that is a list of parts (Mistral)."""
-    signature: dict[str, Any] = {}
-    if isinstance(content, str):
-        return content, "", signature
-    texts: list[str] = []
-    thoughts: list[str] = []
-    for part in content if isinstance(content, list) else (content,):
+def _parts(content: Any) -> list[tuple[str, str, dict[str, Any]]]:
+    """What content holds that is a list of parts: text, thinking (Mistral); plain text is one part."""
+    found: list[tuple[str, str, dict[str, Any]]] = []
+    for part in _listed(content) or ():
         if isinstance(part, str):
-            texts.append(part)
+            found.append(("text", part, {}))
         elif isinstance(part, dict):
-            if part.get("type") == "thinking":
-                thoughts.append(_content(part.get("thinking"))[0])
-                if isinstance(part.get("signature"), str):
-                    signature["signature"] = signature.get("signature", "") + part["signature"]
+            kind = part.get("type")
+            if kind == "thinking":
+                signature = part.get("signature")
+                data = {"signature": signature} if isinstance(signature, str) else {}
+                found.append(("thinking", text_in(part.get("thinking")) or "", data))
             elif isinstance(part.get("text"), str):
-                texts.append(part["text"])
-    return "".join(texts), "".join(thoughts), signature
+                found.append(("text", part["text"], {}))
+    return found
+
+
+def text_in(value: Any) -> str | None:
+    """Text that may stand in an object, or in a list of parts."""
+    if isinstance(value, list):
+        return "".join([text_in(part) or "" for part in value if isinstance(part, str | dict)])
+    if isinstance(value, dict):
+        return next((value[name] for name in ("text", "content", "summary") if isinstance(value.get(name), str)), None)
+    return _text(value)
 
 
 def _entry(body: dict[str, Any]) -> Entry:
@@ -223,6 +238,15 @@ def _list(value: Any) -> list[Any] | None:
     return value if isinstance(value, list) else None
 
 
+def _listed(value: Any) -> Any:
+    """What stands alone where others write a list."""
+    return [value] if isinstance(value, dict | str) else value
+
+
+def _dict(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
 def dicts_in(value: Any) -> list[dict[str, Any]] | None:
     """The objects in a list; ``None`` where it is no list."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else None
@@ -235,6 +259,59 @@ def reported(error: Any) -> ProviderStreamError:
     """The error for an error object of the provider's."""
     message, code = error_details({"error": error} if isinstance(error, str) else error)
     return ProviderStreamError(f"the provider reported an error: {message or code or 'it gave no reason'}", code=code)
+
+
+_FAILED = ("message", "detail", "errors", "error_msg", "error_message", "error")
+
+
+def report_if_failed(body: Any) -> None:
+    """Raises `ProviderStreamError` where an object without choices says that the request failed, as servers do."""
+    if not isinstance(body, dict):
+        return
+    status = body.get("status_code", body.get("status", body.get("code")))
+    told = body.get("base_resp")  # MiniMax
+    if isinstance(told, dict):
+        if told.get("status_code"):
+            raise reported({"message": told.get("status_msg"), "code": told["status_code"]})
+    elif any(body.get(name) not in (None, [], "") for name in _FAILED) or (isinstance(status, int) and status >= 400):
+        raise reported({**body, "message": body["error_msg"]} if body.get("error_msg") else body)
+
+
+def is_last_word(data: bytes) -> bool:
+    """Whether the event says that the stream is over, in whatever spelling."""
+    return data.strip(b' \t"').upper() == b"[DONE]"
+
+
+def raw_choice(data: bytes, choice: Choice) -> dict[str, Any]:
+    """The choice as it came."""
+    body = decode_any(data)
+    found = dicts_in(body.get("choices")) if isinstance(body, dict) else None
+    for raw in found or ():
+        if len(found or ()) == 1 or raw.get("index") == choice.index:
+            return raw
+    return {}
+
+
+def whole_answer(data: bytes) -> bytes:
+    """The body of an answer that was not streamed, as one chunk.
+
+    Raises:
+        ProviderStreamError, ProtocolError: An error in its place, or no choices.
+    """
+    body = read_json(data, "the body")
+    choices = body.get("choices") if isinstance(body, dict) else None
+    if not isinstance(choices, list) or not choices:
+        report_if_failed(body)
+        if error_details(body)[0]:
+            raise reported(body)
+        raise ProtocolError("the answer has no choices")
+    for choice in choices:
+        if isinstance(choice, dict) and isinstance(choice.get("message"), dict):
+            choice["delta"] = message = choice["message"]
+            # Here each entry is a call of its own, which its place says where its index does not.
+            for place, entry in enumerate(dicts_in(message.get("tool_calls")) or ()):
+                entry.setdefault("index", place)
+    return msgspec.json.encode(body)
 
 
 def bare_error(stray: bytes) -> bytes:
@@ -322,9 +399,14 @@ def usage_of(body: Any) -> Usage:
     inputs = inputs if isinstance(inputs, dict) else {}
     outputs = outputs if isinstance(outputs, dict) else {}
     return Usage(
-        _count(body.get("prompt_tokens")),
-        _count(body.get("completion_tokens")),
-        _count(inputs.get("cached_tokens"), body.get("prompt_cache_hit_tokens"), body.get("cache_read_input_tokens")),
+        _count(body.get("prompt_tokens"), body.get("input_tokens")),
+        _count(body.get("completion_tokens"), body.get("output_tokens")),
+        _count(
+            inputs.get("cached_tokens"),
+            body.get("prompt_cache_hit_tokens"),
+            body.get("cache_read_input_tokens"),
+            body.get("cached_tokens"),
+        ),
         _count(inputs.get("cache_write_tokens"), body.get("cache_creation_input_tokens")),
         _count(outputs.get("reasoning_tokens"), body.get("reasoning_tokens")),
     )
@@ -332,6 +414,6 @@ def usage_of(body: Any) -> Usage:
 
 def _count(*values: Any) -> int | None:
     for value in values:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
+        if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
+            return int(value)
     return None

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from promptport.decoding import CallAssembler, SSEDecoder, StreamDecoder, error_details
+from promptport.decoding import CallAssembler, SSEDecoder, StreamDecoder
 from promptport.errors import IncompleteStreamError, ProtocolError
 from promptport.frames import (
     Append,
@@ -43,16 +43,20 @@ from promptport.protocols.chat_chunks import (
     decode_first_chunk,
     delta_of,
     dicts_in,
+    is_last_word,
     lenient_chunk,
-    read_json,
+    raw_choice,
     real_id,
     real_name,
     report_if_error,
+    report_if_failed,
     reported,
     source_of,
+    text_in,
     usage_of,
+    whole_answer,
 )
-from promptport.protocols.finish_words import CUT_WORDS, REASONS
+from promptport.protocols.finish_words import is_cut, reason_of
 
 __all__ = [
     "ChatCompletionsDecoder",
@@ -61,17 +65,8 @@ __all__ = [
 
 _OTHER = "choice other than the first"
 _HELD = 256  # chunks that wait; a server that sends so many under one new index has no other answer
+_THOUGHT_FIELDS = ("reasoning_text", "thinking")  # Copilot's, and of servers with templates of their own
 _TELLING = 8  # characters that do not begin two pieces of a text by chance
-
-
-def _raw_choice(event: tuple[bytes, bytes], choice: Choice) -> dict[str, Any]:
-    """The choice as it came."""
-    body = decode_any(event[1])
-    found = dicts_in(body.get("choices")) if isinstance(body, dict) else None
-    for raw in found or ():
-        if len(found or ()) == 1 or raw.get("index") == choice.index:
-            return raw
-    return {}
 
 
 class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
@@ -131,9 +126,9 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
                             or delta.function_call
                             or choice.index
                             or choice.finish_reason
-                            or choice.error is not None
+                            or choice.error
                             or chunk.usage
-                            or chunk.error is not None
+                            or chunk.error
                             or chunk.x_groq is not None
                             or chunk.citations
                             or chunk.search_results
@@ -153,7 +148,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         try:
             chunk = self._decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            if data.strip() == b"[DONE]":
+            if is_last_word(data):
                 self._done(out)
                 return
             readable = self._readable(data)
@@ -195,16 +190,19 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
                         or delta.reasoning_content
                         or delta.reasoning
                         or delta.reasoning_details
-                        or delta.content_thinking
+                        or delta.content_parts
                     ):
-                        self._nothing_read(choice, event)
-                if choice.finish_reason or choice.error is not None:
+                        self._nothing_read(choice, event, out)
+                if choice.finish_reason or choice.error:
                     self._finish(choice, chunk, out)
-        elif chunk.error is None and choices is None and chunk.usage is None and chunk.x_groq is None:
-            self._no_choices(event, out)
+        elif not chunk.error:
+            if choices is None and chunk.usage is None and chunk.x_groq is None:
+                self._no_choices(event)
+            elif b"base_resp" in event[1]:
+                report_if_failed(decode_any(event[1]))
         if chunk.usage:
             self._usage = chunk.usage
-        if chunk.error is not None or chunk.x_groq is not None or chunk.citations or chunk.search_results:
+        if chunk.error or chunk.x_groq is not None or chunk.citations or chunk.search_results:
             self._top_level(chunk, out)
         if self._decode is decode_first_chunk:
             self._id = self._id or chunk.id
@@ -232,8 +230,8 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
                 self._skip(_OTHER)
             self._held.clear()
             return True
-        if not self._begun:
-            self._ours = index
+        if not self._begun and all(index <= (each.index or 0) for each in chunk.choices or ()):
+            self._ours = index  # of several in the first chunk, the lowest
             return True
         if self._moved and index > self._ours:
             self._ours = index
@@ -252,7 +250,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
             self._release(out)
             self._ours = index
             return True
-        delta = _raw_choice(event, choice).get("delta")
+        delta = raw_choice(event[1], choice).get("delta")
         if isinstance(delta, dict) and delta.get("role") and not delta.get("content"):
             self._others.add(index)  # the head of another answer
             self._skip(_OTHER)
@@ -281,7 +279,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def _in_place_of_delta(self, choice: Choice, event: tuple[bytes, bytes]) -> Delta | None:
         """A choice without a delta: what stands in its place is read, or at least counted."""
-        body = _raw_choice(event, choice)
+        body = raw_choice(event[1], choice)
         message, text = body.get("message"), body.get("text")
         if isinstance(message, dict):
             for place, entry in enumerate(dicts_in(message.get("tool_calls")) or ()):
@@ -290,7 +288,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         elif isinstance(text, str):  # of the old Completions
             delta = delta_of({"content": text})
         else:
-            if body.get("delta") or not (choice.finish_reason or choice.error is not None):
+            if body.get("delta") or not (choice.finish_reason or choice.error):
                 self._skip("choice without a delta")
             return None
         if self._by_delta:
@@ -305,15 +303,23 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._message_size += len(text)
         return delta
 
-    def _nothing_read(self, choice: Choice, event: tuple[bytes, bytes]) -> None:
+    def _nothing_read(self, choice: Choice, event: tuple[bytes, bytes], out: list[StreamFrame]) -> None:
         """A delta that is empty, as heads and ends are, or holds only what we do not know."""
-        body = _raw_choice(event, choice)
-        self._unread("delta", body.get("delta") or body.get("message"))
+        body = raw_choice(event[1], choice)
+        read = body.get("delta") or body.get("message")
+        for field in _THOUGHT_FIELDS:
+            if text := text_in(read.get(field)) if isinstance(read, dict) else "":
+                self._reasoning_field = field
+                self._reasoning.append(text)
+                out.append(ReasoningAppend(text))
+                return
+        self._unread("delta", read)
 
     def _thoughts(self, delta: Delta, out: list[StreamFrame]) -> None:
         """A delta with reasoning in it, and perhaps text after that."""
-        if delta.content_thinking is not None:
-            self._content_thoughts(*delta.content_thinking, out)
+        if delta.content_parts is not None:
+            self._content_parts(delta.content_parts, out)
+            return
         for field, text in (("reasoning_content", delta.reasoning_content), ("reasoning", delta.reasoning)):
             if text:
                 self._reasoning_field = field
@@ -334,14 +340,20 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
             self._reasoned(out)
             out.append(Append(delta.content))
 
-    def _content_thoughts(self, text: str, signature: dict[str, Any], out: list[StreamFrame]) -> None:
+    def _content_parts(self, parts: list[tuple[str, str, dict[str, Any]]], out: list[StreamFrame]) -> None:
         """Mistral's thinking is a part of the content, and goes back as one."""
-        self._reasoning_data["content"] = "thinking"
-        for name, value in signature.items():
-            self._reasoning_data[name] = self._reasoning_data.get(name, "") + value
-        self._reasoning.append(text)
-        if text:
-            out.append(ReasoningAppend(text))
+        for kind, text, data in parts:
+            if kind == "thinking":
+                self._reasoning_data["content"] = "thinking"
+                for name, value in data.items():
+                    self._reasoning_data[name] = self._reasoning_data.get(name, "") + value
+                self._reasoning.append(text)
+                if text:
+                    out.append(ReasoningAppend(text))
+                continue
+            if text:
+                self._reasoned(out)
+                out.append(Append(text))
 
     def _reasoned(self, out: list[StreamFrame]) -> None:
         """The reasoning so far is a complete block: what follows it has begun."""
@@ -397,10 +409,11 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def _finish(self, choice: Choice, chunk: Chunk, out: list[StreamFrame]) -> None:
         reason = choice.finish_reason
-        if choice.error is not None or reason == "error":
-            raise reported(choice.error if choice.error is not None else chunk.error)
+        if choice.error or reason == "error":
+            raise reported(choice.error or chunk.error)
+        self._usage = choice.usage or self._usage
         self._reasoned(out)
-        if reason in CUT_WORDS:
+        if is_cut(reason):
             self._cut = True
             self._reason = reason
         elif not self._cut:
@@ -408,21 +421,22 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
             self._calls.seal_all(out)
 
     def _top_level(self, chunk: Chunk, out: list[StreamFrame]) -> None:
-        if chunk.error is not None:
+        if chunk.error:
             raise reported(chunk.error)
         if chunk.x_groq is not None:
-            if chunk.x_groq.get("error") is not None:
+            if chunk.x_groq.get("error"):
                 raise reported(chunk.x_groq["error"])
             self._usage = chunk.x_groq.get("usage") or self._usage
         # Perplexity and xAI repeat the growing list of sources on every chunk: the last one counts.
         self._citations = chunk.search_results or chunk.citations or self._citations
 
-    def _no_choices(self, event: tuple[bytes, bytes], out: list[StreamFrame]) -> None:
+    def _no_choices(self, event: tuple[bytes, bytes]) -> None:
         """A chunk that says nothing that we know."""
         body = decode_any(event[1])
         kind = body.get("object") if isinstance(body, dict) else None
-        if event[0] == b"error" or kind == "error" or (isinstance(body, dict) and "message" in body):
+        if event[0] == b"error" or kind == "error":
             raise reported(body)
+        report_if_failed(body)
         if kind == "chat.completion.chunk" and "choices" not in body:
             raise ProtocolError("a chunk came without choices")
         self._skip(event[0].decode("utf-8", "replace") or str(kind or "chunk"))
@@ -446,12 +460,13 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         if self._refusal:
             out.append(ProviderItem("refusal", {"refusal": "".join(self._refusal)}))
         out.extend(map(source_of, self._citations))
-        if self._calls.sealed and REASONS.get(self._reason or "") is not FinishReason.LENGTH:
+        said = reason_of(self._reason)
+        if self._calls.sealed and said is not FinishReason.LENGTH:
             reason = FinishReason.TOOL_CALLS
         elif self._refusal:
             reason = FinishReason.CONTENT_FILTER
         else:
-            reason = REASONS.get(self._reason or "", FinishReason.OTHER)
+            reason = said
         usage = usage_of(self._usage)
         out.append(End(reason, self._reason, usage, self._model, self._id, self._calls.unfinished()))
         self.ended = True
@@ -466,20 +481,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def _whole(self, data: bytes, out: list[StreamFrame]) -> None:
         """The body of an answer that was not streamed. Raises `StreamError`."""
-        data = self._readable(data) or data
-        body = read_json(data, "the body")
-        choices = body.get("choices") if isinstance(body, dict) else None
-        if not isinstance(choices, list) or not choices:
-            if error_details(body)[0]:
-                raise reported(body)
-            raise ProtocolError("the answer has no choices")
-        for choice in choices:
-            if isinstance(choice, dict) and isinstance(choice.get("message"), dict):
-                choice["delta"] = message = choice["message"]
-                # Here each entry is a call of its own, which its place says where its index does not.
-                for place, entry in enumerate(dicts_in(message.get("tool_calls")) or ()):
-                    entry.setdefault("index", place)
-        self._event((b"", msgspec.json.encode(body)), out)
+        self._event((b"", whole_answer(self._readable(data) or data)), out)
         if self._reason is None:
             raise IncompleteStreamError("the answer has no finish_reason")
         self._end_of_bytes(out)
