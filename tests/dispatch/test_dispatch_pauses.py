@@ -18,6 +18,7 @@ from promptport.dispatch.tool_frames import (
     PausedRun,
     StepEnd,
     StepReset,
+    ToolProgress,
     ToolResult,
     ToolsPending,
     decode_dispatch_frame,
@@ -201,6 +202,9 @@ def through_json(paused: PausedRun, old: str, new: str) -> PausedRun:
         lambda p: through_json(p, '\\"amount\\": 3}', '\\"amount\\": 3000}'),
         lambda p: through_json(p, "Go.", "Stop."),
         lambda p: changed(p, id=p.id + "0"),
+        lambda p: changed(p, id="0" * 32 + p.id[32:]),
+        lambda p: changed(p, id=p.id[32:]),
+        lambda p: through_json(p, p.id, f"again.{p.id}"),
     ],
 )
 async def test_a_pause_that_was_changed_is_refused_and_pays_nothing(forge: Callable[[PausedRun], PausedRun]) -> None:
@@ -254,6 +258,19 @@ def test_what_is_no_paused_run_says_so(data: Any) -> None:
         PausedRun.from_json(data)
     with pytest.raises(InvalidInputError, match="not a frame"):
         decode_dispatch_frame(data)
+
+
+@pytest.mark.parametrize("id", [None, ""])
+async def test_a_saved_pause_without_its_id_gets_no_new_one(id: str | None) -> None:
+    _, dispatcher = till([pay("1", 3)])
+    saved = json.loads((await paused_at(dispatcher)).to_json())
+    saved.pop("id")
+    with pytest.raises(InvalidInputError, match="not a paused run"):
+        PausedRun.from_json(json.dumps(saved if id is None else {**saved, "id": id}))
+
+
+def test_no_repr_of_progress_shows_contents() -> None:
+    assert repr(ToolProgress("1", {"amount": 7654321})) == "ToolProgress(id='1', data=<dict>)"
 
 
 async def test_only_a_paused_run_can_be_resumed() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import html
 import json
 import pickle
 import traceback
 from base64 import b64encode
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -204,3 +207,59 @@ def test_causes_whose_text_cannot_be_changed() -> None:
     assert "sk-very" not in shown(error)
     assert "Stubborn" in shown(error)
     assert "ValueError" in shown(error)
+
+
+ODD_KEY = 'sk-Ab/12+34=56&q"zTop'
+WRITTEN = {
+    "in a URL": quote(ODD_KEY, safe=""),
+    "in a URL, small": quote(ODD_KEY, safe="").replace("%2F", "%2f").replace("%2B", "%2b").replace("%3D", "%3d"),
+    "in a URL in a URL": quote(quote(ODD_KEY, safe=""), safe=""),
+    "in JSON": json.dumps(ODD_KEY)[1:-1],
+    "in JSON of PHP": json.dumps(ODD_KEY)[1:-1].replace("/", "\\/"),
+    "in JSON of Go": json.dumps(ODD_KEY)[1:-1].replace("&", "\\u0026"),
+    "in HTML": html.escape(ODD_KEY),
+    "in base64": b64encode(ODD_KEY.encode()).decode(),
+    "in Basic": b64encode(f"user:{ODD_KEY}".encode()).decode(),
+    "in base64 of a header": b64encode(f"Bearer {ODD_KEY}".encode()).decode(),
+    "in base64 for URLs": b64encode(ODD_KEY.encode()).decode().translate(str.maketrans("+/", "-_")).rstrip("="),
+    "in hexadecimal": ODD_KEY.encode().hex(),
+}
+
+
+@pytest.mark.parametrize("way", WRITTEN)
+@pytest.mark.parametrize("where", ["event", "status", "text", "request id"])
+@pytest.mark.parametrize("name", ["openai-chat", "anthropic"])
+async def test_a_key_that_is_quoted_in_another_spelling(name: str, where: str, way: str) -> None:
+    quoted = WRITTEN[way]
+    said = {"error": {"message": f"bad key <{quoted}>", "type": "bad", "code": quoted}, "type": "error"}
+    answer = {
+        "event": WireResponse(b"event: error\ndata: " + json.dumps(said).encode() + b"\n\n"),
+        "status": WireResponse.json(said, 400),
+        "text": WireResponse(f"no {quoted}.".encode(), status=500, content_type="text/plain"),
+        "request id": WireResponse.json({}, 500, {"x-request-id": quoted, "request-id": quoted}),
+    }[where]
+    async with WireServer(answer) as server:
+        error = await refused(pp.client(name, base_url=server.url, api_key=ODD_KEY))
+    told = shown(error)
+    core = quoted.rstrip("=")[3:-2]  # the first and last letters of base64 depend on what stands beside them
+    assert core not in told
+    assert "redacted" in told
+
+
+def test_short_words_are_not_taken_for_a_key_in_base64() -> None:
+    error = pp.TransportError("the key of user test is wrong: dGVz", provider="p")
+    redact(error, ["key!", "x"])
+    assert str(error) == "the key of user test is wrong: dGVz"
+
+
+@pytest.mark.parametrize("verb", ["models", "discover"])
+async def test_a_key_that_a_list_of_models_quotes(verb: str) -> None:
+    async with WireServer() as server:
+        server.answer(lambda _: WireResponse.json({"error": {"message": ODD_KEY, "code": ODD_KEY}}))
+        client = pp.client("ollama", base_url=server.url, api_key=ODD_KEY)
+        asked = client.models() if verb == "models" else client.discover(pp.LLModel("ollama", "m"))
+        found = (await asyncio.gather(asked, return_exceptions=True))[0]
+        await client.aclose()
+    if verb == "models":
+        assert isinstance(found, pp.ProtocolError)
+    assert not isinstance(found, BaseException) or ODD_KEY[4:-4] not in shown(found)

@@ -64,7 +64,7 @@ class ToolStarted(msgspec.Struct, frozen=True, gc=False, tag="tool_started"):
 
 
 class ToolProgress(msgspec.Struct, frozen=True, gc=False, tag="tool_progress"):
-    """An async-generator tool yielded something on its way.
+    """An async-generator tool yielded something on its way. Its ``repr`` shows no contents.
 
     Attributes:
         id: the call's id.
@@ -73,6 +73,9 @@ class ToolProgress(msgspec.Struct, frozen=True, gc=False, tag="tool_progress"):
 
     id: str
     data: Any
+
+    def __repr__(self) -> str:
+        return f"ToolProgress(id={self.id!r}, data=<{type(self.data).__name__}>)"
 
 
 class ToolResult(msgspec.Struct, frozen=True, tag="tool_result", omit_defaults=True):
@@ -203,7 +206,8 @@ class PausedRun(msgspec.Struct, frozen=True, omit_defaults=True):
     """A loop that waits for decisions, or for results; ``ToolDispatcher.resume`` goes on with it, once.
 
     It goes to JSON and back, so that another process can resume it. It holds the whole conversation: keep it on the
-    server, and show a person ``pending``. Its ``repr`` shows no contents. What was changed in it is refused.
+    server, and show a person ``pending``. Its ``repr`` shows no contents. An edit is refused, of the id too; but no
+    secret is in the id, so somebody who knows how it is made can make another.
 
     Attributes:
         prompt: the conversation before the answer that wants these calls.
@@ -231,7 +235,8 @@ class PausedRun(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         if not self.id:
-            force_setattr(self, "id", f"{secrets.token_hex(16)}.{self._digest()}")
+            made = secrets.token_hex(16)
+            force_setattr(self, "id", f"{made}.{self._digest(made)}")
 
     def __repr__(self) -> str:
         return f"PausedRun(id={self.id!r}, step={self.step}, {len(self.pending)} pending)"
@@ -263,15 +268,16 @@ class PausedRun(msgspec.Struct, frozen=True, omit_defaults=True):
             problem = "a call of its answer is neither pending nor answered"
         elif not set(self.client_calls) <= set(waiting):
             problem = "a call for the front end is not pending"
-        elif self.id.rpartition(".")[2] != self._digest():
+        elif self.id.rpartition(".")[2] != self._digest(self.id.rpartition(".")[0]):
             problem = "it was changed after the run paused"
         if problem is not None:
             raise InvalidInputError(f"resume(): the paused run is not usable: {problem}. Pass it as it was saved.")
 
-    def _digest(self) -> str:
+    def _digest(self, made: str) -> str:
+        """Binds the random part of the id to the rest, so that no pause gets another id."""
         import hashlib  # noqa: PLC0415 - for pauses alone
 
-        fields = [getattr(self, name) for name in self.__struct_fields__ if name != "id"]
+        fields = [made, *(getattr(self, name) for name in self.__struct_fields__ if name != "id")]
         return hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).hexdigest()[:32]
 
     def to_json(self) -> bytes:
@@ -283,8 +289,10 @@ class PausedRun(msgspec.Struct, frozen=True, omit_defaults=True):
         """What `to_json` wrote.
 
         Raises:
-            InvalidInputError: not JSON, or not a paused run.
+            InvalidInputError: not JSON, or not a paused run; one without its id, too.
         """
+        if not read_value(_saved_decoder.decode, data, "a paused run").id:
+            raise InvalidInputError("not a paused run: its id is blank. Pass it as it was saved.")
         return read_value(_paused_decoder.decode, data, "a paused run")
 
 
@@ -332,8 +340,16 @@ class MemoryPauseStore:
 
 _REMEMBERED = 100_000
 
+
+class _Saved(msgspec.Struct):
+    """A `PausedRun` that was saved has its id."""
+
+    id: str
+
+
 _encoder = msgspec.json.Encoder()
 _frame_decoder: msgspec.json.Decoder[DispatchFrame] = msgspec.json.Decoder(DispatchFrame)
+_saved_decoder = msgspec.json.Decoder(_Saved)
 _paused_decoder: msgspec.json.Decoder[PausedRun] = msgspec.json.Decoder(PausedRun)
 
 

@@ -1,12 +1,17 @@
 """Keys that somebody quoted, taken out of an error. Pure.
 
-Rule: this is done once, where all errors of a client pass, for all that a traceback or a pickle shows of one.
+Rule: this is done once, where all errors of a client pass, for all that a traceback or a pickle shows of one. A key is
+found as it is, and as URLs, JSON, HTML, Basic authentication and dumps write it.
 """
 
 from __future__ import annotations
 
+import html
+import json
+from base64 import b64encode
 from collections.abc import Collection, Iterator
 from typing import Any
+from urllib.parse import quote
 
 from promptport.errors import PromptportError
 
@@ -14,6 +19,7 @@ __all__ = ["redact", "redacted"]
 
 _REDACTED = "[redacted]"
 _SECRET_LENGTH = 4  # a shorter "key" (a local server's "x") stands in too many words to be taken out of them
+_ENCODED_LENGTH = 8  # of base64: a shorter piece of it stands in other words too
 _CHAIN_LENGTH = 50
 
 
@@ -24,9 +30,42 @@ def redacted(text: str, secrets: Collection[str]) -> str:
         text: What somebody else wrote.
         secrets: Keys, tokens and passwords.
     """
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _SECRET_LENGTH and secret in text:
-            text = text.replace(secret, _REDACTED)
+    return _without(text, _written(secrets))
+
+
+def _written(secrets: Collection[str]) -> list[str]:
+    """The secrets as somebody may quote them, the longest first."""
+    forms = {form for secret in secrets if len(secret) >= _SECRET_LENGTH for form in _forms(secret)}
+    return sorted(forms, key=len, reverse=True)
+
+
+def _forms(secret: str) -> Iterator[str]:
+    data = secret.encode("utf-8", "surrogatepass")
+    escaped = json.dumps(secret)[1:-1]
+    yield from (secret, escaped, escaped.replace("/", "\\/"), repr(secret)[1:-1], html.escape(secret))
+    yield escaped.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")  # as Go writes it
+    yield "".join([f"\\u{ord(letter):04x}" for letter in secret])
+    for safe in ("", "/"):
+        once = quote(data, safe=safe)
+        yield from (once, _lower_escapes(once), quote(once, safe=safe))
+    yield from (data.hex(), data.hex().upper())
+    for before in range(3):  # inside base64, a text looks in one of three ways: by where it begins
+        core = b64encode(b"\0" * before + data).decode()[(0, 2, 3)[before] :]
+        if core.endswith("="):
+            core = core.rstrip("=")[:-1]  # its last letter depends on what follows
+        if len(core) >= _ENCODED_LENGTH:
+            yield from (core, core.replace("+", "-").replace("/", "_"), quote(core, safe=""))
+
+
+def _lower_escapes(text: str) -> str:
+    parts = text.split("%")
+    return "%".join([parts[0], *[part[:2].lower() + part[2:] for part in parts[1:]]])
+
+
+def _without(text: str, written: Collection[str]) -> str:
+    for form in written:
+        if form in text:
+            text = text.replace(form, _REDACTED)
     return text
 
 
@@ -39,15 +78,16 @@ def redact(error: BaseException, secrets: Collection[str]) -> None:
         error: The error; it is changed in place, and its causes with it.
         secrets: Keys, tokens and passwords.
     """
-    if not any(len(secret) >= _SECRET_LENGTH for secret in secrets):
+    written = _written(secrets)
+    if not written:
         return
     for current in _chain(error):
-        _redact_one(current, secrets)
+        _redact_one(current, written)
         for link in ("__cause__", "__context__"):
             linked = getattr(current, link)
             if linked is not None:
-                _redact_one(linked, secrets)
-                if _quotes(linked, secrets):
+                _redact_one(linked, written)
+                if _quotes(linked, written):
                     suppressed = current.__suppress_context__
                     stand_in = PromptportError(f"{type(linked).__name__} {_REDACTED}")
                     stand_in.__cause__, stand_in.__context__ = linked.__cause__, linked.__context__
@@ -72,34 +112,34 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             waiting += current.exceptions
 
 
-def _redact_one(error: BaseException, secrets: Collection[str]) -> None:
+def _redact_one(error: BaseException, written: Collection[str]) -> None:
     try:
-        error.args = tuple([_redacted_value(value, secrets) for value in error.args])
+        error.args = tuple([_redacted_value(value, written) for value in error.args])
         for name, value in list(vars(error).items()):
-            changed = _redacted_value(value, secrets)
+            changed = _redacted_value(value, written)
             if changed is not value:
                 setattr(error, name, changed)
     except Exception:  # noqa: S110 - one that cannot be changed is replaced, where it still quotes
         pass
 
 
-def _redacted_value(value: Any, secrets: Collection[str]) -> Any:
+def _redacted_value(value: Any, written: Collection[str]) -> Any:
     if isinstance(value, str):
-        return redacted(value, secrets)
-    if isinstance(value, bytes):
+        return _without(value, written)
+    if isinstance(value, bytes | bytearray):
         text = value.decode("latin-1")
-        changed = redacted(text, secrets)
-        return value if changed == text else changed.encode("latin-1", "replace")
-    if type(value) in (list, tuple):
-        return type(value)([_redacted_value(item, secrets) for item in value])
+        changed = _without(text, written)
+        return value if changed == text else type(value)(changed.encode("latin-1", "replace"))
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)([_redacted_value(item, written) for item in value])
     if type(value) is dict:
-        return {key: _redacted_value(item, secrets) for key, item in value.items()}
+        return {_redacted_value(key, written): _redacted_value(item, written) for key, item in value.items()}
     return value
 
 
-def _quotes(error: BaseException, secrets: Collection[str]) -> bool:
+def _quotes(error: BaseException, written: Collection[str]) -> bool:
     try:
         text = f"{error} {error!r}"
     except Exception:
         return True
-    return redacted(text, secrets) != text
+    return _without(text, written) != text

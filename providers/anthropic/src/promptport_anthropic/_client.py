@@ -243,7 +243,8 @@ class AnthropicClient(HTTPClient):
         body = self._body(prompt, model, tools, stream=False)
         counted = {key: value for key, value in body.items() if key in _COUNTED}
         headers = self._headers(counted, model)
-        data = await self._transport.post(path, counted, model.id, headers=headers)
+        with self._redacting():
+            data = await self._transport.post(path, counted, model.id, headers=headers)
         try:
             return msgspec.json.decode(data, type=_Count).input_tokens
         except msgspec.DecodeError:

@@ -147,17 +147,18 @@ class OllamaClient(HTTPClient):
 
             # The SDK writes the question and reads the answer; connections and errors are those of the chat.
             self._sdk = ollama.AsyncClient(self.base_url, transport=_Bridge(self._transport, self.base_url))
-        try:
-            with self._redacting():
+        with self._redacting():
+            try:
                 async with asyncio.timeout(self._timeouts.first_frame):
                     return await question(self._sdk)
-        except PromptportError:
-            raise
-        except Exception as error:
-            failure = transport_error(error, provider=self.provider, model=model, base_url=self.base_url)
-            if failure is None:
-                failure = ProtocolError("what the server says of its models cannot be read: is the base_url right?")
-            raise failure from error
+            except PromptportError:
+                raise
+            except Exception as error:
+                failure = transport_error(error, provider=self.provider, model=model, base_url=self.base_url)
+                if failure is None:
+                    failure = ProtocolError("what the server says of its models cannot be read: is the base_url right?")
+                # pydantic's quotes what the server said, in pieces where a key would not be found.
+                raise failure from (None if type(error).__module__.startswith("pydantic") else error)
 
     # ----------------------------------------------------------------------- what `BaseClient` asks for
 
