@@ -12,9 +12,21 @@ try:
     from promptport.cli.record_command import record
     from promptport.cli.run_command import run
     from promptport.cli.runs_command import list_runs, resume_run, show_run
+    from promptport.cli.serve_command import serve
 except ModuleNotFoundError as missing:  # pragma: no cover - only where the extra is not installed
     if missing.name not in ("rich", "typer"):
         raise
     sys.exit(f'promptport: the command line needs {missing.name}: pip install "promptport[cli]"')
 
-__all__ = ["capabilities", "conformance", "list_runs", "main", "providers", "record", "resume_run", "run", "show_run"]
+__all__ = [
+    "capabilities",
+    "conformance",
+    "list_runs",
+    "main",
+    "providers",
+    "record",
+    "resume_run",
+    "run",
+    "serve",
+    "show_run",
+]

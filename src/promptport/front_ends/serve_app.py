@@ -1,0 +1,132 @@
+"""`serve_app`: the whole application of ``promptport serve``: the routes, a page to chat, and who may use them.
+
+Rule: it is put together here, and does nothing by itself; a program may put its own together from the same parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from msgspec.structs import replace
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount
+from starlette.staticfiles import StaticFiles
+
+from promptport.dispatch import ToolDispatcher
+from promptport.errors import InvalidInputError
+from promptport.front_ends.chat_request import BodyLimits, ChatRequest
+from promptport.front_ends.guard import Guard
+from promptport.front_ends.starlette import ChatTurn, chat_routes
+from promptport.messages import SystemMessage
+from promptport.models import LLModel
+from promptport.tools import ToolDescriptor
+
+if TYPE_CHECKING:
+    from promptport.executor import PromptExecutor
+    from promptport.run_log import RunLog
+
+__all__ = ["serve_app"]
+
+_PAGE = Path(__file__).parent / "page"
+_PAGE_HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+_App: TypeAlias = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
+
+
+def serve_app(
+    executor: PromptExecutor,
+    models: Mapping[str, LLModel],
+    tools: Sequence[ToolDescriptor] = (),
+    *,
+    log: RunLog,
+    system: str | None = None,
+    key: str | None = None,
+    hosts: Iterable[str] | None = (),
+    origins: Sequence[str] = (),
+    limits: BodyLimits | None = None,
+    page: Path | None = _PAGE,
+) -> _App:
+    """Make the application that ``promptport serve`` runs.
+
+    Args:
+        executor: Who asks the models; closed when the application shuts down.
+        models: The models by the names that clients use. The first is the default.
+        tools: What the server offers the models, and runs.
+        log: Keeps the frames of the chats' runs; closed when the application shuts down.
+        system: Instructions for conversations of the chat routes that have none.
+        key: The key that each request must carry, see `Guard`.
+        hosts: The hosts that requests may name, see `Guard`.
+        origins: Origins of other pages that may ask, see `Guard`.
+        limits: How much a client may post.
+        page: The folder of a page, served under ``/``. Default: promptport's own.
+
+    Raises:
+        InvalidInputError: No model, two tools of one name, or a key that cannot be one.
+    """
+    if not models:
+        raise InvalidInputError("serve_app(): models is empty. Pass at least one: {'m': LLModel('local', 'm')}.")
+    dispatcher = ToolDispatcher(executor, tools)
+    offered = {tool.name for tool in tools}
+
+    def choose(request: Request, chat: ChatRequest) -> ChatTurn:
+        prompt = chat.prompt
+        if system is not None and not any(isinstance(message, SystemMessage) for message in prompt.messages):
+            prompt = replace(prompt, messages=(SystemMessage(system), *prompt.messages))
+        outside = [tool for tool in chat.tools if tool.name not in offered]
+        loop = ToolDispatcher(executor, [*tools, *outside]) if outside else dispatcher
+        return ChatTurn(loop, _model(models, chat.extra.get("model")), prompt)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await log.aclose()
+            await dispatcher.aclose()
+            await executor.aclose()
+
+    routes: list[BaseRoute] = [*chat_routes(choose, log=log, limits=limits)]
+    files: list[str] = []
+    if page is not None and (page / "index.html").is_file():
+        files = ["/", *(f"/{one.relative_to(page).as_posix()}" for one in page.rglob("*") if one.is_file())]
+        routes.append(Mount("/", _Page(directory=page, html=True)))
+    cors = [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=[*origins],
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+        )
+    ]
+    app = Starlette(routes=routes, lifespan=lifespan, middleware=cors if origins else [])
+    return Guard(app, key=key, hosts=hosts, origins=origins, open_paths=files)
+
+
+class _Page(StaticFiles):
+    """Files that may load nothing from elsewhere."""
+
+    async def get_response(self, path: str, scope: MutableMapping[str, Any]) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update(_PAGE_HEADERS)
+        return response
+
+
+def _model(models: Mapping[str, LLModel], name: object) -> LLModel:
+    """The model that a chat names in the body's key ``model``, or the first."""
+    if name is None:
+        return next(iter(models.values()))
+    if not isinstance(name, str) or name not in models:
+        raise HTTPException(404, f"There is no such model. Models: {', '.join(models)}.")
+    return models[name]
