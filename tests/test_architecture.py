@@ -50,6 +50,7 @@ LATE = {
     ("presets.table", "presets.clients"),
     ("cli.conformance_command", "testing"),
     ("cli.record_command", "testing"),
+    ("cli.serve_command", "front_ends.serve_app"),
     ("executor", "text_tools"),
     ("http.aiohttp_session", "http.aiohttp_connector"),
     ("http.chat_clones", "text_tools"),

@@ -21,6 +21,7 @@ from promptport.cli.tool_loading import load_function, load_tool
 from promptport.connecting import connect
 from promptport.errors import ConfigurationError, InvalidInputError
 from promptport.executor import PromptExecutor
+from promptport.front_ends.guard import is_loopback_host
 from promptport.models import LLModel
 from promptport.run_log import MemoryRunLog, RunLog
 
@@ -95,7 +96,6 @@ def serve(  # noqa: PLR0917 - typer makes options of them
         try:
             import uvicorn  # noqa: PLC0415 - for this command alone
 
-            from promptport.front_ends.guard import is_loopback_host  # noqa: PLC0415 - with starlette
             from promptport.front_ends.serve_app import serve_app  # noqa: PLC0415 - needs starlette
         except ModuleNotFoundError as missing:
             if missing.name not in ("uvicorn", "starlette"):
