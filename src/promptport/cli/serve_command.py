@@ -21,7 +21,7 @@ from promptport.cli.tool_loading import load_function, load_tool
 from promptport.connecting import connect
 from promptport.errors import ConfigurationError, InvalidInputError
 from promptport.executor import PromptExecutor
-from promptport.front_ends.guard import is_loopback_host
+from promptport.front_ends import is_loopback_host
 from promptport.models import LLModel
 from promptport.run_log import MemoryRunLog, RunLog
 

@@ -1,8 +1,9 @@
 """Frames → what browsers and other programs read, and back.
 
 What enters knows a front end's protocol. An encoder or decoder is pure: ``feed`` and ``close``. Imports: frames,
-messages, `promptport.decoding`, `promptport.dispatch`. `promptport.front_ends.starlette`, the routes, is a door of its
-own, since it needs the extra ``serve``.
+messages, `promptport.decoding`, `promptport.dispatch`. `promptport.front_ends.starlette`, the routes, and
+`promptport.front_ends.serve_app`, the application of ``promptport serve``, are doors of their own, since they need the
+extra ``serve``.
 """
 
 from promptport.front_ends.ag_ui import AGUIEncoder
@@ -10,6 +11,7 @@ from promptport.front_ends.ag_ui_requests import decode_agui_input
 from promptport.front_ends.chat_request import BodyLimits, ChatRequest
 from promptport.front_ends.error_codes import error_code
 from promptport.front_ends.events import EventDecoder, encode_events
+from promptport.front_ends.guard import Guard, is_loopback_host
 from promptport.front_ends.kept_threads import KeptThread, MemoryThreadStore, ThreadStore
 from promptport.front_ends.shown import EVENT_STREAM_HEADERS, approval_id, frames_before
 from promptport.front_ends.token_buffer import TokenBuffer
@@ -25,6 +27,7 @@ __all__ = [
     "ChatRequest",
     "EventDecoder",
     "FrameEncoder",
+    "Guard",
     "KeptThread",
     "MemoryThreadStore",
     "SDKVersion",
@@ -38,4 +41,5 @@ __all__ = [
     "encode_frames",
     "error_code",
     "frames_before",
+    "is_loopback_host",
 ]
