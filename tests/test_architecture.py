@@ -437,3 +437,75 @@ def test_a_provider_is_typed_and_is_found_by_its_entry_point(package: Path) -> N
     assert (package / "py.typed").exists()
     settings = (package.parent.parent / "pyproject.toml").read_text(encoding="utf-8")
     assert '[project.entry-points."promptport.providers"]' in settings
+
+
+# ------------------------------------------------------------------------------------------------ providers
+
+
+@pytest.mark.parametrize("package", [path.name for path in PROVIDERS])
+def test_importing_a_provider_brings_in_nothing_heavy(package: str) -> None:
+    """Its client too: HTTP libraries, SDKs, botocore and google-auth come with the first request that needs them."""
+    loaded = {name.partition(".")[0] for name in loaded_by(f"import {package}._client")}
+    assert loaded & (HEAVY - {"ssl"}) == set()
+    assert package in loaded
+    before = loaded_by("import promptport, promptport.provider")
+    new = {name.partition(".")[0] for name in loaded_by(f"import {package}._client") - before}
+    assert new - set(sys.stdlib_module_names) == {package}, "a provider brings in itself, and nothing else"
+
+
+@pytest.mark.parametrize("command", [["providers"], ["capabilities", "google/gemini-3-flash"]])
+def test_the_tables_of_the_command_line_import_no_library_of_a_provider(command: list[str]) -> None:
+    run = f"import io, sys; sys.argv, out, sys.stdout = {['promptport', *command]!r}, sys.stdout, io.StringIO()"
+    ask = "from promptport.cli import main\ntry:\n    main()\nexcept SystemExit as done:\n    assert not done.code"
+    loaded = loaded_by(f"{run}\n{ask}\nassert sys.stdout.getvalue()\nsys.stdout = out")
+    libraries = {"anthropic", "botocore", "cohere", "google", "ollama", "openai", "xllamacpp"}
+    http = {"aiohttp", "h11", "httpcore", "httpx", "httpx2", "requests"}
+    assert {name.partition(".")[0] for name in loaded} & (libraries | http) == set()
+
+
+OWN_CODE = {
+    **dict.fromkeys(("promptport_bedrock", "promptport_cohere", "promptport_google", "promptport_ollama"), 500),
+    "promptport_anthropic": 800,  # with its clients of Bedrock, Vertex and Foundry
+    "promptport_openai": 1000,  # two APIs, and Azure
+    "promptport_local": 750,  # it runs the server, too
+}
+"""How many lines of code a provider has of its own, at most."""
+
+
+def own_code(path: Path) -> int:
+    """The lines of a module that do something.
+
+    Not counted: blank lines, comments, docstrings and imports; and tables, which are the values that a module names
+    (constants, ``__all__``) and the shapes of what a server sends (structs that only declare fields).
+    """
+    module = tree(path)
+    aside: set[int] = set()
+    for node in ast.walk(module):
+        for child in getattr(node, "body", ()) if isinstance(node, DOCUMENTED) else ():
+            if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
+                aside |= set(range(child.lineno, (child.end_lineno or 0) + 1))
+    for node in module.body:
+        shape = isinstance(node, ast.ClassDef) and all(
+            isinstance(field, ast.AnnAssign | ast.Expr) for field in node.body
+        )
+        checked = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if shape or checked or isinstance(node, ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign):
+            aside |= set(range(node.lineno, (node.end_lineno or 0) + 1))
+    lines = path.read_text(encoding="utf-8").splitlines()
+    code = {number for number, line in enumerate(lines, 1) if line.strip() and not line.strip().startswith("#")}
+    return len(code - aside)
+
+
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+@pytest.mark.parametrize("package", PROVIDERS, ids=lambda package: package.name)
+def test_a_provider_is_small(package: Path) -> None:
+    """What differs, and nothing else: what several providers do alike stands in the core, once.
+
+    The tables of models (``_models.py``) and the contract tests (``conformance.py``) are not counted either.
+    """
+    counted = {path.name: own_code(path) for path in package.glob("*.py")}
+    for name in ("_models.py", "conformance.py"):
+        counted.pop(name, None)
+    assert sum(counted.values()) <= OWN_CODE[package.name], counted

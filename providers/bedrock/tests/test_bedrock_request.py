@@ -14,6 +14,7 @@ from promptport import (
     ImagePart,
     InvalidInputError,
     LLModel,
+    LLMParams,
     Origin,
     Prompt,
     ProviderItem,
@@ -24,7 +25,9 @@ from promptport import (
     ToolCall,
     ToolChoice,
     ToolDescriptor,
+    ToolResultMessage,
     UnsupportedCapabilityError,
+    UserMessage,
 )
 from promptport.provider import DIALECTS, FinishReason, fit_schema
 from promptport.testing import Arguments, Finish, Seal, Start, Step, WireResponse, WireServer
@@ -229,3 +232,35 @@ def test_thinking_goes_with_no_forced_tool_and_leaves_room() -> None:
     with pytest.raises(InvalidInputError, match="no room"):
         body(thinks.with_params(max_tokens=2000))
     assert body(thinks.with_params(max_tokens=2001))["inferenceConfig"] == {"maxTokens": 2001}
+
+
+def test_cache_auto_marks_what_the_model_takes() -> None:
+    look = ToolDescriptor("look", "Looks.", {"type": "object", "properties": {}})
+    prompt = Prompt.of("Hi", system="Be brief.", cache="auto", cache_lifetime="1h")
+    point = {"cachePoint": {"type": "default", "ttl": "1h"}}
+    body = converse_body(prompt, LLModel("bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"), [look])
+    assert body["system"] == [{"text": "Be brief."}, point]
+    assert body["messages"] == [{"role": "user", "content": [{"text": "Hi"}, point]}]
+    assert body["toolConfig"]["tools"][1:] == [point]
+    nova = converse_body(prompt, LLModel("bedrock", "us.amazon.nova-pro-v1:0"), [look])
+    assert nova["system"][1:] == [point]
+    assert len(nova["toolConfig"]["tools"]) == 1, "Nova takes no mark on its tools"
+    plain = converse_body(prompt, LLModel("bedrock", "meta.llama3-1-70b-instruct-v1:0"), [look])
+    assert "cachePoint" not in str(plain)
+
+
+def test_a_mark_on_a_result_stands_behind_it() -> None:
+    call = AssistantMessage((ToolCall("t1", "look", "{}"),), finish_reason=FinishReason.TOOL_CALLS)
+    prompt = Prompt(
+        (UserMessage.of("Hi"), call, ToolResultMessage("t1", "look", "seen")), params=LLMParams(cache="auto")
+    )
+    body = converse_body(prompt, LLModel("bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"), [])
+    assert [list(block) for block in body["messages"][-1]["content"]] == [["toolResult"], ["cachePoint"]]
+    assert [list(block) for block in body["messages"][-1]["content"][0]["toolResult"]["content"]] == [["text"]]
+
+
+def test_arguments_that_are_no_object_are_refused_before_sending() -> None:
+    call = AssistantMessage((ToolCall("t1", "look", "[1]"),))
+    prompt = Prompt((UserMessage.of("Hi"), call, ToolResultMessage("t1", "look", "seen")))
+    with pytest.raises(InvalidInputError, match="look"):
+        converse_body(prompt, LLModel("bedrock", "m"), [])

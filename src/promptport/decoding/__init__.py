@@ -5,6 +5,7 @@ What enters knows bytes or how a call is put together, and no provider. It never
 """
 
 from promptport.decoding.assembly import CallAssembler, seal_call
+from promptport.decoding.content_blocks import ContentBlocks
 from promptport.decoding.error_codes import class_of_code
 from promptport.decoding.error_objects import error_details, json_or_none, reported_error, shortened, words_and_codes
 from promptport.decoding.eventstream import EventStreamDecoder, EventStreamHeaders
@@ -15,13 +16,14 @@ from promptport.decoding.limits import DEFAULT_LIMITS, Limits
 from promptport.decoding.ndjson import NDJSONDecoder
 from promptport.decoding.sse import SSEDecoder
 from promptport.decoding.sse_or_json import SSEOrJSONDecoder
-from promptport.decoding.stream_decoder import StreamDecoder, WireDecoder
+from promptport.decoding.stream_decoder import StreamDecoder, WireDecoder, whole_frames
 from promptport.decoding.surrogates import mended_text
 from promptport.decoding.thoughts import Thoughts
 
 __all__ = [
     "DEFAULT_LIMITS",
     "CallAssembler",
+    "ContentBlocks",
     "EventStreamDecoder",
     "EventStreamHeaders",
     "JSONObjectsDecoder",
@@ -45,5 +47,6 @@ __all__ = [
     "seal_call",
     "shortened",
     "text_in",
+    "whole_frames",
     "words_and_codes",
 ]

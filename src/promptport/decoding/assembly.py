@@ -196,15 +196,30 @@ class CallAssembler:
             out.append(held)
 
     def whole(
-        self, id: str | None, name: str, arguments: str, out: Frames, provider_data: dict[str, Any] | None = None
+        self,
+        id: str | None,
+        name: str,
+        arguments: str,
+        out: Frames,
+        provider_data: dict[str, Any] | None = None,
+        *,
+        keep_id: bool = False,
     ) -> None:
-        """A call that arrives in one piece, sealed by its arrival."""
+        """A call that arrives in one piece, sealed by its arrival; ``keep_id``: an id of the server's that another call
+        has already goes into ``provider_data``, as ``id``.
+        """
         call = self._begin(id, None, 0)
         call.name = name
         call.provider_data = provider_data
+        if keep_id and id and call.id != id:
+            call.provider_data = {**(provider_data or {}), "id": id}
         call.add(arguments if arguments else "{}")
         out.append(ToolCallDelta(call.id, name, call.fragments[0]))
         self._seal(call, out)
+
+    def came(self, id: str | None, name: str, arguments: str) -> bool:
+        """Whether a call of this id, name and arguments is complete already: some servers send a copy."""
+        return id is not None and self._sealed.get(id) == (name, arguments)
 
     # --------------------------------------------------------------------------------- Chat Completions
 

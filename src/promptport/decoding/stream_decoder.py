@@ -19,7 +19,7 @@ from promptport.decoding.surrogates import FrameMender, marked_halves
 from promptport.errors import IncompleteStreamError, ProtocolError, StreamError
 from promptport.frames import StreamFrame
 
-__all__ = ["StreamDecoder", "WireDecoder"]
+__all__ = ["StreamDecoder", "WireDecoder", "whole_frames"]
 
 _Event = TypeVar("_Event")
 _Event_co = TypeVar("_Event_co", covariant=True)
@@ -144,6 +144,25 @@ class StreamDecoder(ABC, Generic[_Event]):
             self._mender = FrameMender()
         return marked
 
+    def _again(self, data: bytes, error: Exception, what: str) -> bytes | None:
+        """For an event that a JSON decoder refused: as `_readable`. ``None`` for ``[DONE]``, which proxies send last.
+
+        Args:
+            data: The event.
+            error: The decoder's.
+            what: How the error begins, for an event that is JSON.
+
+        Raises:
+            ProtocolError: The event is malformed.
+        """
+        readable = self._readable(data)
+        if readable is None and data.strip() == b"[DONE]":
+            self._skip("[DONE]")
+        elif readable is None:
+            told = f"{what}: {error}" if isinstance(error, msgspec.ValidationError) else "an event is not JSON"
+            raise ProtocolError(told) from None
+        return readable
+
     def _mend(self, mender: FrameMender, frames: list[StreamFrame]) -> list[StreamFrame]:
         out = mender.feed(frames)
         return out if self.error is None else out + mender.close()
@@ -209,3 +228,11 @@ class StreamDecoder(ABC, Generic[_Event]):
         if name not in self.skipped and len(self.skipped) >= self._limits.skipped:
             raise ProtocolError(f"unknown events of more than {self._limits.skipped} names (limits.skipped)")
         self.skipped[name] = self.skipped.get(name, 0) + 1
+
+
+def whole_frames(decoder: StreamDecoder[Any], data: bytes) -> list[StreamFrame]:
+    """The frames of a body that is whole. Raises the decoder's `StreamError`, if it has one."""
+    frames = decoder.feed(data) + decoder.close()
+    if decoder.error is not None:
+        raise decoder.error
+    return frames

@@ -30,7 +30,7 @@ from promptport.http.request import HTTPRequest, Prepare
 from promptport.http.sdk_transport import SdkTransport
 from promptport.http.transport import Transport
 from promptport.messages import AssistantMessage, Prompt
-from promptport.models import LLModel
+from promptport.models import LLModel, ModelCapabilities
 from promptport.stream import Timeouts
 from promptport.tools import ToolDescriptor
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     import ssl
 
 __all__ = ["HTTPClient", "new_transport"]
+
+_MOST_PAGES = 100  # of a list of models
 
 
 def new_transport(
@@ -89,7 +91,10 @@ class HTTPClient(BaseClient):
         base_url: In the class, the provider's own address. In a client, the address that it asks.
         path: Appended to the base URL for a request; may hold a query. See also `_path`.
         models_path: Where the server lists its models; an empty string if it does not.
+        model_lists: The fields of the server's list that may hold the models; an empty name is a response that is the
+            list itself. See also `_model_id` and `_more`.
         key_variable: The environment variable of the key. Its key goes only to the provider's own address.
+        key_variables: Several of them, of which the first that is set counts.
         url_variable: The environment variable of the base URL, or an empty string.
         key_header: The header that carries the key. ``authorization`` carries ``Bearer`` and the key.
         token_header: The header of a token that ``api_key=function`` gives. Default: ``key_header``.
@@ -127,7 +132,9 @@ class HTTPClient(BaseClient):
     base_url: str = ""
     path: str = ""
     models_path: str = "/models"
+    model_lists: ClassVar[Sequence[str]] = ("data", "models", "")
     key_variable: str = ""
+    key_variables: Sequence[str] = ()
     url_variable: str = ""
     key_header: str = "authorization"
     token_header: str = ""
@@ -182,6 +189,10 @@ class HTTPClient(BaseClient):
         super().__init__(timeouts=timeouts, limits=limits, origin=origin)
         home = self.base_url
         self._key_note = ""
+        self._discovered: dict[str, ModelCapabilities] = {}
+        if self.key_variables:
+            set_ones = [name for name in self.key_variables if os.environ.get(name)]
+            self.key_variable = [*set_ones, *self.key_variables][0]
         self._transport: Transport | SdkTransport
         if transport is not None:
             self._transport, self.base_url = transport, transport.base_url
@@ -227,6 +238,20 @@ class HTTPClient(BaseClient):
         """Headers of one request. What it takes out of ``body`` is not sent in it."""
         return {}
 
+    def _model_id(self, entry: Any) -> Any:
+        """The id of a model in the server's list; ``None`` for what cannot be asked."""
+        return entry.get("id") or entry.get("name") if isinstance(entry, dict) else entry
+
+    def _more(self, listed: dict[str, Any]) -> str:
+        """What is appended to ``models_path`` for the next page; an empty string behind the last one."""
+        return ""
+
+    async def _describe(self, model: LLModel) -> ModelCapabilities | None:
+        """What the server says of a model, for `discover`; ``None`` if it has nothing to say. Keep it in `capabilities`
+        by ``self._discovered``.
+        """
+        return None
+
     async def _prepare(self, request: HTTPRequest) -> None:
         """Changes a request just before it is sent: signs it, say. Its body is final. May be a plain function."""
 
@@ -242,12 +267,33 @@ class HTTPClient(BaseClient):
         """
         if not self.models_path:
             raise UnsupportedCapabilityError(provider=self.provider, model="*", missing=["a list of models"])
-        listed = await self._get(self.models_path)
-        entries = listed.get("data", listed.get("models")) if isinstance(listed, dict) else listed
-        if not isinstance(entries, list):
-            raise ProtocolError(f"{self.provider}: the server's list of models cannot be read. Check the base_url.")
-        ids = [entry.get("id") or entry.get("name") if isinstance(entry, dict) else entry for entry in entries]
-        return [LLModel(self.provider, name) for name in ids if isinstance(name, str) and name]
+        found: list[LLModel] = []
+        more = ""
+        for _ in range(_MOST_PAGES):
+            listed = await self._get(f"{self.models_path}{more}")
+            told = listed if isinstance(listed, dict) else {"": listed}
+            entries = next((told[name] for name in self.model_lists if name in told), None)
+            if not isinstance(entries, list):
+                raise ProtocolError(f"{self.provider}: the server's list of models cannot be read. Check the base_url.")
+            names = [self._model_id(entry) for entry in entries]
+            found += [LLModel(self.provider, name) for name in names if isinstance(name, str) and name]
+            more = self._more(told)
+            if not more:
+                break
+        return found
+
+    async def discover(self, model: LLModel) -> ModelCapabilities:
+        """Ask the server what this model can do, if it can say; `capabilities` knows it from then on.
+
+        Raises:
+            ProviderError: The server does not know the model, or was not reached.
+            ProtocolError: The response does not describe a model.
+        """
+        if not model.capabilities and model.id not in self._discovered:
+            described = await self._describe(model)
+            if described is not None:
+                self._discovered[model.id] = described
+        return self.capabilities(model)
 
     # ----------------------------------------------------------------------------- what BaseClient asks for
 

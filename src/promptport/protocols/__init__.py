@@ -27,6 +27,16 @@ from promptport.protocols.portability import (
     portable,
     role_runs,
 )
+from promptport.protocols.shared_rules import (
+    base64_of,
+    call_input,
+    check_forced_call,
+    check_room,
+    inline_of,
+    text_of_document,
+    thinking_is_off,
+    unsupported,
+)
 
 __all__ = [
     "ANY_ID",
@@ -36,17 +46,25 @@ __all__ = [
     "ChatDialect",
     "FittingRule",
     "HistoryRules",
+    "base64_of",
+    "call_input",
     "chat_body",
+    "check_forced_call",
     "check_results",
+    "check_room",
     "data_url",
     "decode_chat_completion",
     "fitting_id",
     "fitting_name",
+    "inline_of",
     "is_strict_schema",
     "merge_extra",
     "portable",
     "response_format_schema",
     "role_runs",
     "schema_name",
+    "text_of_document",
+    "thinking_is_off",
+    "unsupported",
     "with_cache_marks",
 ]

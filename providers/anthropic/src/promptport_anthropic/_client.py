@@ -50,7 +50,6 @@ _WITHOUT_SAMPLING = "2026-10-21"
 _SDK_CREDENTIALS = ("credentials", "config", "profile")
 _SDK_OPTIONS = (*_SDK_CREDENTIALS, "middleware", "open_telemetry", "webhook_key")
 _PLATFORM_CLIENTS = frozenset({"AsyncAnthropicBedrock", "AsyncAnthropicVertex", "AsyncAnthropicFoundry"})
-_MOST_PAGES = 20
 _COUNT_PATH = "/v1/messages/count_tokens"
 _COUNTED = ("betas", "model", "messages", "system", "tools", "tool_choice", "thinking", "output_config")
 
@@ -67,7 +66,7 @@ class AnthropicClient(HTTPClient):
     answer_dialect = "anthropic-strict"
     base_url = _HOME
     path = "/v1/messages"
-    models_path = "/v1/models"
+    models_path = "/v1/models?limit=1000"
     key_variable = "ANTHROPIC_API_KEY"
     url_variable = "ANTHROPIC_BASE_URL"
     decoder = MessagesDecoder
@@ -205,30 +204,6 @@ class AnthropicClient(HTTPClient):
         """What this model can do here; without network."""
         return model.capabilities or capabilities_of(model.id, sampling=self._sampling)
 
-    async def models(self) -> list[LLModel]:
-        """The models that the server lists, page by page.
-
-        Raises:
-            ProviderError: The server refused or was not reached.
-            ProtocolError: What it answered is not a list of models.
-        """
-        if not self.models_path:
-            raise UnsupportedCapabilityError(provider=self.provider, model="*", missing=["a list of models"])
-        found: list[LLModel] = []
-        path = f"{self.models_path}?limit=1000"
-        for _ in range(_MOST_PAGES):
-            listed = await self._get(path)
-            entries = listed.get("data") if isinstance(listed, dict) else None
-            if not isinstance(entries, list):
-                raise ProtocolError("anthropic: the server's list of models cannot be read. Check the base_url.")
-            ids = [entry.get("id") for entry in entries if isinstance(entry, dict)]
-            found += [LLModel(self.provider, name) for name in ids if isinstance(name, str) and name]
-            last = listed.get("last_id")
-            if not listed.get("has_more") or not isinstance(last, str):
-                break
-            path = f"{self.models_path}?limit=1000&after_id={quote(last, safe='')}"
-        return found
-
     async def count_tokens(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> int | None:
         """How many tokens the prompt comes to, by the server's own counter.
 
@@ -274,6 +249,10 @@ class AnthropicClient(HTTPClient):
         if self._platform is not None:
             self._platform.fit(body, self._version, betas)
         return {"anthropic-beta": ",".join(betas)} if betas else {}
+
+    def _more(self, listed: dict[str, Any]) -> str:
+        last = listed.get("last_id")
+        return f"&after_id={quote(last, safe='')}" if listed.get("has_more") and isinstance(last, str) else ""
 
     def _path(self, model: LLModel, *, stream: bool) -> str:
         return self.path if self._platform is None else self._platform.path(model.id, stream=stream)

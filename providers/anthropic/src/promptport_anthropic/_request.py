@@ -8,7 +8,6 @@ Source: https://platform.claude.com/docs/en/api/messages/create, and the paramet
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +19,6 @@ from promptport.provider import (
     FittingRule,
     HistoryRules,
     ImagePart,
-    InvalidInputError,
     InvalidToolCall,
     LLModel,
     LLMParams,
@@ -29,18 +27,23 @@ from promptport.provider import (
     Prompt,
     ProviderItem,
     Reasoning,
-    ReasoningEffort,
     SystemMessage,
     TextPart,
     ToolCall,
     ToolChoice,
     ToolDescriptor,
     ToolResultMessage,
-    UnsupportedCapabilityError,
     UserPart,
+    base64_of,
+    check_forced_call,
+    check_room,
     fit_schema,
     fit_tools,
+    merge_extra,
     portable,
+    text_of_document,
+    thinking_is_off,
+    unsupported,
     with_cache_marks,
 )
 from promptport_anthropic._models import family_of
@@ -99,8 +102,8 @@ def messages_body(
     if prompt.params.cache_lifetime is not None:
         _keep_for(body, prompt.params.cache_lifetime)
     _put_params(body, prompt.params, model)
-    _put_extra(body, prompt.params.extra)
-    _check_forced(body, model)
+    merge_extra(body, prompt.params.extra, ours=_OURS, appended=("tools",), deep=False)
+    check_forced_call(body.get("thinking"), (body.get("tool_choice") or {}).get("type"), ("any", "tool"), model)
     return body
 
 
@@ -108,20 +111,12 @@ def _max_tokens(model: LLModel, params: LLMParams) -> int:
     """The caller's limit; else what the model can, and more than it may think: thoughts count as well."""
     budget = params.reasoning_budget or 0
     if params.max_tokens is not None:
-        if params.max_tokens <= budget:
-            raise InvalidInputError(
-                f"max_tokens={params.max_tokens} leaves no room for an answer beside reasoning_budget={budget}. "
-                "Raise max_tokens above the budget, or leave it out"
-            )
+        check_room(params.max_tokens, budget)
         return params.max_tokens
     family = family_of(model.id)
     known = model.capabilities.max_output_tokens if model.capabilities else None
     most = known or (family.max_output_tokens if family else _UNKNOWN_MAX_TOKENS)
     return most if most > budget else budget + _UNKNOWN_MAX_TOKENS
-
-
-def _unsupported(model: LLModel, missing: str, instead: str) -> UnsupportedCapabilityError:
-    return UnsupportedCapabilityError(provider=model.provider, model=model.id, missing=[missing], instead=instead)
 
 
 # -------------------------------------------------------------------------------------------- messages
@@ -176,18 +171,18 @@ def _user_part(part: UserPart, model: LLModel) -> dict[str, Any]:
         return _text(part.text, part.cache)
     if isinstance(part, ImagePart):
         if part.detail is not None:
-            raise _unsupported(model, "ImagePart.detail", "leave it out")
+            raise unsupported(model, "ImagePart.detail", "leave it out")
         return _cached({"type": "image", "source": _source(part)}, part.cache)
     if isinstance(part, DocumentPart):
         block = {"type": "document", "source": _document_source(part, model)}
         return _cached({**block, "title": part.name} if part.name else block, part.cache)
-    raise _unsupported(model, "audio", "send text")
+    raise unsupported(model, "audio", "send text")
 
 
 def _source(part: ImagePart | DocumentPart) -> dict[str, Any]:
     if part.data is None:
         return {"type": "url", "url": part.url}
-    return {"type": "base64", "media_type": part.media_type, "data": base64.b64encode(part.data).decode()}
+    return {"type": "base64", "media_type": part.media_type, "data": base64_of(part)}
 
 
 def _document_source(part: DocumentPart, model: LLModel) -> dict[str, Any]:
@@ -195,11 +190,8 @@ def _document_source(part: DocumentPart, model: LLModel) -> dict[str, Any]:
     if part.data is None or kind == "application/pdf":
         return _source(part)
     if not kind.startswith("text/"):
-        raise _unsupported(model, f"a document of type {kind}", "send PDF or text")
-    try:
-        return {"type": "text", "media_type": "text/plain", "data": part.data.decode()}
-    except UnicodeDecodeError:
-        raise InvalidInputError("a document of type text/… must be UTF-8") from None
+        raise unsupported(model, f"a document of type {kind}", "send PDF or text")
+    return {"type": "text", "media_type": "text/plain", "data": text_of_document(part)}
 
 
 def _assistant(message: AssistantMessage, signed_thoughts: bool) -> list[dict[str, Any]]:
@@ -255,7 +247,7 @@ def _tool(tool: ToolDescriptor, strict_tools: bool, eager: bool) -> dict[str, An
 
 def _put_params(body: dict[str, Any], params: LLMParams, model: LLModel) -> None:
     if params.seed is not None:
-        raise _unsupported(model, "seed", "leave it out")
+        raise unsupported(model, "seed", "leave it out")
     if params.temperature is not None:
         body["temperature"] = params.temperature
     if params.stop:
@@ -287,13 +279,10 @@ def _put_tool_choice(body: dict[str, Any], params: LLMParams) -> None:
 
 def _put_thinking(body: dict[str, Any], params: LLMParams, model: LLModel) -> None:
     effort, budget, family = params.reasoning_effort, params.reasoning_budget, family_of(model.id)
-    off = effort is ReasoningEffort.NONE or budget == 0
-    if off and (budget or effort not in (None, ReasoningEffort.NONE)):
-        raise InvalidInputError("reasoning_effort and reasoning_budget contradict each other")
-    if off:
+    if thinking_is_off(params):
         quiet = [kind for kind in ("disabled", "between_tools") if family is None or kind in family.thinking]
         if not quiet:
-            raise _unsupported(model, "thinking turned off", "use reasoning_effort low")
+            raise unsupported(model, "thinking turned off", "use reasoning_effort low")
         body["thinking"] = {"type": quiet[0]}
         return
     if budget:
@@ -303,24 +292,5 @@ def _put_thinking(body: dict[str, Any], params: LLMParams, model: LLModel) -> No
     if effort:
         efforts = family.efforts if family else ("low", "medium", "high", "xhigh", "max")
         if effort.value not in efforts:
-            raise _unsupported(model, f"reasoning_effort {effort.value}", f"use {', '.join(efforts)}")
+            raise unsupported(model, f"reasoning_effort {effort.value}", f"use {', '.join(efforts)}")
         body["output_config"] = {"effort": effort.value}
-
-
-def _check_forced(body: dict[str, Any], model: LLModel) -> None:
-    """The API refuses a tool that is forced beside thinking; by its guide, only ``auto`` and ``none`` go with it."""
-    thinks = (body.get("thinking") or {}).get("type") in ("enabled", "adaptive")
-    if thinks and (body.get("tool_choice") or {}).get("type") in ("any", "tool"):
-        instead = "use tool_choice 'auto', or turn thinking off with reasoning_effort 'none'"
-        raise _unsupported(model, "tool_choice that forces a call, together with reasoning", instead)
-
-
-def _put_extra(body: dict[str, Any], extra: dict[str, Any]) -> None:
-    if taken := _OURS.intersection(extra):
-        raise InvalidInputError(f"extra cannot hold {', '.join(sorted(taken))}: the prompt and the model say that")
-    for name, value in extra.items():
-        before = body.get(name)
-        if name == "tools":
-            body[name] = [*(before or ()), *value]
-        else:
-            body[name] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value

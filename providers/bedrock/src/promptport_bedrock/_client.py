@@ -15,7 +15,7 @@ from promptport.provider import (
     HTTPRequest,
     LLModel,
     ModelCapabilities,
-    ProtocolError,
+    dict_in,
 )
 from promptport_bedrock._decode import ConverseDecoder, decode_complete
 from promptport_bedrock._models import base_id, capabilities_of
@@ -32,6 +32,7 @@ class BedrockClient(HTTPClient):
     answer_dialect = "bedrock-strict"
     accept = "application/vnd.amazon.eventstream"
     models_path = "/foundation-models"
+    model_lists = ("modelSummaries",)
     needs_key = False
     body: ClassVar[Any] = converse_body
     decoder: ClassVar[Any] = ConverseDecoder
@@ -84,44 +85,23 @@ class BedrockClient(HTTPClient):
 
     def capabilities(self, model: LLModel) -> ModelCapabilities:
         """What this model can do here; without network."""
-        return model.capabilities or capabilities_of(model.id)
-
-    async def models(self) -> list[LLModel]:
-        """The foundation models of the region that answer in text.
-
-        Raises:
-            ProviderError: The server refused or was not reached.
-            ProtocolError: What it answered is not a list of models.
-        """
-        listed = await self._get(self.models_path)
-        entries = listed.get("modelSummaries") if isinstance(listed, dict) else None
-        if not isinstance(entries, list):
-            raise ProtocolError("bedrock: the server's list of models cannot be read. Check the base_url.")
-        names = [
-            entry.get("modelId")
-            for entry in entries
-            if isinstance(entry, dict) and "TEXT" in (entry.get("outputModalities") or ["TEXT"])
-        ]
-        return [LLModel(self.provider, name) for name in names if isinstance(name, str) and name]
-
-    async def discover(self, model: LLModel) -> ModelCapabilities:
-        """The table's capabilities, corrected by what the region says of the model's input.
-
-        Raises:
-            ProviderError: The server refused or was not reached.
-        """
-        found, base = self.capabilities(model), base_id(model.id)
-        if model.capabilities or not base:
-            return found
-        answer = await self._get(f"{self.models_path}/{quote(base, safe='')}", model.id)
-        details = answer.get("modelDetails") if isinstance(answer, dict) else None
-        modalities = details.get("inputModalities") if isinstance(details, dict) else None
-        if not isinstance(modalities, list):
-            return found
-        known = msgspec.structs.replace(found, known=True)
-        return known.with_(Capability.IMAGES) if "IMAGE" in modalities else known.without(Capability.IMAGES)
+        return model.capabilities or self._discovered.get(model.id) or capabilities_of(model.id)
 
     # --------------------------------------------------------------------------------- what `HTTPClient` asks for
+
+    def _model_id(self, entry: Any) -> Any:
+        told = dict_in(entry)
+        return told.get("modelId") if "TEXT" in (told.get("outputModalities") or ["TEXT"]) else None
+
+    async def _describe(self, model: LLModel) -> ModelCapabilities | None:
+        """The table's capabilities, corrected by what the region says of the model's input."""
+        base = base_id(model.id)
+        answer = await self._get(f"{self.models_path}/{quote(base, safe='')}", model.id) if base else None
+        modalities = dict_in(dict_in(answer).get("modelDetails")).get("inputModalities")
+        if not isinstance(modalities, list):
+            return None
+        known = msgspec.structs.replace(capabilities_of(model.id), known=True)
+        return known.with_(Capability.IMAGES) if "IMAGE" in modalities else known.without(Capability.IMAGES)
 
     def _path(self, model: LLModel, *, stream: bool) -> str:
         return f"/model/{quote(model.id, safe='')}/{'converse-stream' if stream else 'converse'}"

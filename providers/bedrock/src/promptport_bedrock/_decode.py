@@ -21,6 +21,7 @@ from promptport.provider import (
     Append,
     AssistantMessage,
     CallAssembler,
+    ContentBlocks,
     End,
     EventStreamDecoder,
     EventStreamHeaders,
@@ -28,7 +29,6 @@ from promptport.provider import (
     IncompleteStreamError,
     ProtocolError,
     ProviderItem,
-    ReasoningAppend,
     StreamDecoder,
     StreamFrame,
     Usage,
@@ -37,7 +37,7 @@ from promptport.provider import (
     message_of,
     text_in,
 )
-from promptport_bedrock._pieces import MALFORMED, citation_of, reasoning_of, reported, usage_of
+from promptport_bedrock._pieces import MALFORMED, citation_of, joined, reported, usage_of
 
 __all__ = ["ConverseDecoder", "decode_complete"]
 
@@ -136,20 +136,6 @@ _DELTAS = frozenset({"text", "toolUse", "reasoningContent", "citation", "toolRes
 _THOUGHTS = frozenset({"text", "signature", "redactedContent"})
 
 
-class _Block:
-    """A content block that is open; ``data`` is what a `ProviderItem` will hold."""
-
-    __slots__ = ("blobs", "citations", "data", "kind", "parts", "signature")
-
-    def __init__(self, kind: str, data: dict[str, Any] | None = None) -> None:
-        self.kind = kind
-        self.data = data if data is not None else {}
-        self.parts: list[str] = []  # of its reasoning, or of its input
-        self.blobs: list[str] = []
-        self.signature: list[str] = []
-        self.citations: list[dict[str, Any]] = []
-
-
 class ConverseDecoder(StreamDecoder[_Event]):
     """Decodes one answer."""
 
@@ -159,8 +145,7 @@ class ConverseDecoder(StreamDecoder[_Event]):
         """``taken``: the ids of the calls that the conversation holds already."""
         super().__init__(EventStreamDecoder())
         self._calls = CallAssembler(taken)
-        self._blocks: dict[int, _Block] = {}
-        self._text_index: int | None = None  # of the text block under way: the way of most events
+        self._blocks = ContentBlocks(self._calls, {"type": "reasoningContent"})
         self._delta_headers: EventStreamHeaders | None = None
         self._stop_reason: str | None = None
         self._usage: Usage | None = None
@@ -177,7 +162,7 @@ class ConverseDecoder(StreamDecoder[_Event]):
                     self._event(event, out)
                     continue
                 delta, index = parsed.delta, parsed.content_block_index
-                if delta.text and index == self._text_index:
+                if delta.text and index == self._blocks.text_index:
                     out.append(Append(delta.text))
                 elif delta.tool_use is None or not self._calls.grow(index, delta.tool_use.input, out):
                     self._delta(parsed, event[1], out)
@@ -199,10 +184,9 @@ class ConverseDecoder(StreamDecoder[_Event]):
         try:
             parsed = decode(payload)
         except MALFORMED as error:
-            readable = self._readable(payload)
-            if readable is None:
-                raise ProtocolError(f"a {name} event is not what ConverseStream sends: {error}") from None
-            self._event((headers, readable), out)
+            readable = self._again(payload, error, f"a {name} event is not what ConverseStream sends")
+            if readable is not None:
+                self._event((headers, readable), out)
             return
         if self._stop_reason is not None and name.startswith("contentBlock"):
             raise ProtocolError(f"a {name} event came after messageStop")
@@ -215,112 +199,61 @@ class ConverseDecoder(StreamDecoder[_Event]):
 
     # ------------------------------------------------------------------------------------------- blocks
 
-    def _next(self, out: list[StreamFrame]) -> None:
-        """The model goes on: nothing cut the call before, and blocks that only a delta opened are complete."""
-        self._calls.settle(out)
-        self._text_index = None
-        for index in [index for index, block in self._blocks.items() if block.kind in ("text", "reasoning")]:
-            self._close(index, out)
-
     def _start(self, parsed: _BlockStart, payload: bytes, out: list[StreamFrame]) -> None:
         index, start = parsed.content_block_index, parsed.start
-        if index in self._blocks:
+        if self._blocks.kind(index):
             raise ProtocolError("a content block started where another is open")
-        self._next(out)
         kind = next(iter(start), "")
         given = start.get(kind)
         if not isinstance(given, dict):
+            self._blocks.next(out)
             self._skip(f"contentBlockStart {kind}".rstrip())
         elif kind != "toolUse" or given.get("type") == _SERVER_TOOL:
-            self._blocks[index] = _Block("item", {kind: dict(given)})
+            self._blocks.item(index, kind, {"input": {}, **given} if kind == "toolUse" else dict(given), out)
         else:
-            self._blocks[index] = _Block("call")
             kept = {name: value for name, value in given.items() if name not in _CALL_FIELDS and value is not None}
             call_id, name = text_in(given.get("toolUseId")), text_in(given.get("name"))
-            self._calls.start(index, call_id or None, name or "", out, kept or None)
+            self._blocks.open_call(index, call_id or None, name or "", out, kept or None)
 
     def _delta(self, parsed: _BlockDelta, payload: bytes, out: list[StreamFrame]) -> None:
         index, delta = parsed.content_block_index, parsed.delta
-        block = self._blocks.get(index)
-        if block is not None and block.kind == "item":
-            self._item_delta(block, delta, payload)
+        kind, given = self._blocks.kind(index), delta.reasoning_content
+        if delta.tool_result is not None:
+            self._blocks.item(index, "toolResult", {}, out).setdefault("content", []).extend(delta.tool_result)
+        elif delta.image is not None:
+            self._blocks.item(index, "image", {}, out).update(delta.image)
+        elif delta.tool_use is not None and kind == "item":
+            self._blocks.put_in(index, delta.tool_use.input)
         elif delta.tool_use is not None:
             self._calls.append(index, delta.tool_use.input, out)
+        elif delta.text is not None and kind == "item":
+            self._blocks.item(index, "", {}, out).setdefault("content", []).append({"text": delta.text})
         elif delta.text is not None:
-            self._open("text", index, out)
-            self._text_index = index
-            if delta.text:
-                out.append(Append(delta.text))
-        elif delta.reasoning_content is not None:
-            self._reason(self._open("reasoning", index, out), delta.reasoning_content, payload, out)
-        elif delta.citation is not None:
-            self._open("text", index, out).citations.append(delta.citation)
-        elif delta.image is not None or delta.tool_result is not None:
-            block = self._open("item", index, out)
-            block.data = {"image" if delta.image is not None else "toolResult": {}}
-            self._item_delta(block, delta, payload)
-        else:
-            self._nothing_in("contentBlockDelta", _decode_object(payload)["delta"], _DELTAS, word="")
-
-    def _open(self, kind: str, index: int, out: list[StreamFrame]) -> _Block:
-        """The open block of this index, which its first delta opens."""
-        block = self._blocks.get(index)
-        if block is not None and block.kind == kind:
-            return block
-        if block is not None and block.kind == "call":
-            raise ProtocolError(f"{kind} came for a content block that is a tool call")
-        self._next(out)  # also what was under this index before: reasoning, and then text
-        block = self._blocks[index] = _Block(kind)
-        return block
-
-    def _reason(self, block: _Block, delta: _ReasoningDelta, payload: bytes, out: list[StreamFrame]) -> None:
-        if delta.text:
-            block.parts.append(delta.text)
-            out.append(ReasoningAppend(delta.text))
-        if delta.signature:
-            block.signature.append(delta.signature)
-        if delta.redacted_content:
-            block.blobs.append(delta.redacted_content)
-        if delta == _ReasoningDelta():
+            self._blocks.say(index, delta.text, out)
+        elif delta.citation is not None and kind != "item":
+            self._blocks.cite(index, citation_of(delta.citation), out)
+        elif given is None or kind == "item":
+            word = " with" if kind == "item" else ""
+            self._nothing_in("contentBlockDelta", _decode_object(payload)["delta"], _DELTAS, word=word)
+        elif given == _ReasoningDelta():
             self._nothing_in("reasoningContent", _decode_object(payload)["delta"]["reasoningContent"], _THOUGHTS)
-
-    def _item_delta(self, block: _Block, delta: _Delta, payload: bytes) -> None:
-        data = next(iter(block.data.values()))
-        if delta.tool_use is not None:
-            block.parts.append(delta.tool_use.input)
-        elif delta.tool_result is not None:
-            data.setdefault("content", []).extend(delta.tool_result)
-        elif delta.image is not None:
-            data.update(delta.image)
-        elif delta.text is not None:
-            data.setdefault("content", []).append({"text": delta.text})
         else:
-            self._nothing_in("contentBlockDelta", _decode_object(payload)["delta"], _DELTAS - {"reasoningContent"})
+            self._blocks.think(index, given.text or "", out)
+            if given.signature:
+                self._blocks.keep(index, "signature", given.signature, out)
+            if given.redacted_content:
+                self._blocks.keep(index, "redactedContent", given.redacted_content, out, join=joined)
 
     def _stop(self, parsed: _BlockStop, payload: bytes, out: list[StreamFrame]) -> None:
-        if parsed.content_block_index in self._blocks:
-            self._close(parsed.content_block_index, out)
-        else:
+        if not self._blocks.close(parsed.content_block_index, out, parse=self._input):
             self._skip("contentBlockStop without a block")
 
-    def _close(self, index: int, out: list[StreamFrame]) -> None:
-        block = self._blocks.pop(index)
-        if self._text_index == index:
-            self._text_index = None
-        if block.kind == "text":
-            out.extend(map(citation_of, block.citations))
-        elif block.kind == "reasoning":
-            out.append(reasoning_of(block.parts, block.signature, block.blobs))
-        elif block.kind == "call":
-            self._calls.end(index, out)
-        else:
-            kind, data = next(iter(block.data.items()))
-            if kind == "toolUse":
-                try:
-                    data["input"] = _decode_object("".join(block.parts) or "{}")
-                except MALFORMED:
-                    self._skip("toolUse input that is not JSON")
-            out.append(ProviderItem(kind, block.data))
+    def _input(self, text: str) -> Any:
+        try:
+            return _decode_object(text)
+        except MALFORMED:
+            self._skip("toolUse input that is not JSON")
+            return {}
 
     # ----------------------------------------------------------------------------------------- the end
 
@@ -329,9 +262,7 @@ class ConverseDecoder(StreamDecoder[_Event]):
             raise ProtocolError("messageStop came twice")
         self._stop_reason = parsed.stop_reason
         self._delta_headers = None
-        for index in [index for index, block in self._blocks.items() if block.kind != "call"]:
-            self._close(index, out)
-        self._calls.settle(out, cut=parsed.stop_reason in _CUTTING)
+        self._blocks.close_all(out, cut=parsed.stop_reason in _CUTTING)
         fields = parsed.additional_model_response_fields
         if isinstance(fields, dict) and fields:
             out.append(ProviderItem("additionalModelResponseFields", fields))
@@ -422,7 +353,7 @@ def _whole_block(decoder: ConverseDecoder, index: int, raw: msgspec.Raw, out: li
         for citation in dicts_in(cited.get("citations")):
             delta(citation=citation)
     else:
-        decoder._next(out)
+        decoder._blocks.next(out)
         out.append(ProviderItem(next(iter(block), "unknown"), block))
         return
-    decoder._close(index, out)
+    decoder._blocks.close(index, out)

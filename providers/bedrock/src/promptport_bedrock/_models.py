@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
+from typing import Any
 
 import msgspec
 
 from promptport.provider import Capability, ModelCapabilities, StreamedTools
 
-__all__ = ["CHECKED_ON", "TABLE", "Family", "base_id", "capabilities_of", "family_of"]
+__all__ = ["CHECKED_ON", "TABLE", "THINKING", "Family", "base_id", "capabilities_of", "family_of"]
 
 CHECKED_ON = "2026-11-25"
 
@@ -36,7 +37,7 @@ class Family(msgspec.Struct, frozen=True):
         documents: they take documents.
         audio: they take audio.
         system: they take instructions.
-        cache: the caller may mark what is to be cached.
+        cache: the caller may mark what is to be cached: "" (nothing), "prompt", or "tools" (these as well).
         results: what a tool's result may hold besides text.
         alone: nothing else may stand in the turn with the results.
         status: they take a result's status.
@@ -55,7 +56,7 @@ class Family(msgspec.Struct, frozen=True):
     documents: bool = True
     audio: bool = False
     system: bool = True
-    cache: bool = False
+    cache: str = ""
     results: frozenset[str] = frozenset()
     alone: bool = False
     status: bool = True
@@ -74,7 +75,7 @@ def _claude(thinks: str, context: int, output: int, *, strict: bool = True, choi
         choice=choice,
         strict=strict,
         images=True,
-        cache=True,
+        cache="tools",
         results=_MEDIA,
         thinks=thinks,
         returns_thoughts=bool(thinks),
@@ -88,7 +89,7 @@ def _nova(images: bool, thinks: str, context: int, output: int) -> Family:
         choice=True,
         images=images,
         documents=images,
-        cache=True,
+        cache="prompt",
         results=frozenset({"image"}) if images else frozenset(),
         thinks=thinks,
         context_length=context,
@@ -171,8 +172,25 @@ TABLE: dict[str, Family] = {
 }
 """Patterns of a model's base id; the first that fits is its family."""
 
+_CLAUDE_EFFORTS = ("low", "medium", "high", "xhigh", "max")
+_ADAPTIVE: dict[str, dict[str, Any]] = {
+    word: {"thinking": {"type": "adaptive"}, "output_config": {"effort": word}} for word in _CLAUDE_EFFORTS
+}
+_OFF: dict[str, dict[str, Any]] = {"off": {"thinking": {"type": "disabled"}}}
+_THREE = ("low", "medium", "high")
+
+THINKING: dict[str, dict[str, dict[str, Any]]] = {
+    "always": _ADAPTIVE,
+    "adaptive": _ADAPTIVE | _OFF,
+    "budget": _OFF,
+    "effort": {word: {"reasoning_effort": word} for word in _THREE},
+    "nova": {word: {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": word}} for word in _THREE}
+    | {"off": {"reasoningConfig": {"type": "disabled"}}},
+}
+"""The model's own fields for an effort, or for thinking that is turned off, by `Family.thinks`."""
+
 _EVERYTHING = Family(
-    choice=True, strict=True, images=True, audio=True, cache=True, results=_MEDIA, returns_thoughts=True
+    choice=True, strict=True, images=True, audio=True, cache="prompt", results=_MEDIA, returns_thoughts=True
 )
 """What a model that nobody described is allowed."""
 
@@ -210,7 +228,7 @@ def capabilities_of(model_id: str) -> ModelCapabilities:
         Capability.REASONING: bool(family.thinks) or not known,
         Capability.REASONING_EFFORT: family.thinks in ("always", "adaptive", "effort", "nova") and family.tools,
         Capability.REASONING_BUDGET: family.thinks == "budget",
-        Capability.CACHE_CONTROL: family.cache,
+        Capability.CACHE_CONTROL: bool(family.cache),
         Capability.TEMPERATURE: family.thinks not in ("always", "adaptive"),
         Capability.STOP: True,
         Capability.SYSTEM: family.system,

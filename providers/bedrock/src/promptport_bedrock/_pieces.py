@@ -14,7 +14,6 @@ from promptport.provider import (
     EventStreamHeaders,
     ProtocolError,
     ProviderStreamError,
-    Reasoning,
     Usage,
     count_in,
     dict_in,
@@ -23,23 +22,13 @@ from promptport.provider import (
     text_in,
 )
 
-__all__ = ["MALFORMED", "citation_of", "reasoning_of", "reported", "usage_of"]
+__all__ = ["MALFORMED", "citation_of", "joined", "reported", "usage_of"]
 
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not what they must be."""
 
 
-def reasoning_of(texts: Sequence[str], signature: Sequence[str], blobs: Sequence[str]) -> Reasoning:
-    """A complete block of reasoning, with what goes back."""
-    data: dict[str, Any] = {"type": "reasoningContent"}
-    if signature:
-        data["signature"] = "".join(signature)
-    if blobs:
-        data["redactedContent"] = blobs[0] if len(blobs) == 1 else _joined(blobs)
-    return Reasoning("".join(texts), data)
-
-
-def _joined(blobs: Sequence[str]) -> str:
+def joined(blobs: Sequence[str]) -> str:
     """Pieces of base64, each with an end of its own, as one."""
     try:
         return base64.b64encode(b"".join(map(base64.b64decode, blobs))).decode()

@@ -9,7 +9,6 @@ Source: the Bedrock runtime API reference (Converse), and the service model in b
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -26,29 +25,36 @@ from promptport.provider import (
     HistoryRules,
     ImagePart,
     InvalidInputError,
-    InvalidToolCall,
     LLModel,
     LLMParams,
+    Message,
     NamedTool,
     Origin,
     Prompt,
     ProviderItem,
     Reasoning,
-    ReasoningEffort,
     SystemMessage,
     TextPart,
-    ToolCall,
     ToolChoice,
     ToolDescriptor,
     ToolResultMessage,
-    UnsupportedCapabilityError,
+    UserMessage,
     UserPart,
+    call_input,
+    check_forced_call,
+    check_room,
     fit_schema,
     fit_tools,
+    inline_of,
+    merge_extra,
     portable,
+    role_runs,
     schema_name,
+    thinking_is_off,
+    unsupported,
+    with_cache_marks,
 )
-from promptport_bedrock._models import Family, family_of
+from promptport_bedrock._models import THINKING, Family, family_of
 
 __all__ = ["converse_body"]
 
@@ -63,7 +69,7 @@ _FIELDS = frozenset(
 """What `LLMParams.extra` may put into the body; everything else in it is the model's own."""
 
 _RESULT_KINDS: tuple[Literal["image", "document"], ...] = ("image", "document")
-_CACHE_POINT = {"cachePoint": {"type": "default"}}
+_MOST_MARKS = 4
 _IMAGES = {"png": "png", "jpeg": "jpeg", "jpg": "jpeg", "gif": "gif", "webp": "webp"}
 _DOCUMENTS = {
     "application/pdf": "pdf",
@@ -78,9 +84,6 @@ _DOCUMENTS = {
 }
 _AUDIO = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav"}
 _ANSWERS = msgspec.structs.replace(DIALECTS["bedrock-strict"], top_object=False)
-_NOVA_EFFORTS = ("low", "medium", "high")
-_GPT_EFFORTS = ("low", "medium", "high")
-_CLAUDE_EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 
 def converse_body(
@@ -106,14 +109,17 @@ def converse_body(
         UnsupportedCapabilityError: what Converse or the model has no form for.
     """
     family, _ = family_of(model.id)
-    prompt = portable(prompt, _history(family), origin)
-    writer = _Writer(model, family)
-    body: dict[str, Any] = {}
-    if system := writer.system(prompt):
-        body["system"] = system
+    prompt, marks_tools = portable(prompt, _history(family), origin), False
+    if family.cache:
+        prompt, marks_tools = with_cache_marks(prompt, limit=_MOST_MARKS)
+    writer = _Writer(model, family, prompt.params.cache_lifetime)
+    system = writer.system(prompt)
+    body: dict[str, Any] = {"system": system} if system else {}
     body["messages"] = writer.messages(prompt)
     _put_params(body, prompt.params, model, family)
     _put_tools(body, prompt, tools, family)
+    if marks_tools and tools and family.cache == "tools" and "toolConfig" in body:
+        body["toolConfig"]["tools"].append(writer.cache_point)
     _put_extra(body, prompt.params.extra)
     _check_thinking(body, model)
     return body
@@ -126,86 +132,69 @@ def _history(family: Family) -> HistoryRules:
     return HistoryRules(call_ids=ids, own_call_ids=not family.nine, user_first=True, result_parts=kinds)
 
 
-def _unsupported(model: LLModel, missing: str, instead: str) -> UnsupportedCapabilityError:
-    return UnsupportedCapabilityError(provider=model.provider, model=model.id, missing=[missing], instead=instead)
-
-
 # -------------------------------------------------------------------------------------------- messages
 
 
 class _Writer:
     """Writes the messages of one request."""
 
-    def __init__(self, model: LLModel, family: Family) -> None:
+    def __init__(self, model: LLModel, family: Family, lifetime: str | None) -> None:
         self._model = model
         self._family = family
+        self.cache_point = {"cachePoint": {"type": "default", **({"ttl": lifetime} if lifetime else {})}}
         self._documents = 0
 
     def system(self, prompt: Prompt) -> list[dict[str, Any]]:
-        blocks: list[dict[str, Any]] = []
-        for message in prompt.messages:
-            if isinstance(message, SystemMessage):
-                blocks.append({"text": message.text})
-                if message.cache:
-                    blocks.append(_CACHE_POINT)
-        return blocks
+        messages = [message for message in prompt.messages if isinstance(message, SystemMessage)]
+        return self._user([TextPart(message.text, message.cache) for message in messages])
 
     def messages(self, prompt: Prompt) -> list[dict[str, Any]]:
-        messages: list[dict[str, Any]] = []
-        for message in prompt.messages:
-            if isinstance(message, SystemMessage):
-                continue
-            role = "user"
-            if isinstance(message, AssistantMessage):
-                role, content = "assistant", self._assistant(message)
-            elif isinstance(message, ToolResultMessage):
-                content = [self._tool_result(message)]
-            else:
-                content = self._user(message.parts)
-            if not content:
-                continue
-            if messages and messages[-1]["role"] == role:
-                messages[-1]["content"] += content
-            else:
-                messages.append({"role": role, "content": content})
-        return [part for entry in messages for part in self._turns(entry)]
+        turns: list[dict[str, Any]] = []
+        for role, run in role_runs(prompt.messages):
+            found = [self._tool_result(message) for message in run if isinstance(message, ToolResultMessage)]
+            results = [block for blocks in found for block in blocks]
+            others = [block for message in run for block in self._blocks(message)]
+            if role == "user":
+                others = _with_text(others)
+            if results and others and self._family.alone:  # such a model takes nothing else beside the results
+                between = {"role": "assistant", "content": [{"text": "I have the results."}]}
+                turns += [{"role": role, "content": results}, between]
+                results = []
+            if content := [*results, *others]:
+                turns.append({"role": role, "content": content})
+        return turns
 
-    def _turns(self, entry: dict[str, Any]) -> list[dict[str, Any]]:
-        """Results stand in front; for models that take nothing else beside them, what is left is a turn of its own."""
-        if entry["role"] != "user":
-            return [entry]
-        results = [block for block in entry["content"] if "toolResult" in block]
-        others = [block for block in entry["content"] if "toolResult" not in block]
-        if results and others and self._family.alone:
-            between = {"role": "assistant", "content": [{"text": "I have the results."}]}
-            return [{"role": "user", "content": results}, between, {"role": "user", "content": _with_text(others)}]
-        return [{"role": "user", "content": [*results, *_with_text(others)]}]
+    def _blocks(self, message: Message) -> list[dict[str, Any]]:
+        if isinstance(message, AssistantMessage):
+            return self._assistant(message)
+        return self._user(message.parts) if isinstance(message, UserMessage) else []
 
     def _user(self, parts: Iterable[UserPart]) -> list[dict[str, Any]]:
         content: list[dict[str, Any]] = []
         for part in parts:
             content.append(self._part(part))
             if getattr(part, "cache", False):
-                content.append(_CACHE_POINT)
+                content.append(self.cache_point)
         return content
 
     def _part(self, part: UserPart) -> dict[str, Any]:
         if isinstance(part, TextPart):
             return {"text": part.text}
-        kind = (part.media_type or "").partition(";")[0].strip().lower()
+        inline = inline_of(part)
+        kind = (part.media_type or (inline[0] if inline else "")).partition(";")[0].strip().lower()
         if isinstance(part, ImagePart):
             if part.detail is not None:
-                raise _unsupported(self._model, "ImagePart.detail", "leave it out")
+                raise unsupported(self._model, "ImagePart.detail", "leave it out")
             form = _IMAGES.get((kind or _suffix(part.url)).removeprefix("image/"))
             if form is None:
-                raise _unsupported(self._model, f"an image of type {kind or 'unknown'}", "send PNG, JPEG, GIF or WebP")
+                raise unsupported(self._model, f"an image of type {kind or 'unknown'}", "send PNG, JPEG, GIF or WebP")
             return {"image": {"format": form, "source": _source(part)}}
         if isinstance(part, AudioPart):
             form = kind.partition("/")[2] or _suffix(part.url)
             return {"audio": {"format": _AUDIO.get(form, form), "source": _source(part)}}
-        form = _DOCUMENTS.get(kind) or (_suffix(part.url) if part.data is None else None)
+        form = _DOCUMENTS.get(kind) or (_suffix(part.url) if inline is None else None)
         if form not in _DOCUMENTS.values():
-            raise _unsupported(
+            raise unsupported(
                 self._model, f"a document of type {kind or 'unknown'}", f"send one of {', '.join(_DOCUMENTS.values())}"
             )
         self._documents += 1
@@ -226,7 +215,8 @@ class _Writer:
                 if part.type in ("toolUse", "toolResult") and part.type in part.data:
                     content.append(part.data)
             else:
-                content.append(self._tool_use(part))
+                given = call_input(part, "invalid_arguments")
+                content.append({"toolUse": {"toolUseId": part.id, "name": part.name, "input": given}})
         return content
 
     def _reasoning(self, part: Reasoning) -> list[dict[str, Any]]:
@@ -243,24 +233,17 @@ class _Writer:
             blocks.append({"reasoningContent": {"redactedContent": data["redactedContent"]}})
         return blocks
 
-    def _tool_use(self, call: ToolCall | InvalidToolCall) -> dict[str, Any]:
-        if isinstance(call, ToolCall):
-            given: Any = msgspec.Raw(call.arguments.encode("utf-8", "surrogatepass"))
-        else:
-            given = {"invalid_arguments": call.arguments}
-        return {"toolUse": {"toolUseId": call.id, "name": call.name, "input": given}}
-
-    def _tool_result(self, message: ToolResultMessage) -> dict[str, Any]:
-        content: list[dict[str, Any]]
-        if message.error is not None or isinstance(message.output, str):
-            content = [{"text": message.text if message.text.strip() else "(no output)"}]
-        else:
-            content = [block for block in self._user(message.output) if "cachePoint" not in block]
-            content = content or [{"text": "(no output)"}]
+    def _tool_result(self, message: ToolResultMessage) -> list[dict[str, Any]]:
+        """The result, and what marks it for the cache, which stands behind it."""
+        content = [{"text": message.text}] if message.text.strip() else []
+        if message.error is None and not isinstance(message.output, str):
+            content = self._user(message.output)
+        marks = [block for block in content if "cachePoint" in block][:1]
+        content = [block for block in content if "cachePoint" not in block] or [{"text": "(no output)"}]
         result: dict[str, Any] = {"toolUseId": message.call_id, "content": content}
         if self._family.status:
             result["status"] = "success" if message.error is None else "error"
-        return {"toolResult": result}
+        return [{"toolResult": result}, *marks]
 
 
 def _with_text(content: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -274,8 +257,8 @@ def _suffix(url: str | None) -> str:
 
 
 def _source(part: ImagePart | DocumentPart | AudioPart) -> dict[str, Any]:
-    if part.data is not None:
-        return {"bytes": base64.b64encode(part.data).decode()}
+    if (inline := inline_of(part)) is not None:
+        return {"bytes": inline[1]}
     if not (part.url or "").startswith("s3://"):
         raise InvalidInputError("Bedrock takes media as data, or from an s3:// address; read it and pass data=…")
     return {"s3Location": {"uri": part.url}}
@@ -305,15 +288,9 @@ def _cite(content: list[dict[str, Any]], part: Citation) -> None:
 def _put_params(body: dict[str, Any], params: LLMParams, model: LLModel, family: Family) -> None:
     for name in ("seed", "user", "parallel_tool_calls"):
         if getattr(params, name) is not None:
-            raise _unsupported(model, name, "leave it out; Converse has no field for it")
-    config: dict[str, Any] = {}
-    if params.max_tokens is not None:
-        config["maxTokens"] = params.max_tokens
-    if params.temperature is not None:
-        config["temperature"] = params.temperature
-    if params.stop:
-        config["stopSequences"] = list(params.stop)
-    if config:
+            raise unsupported(model, name, "leave it out; Converse has no field for it")
+    limits = {"maxTokens": params.max_tokens, "temperature": params.temperature, "stopSequences": params.stop or None}
+    if config := {name: value for name, value in limits.items() if value is not None}:
         body["inferenceConfig"] = config
     if params.response_schema is not None:
         schema = fit_schema(params.response_schema, _ANSWERS).schema
@@ -326,24 +303,14 @@ def _put_params(body: dict[str, Any], params: LLMParams, model: LLModel, family:
 def _thinking(params: LLMParams, model: LLModel, family: Family) -> dict[str, Any]:
     """How this family is asked to think: each has fields of its own, and refuses the others'."""
     effort, budget = params.reasoning_effort, params.reasoning_budget
-    off = effort is ReasoningEffort.NONE or budget == 0
-    if off and (budget or effort not in (None, ReasoningEffort.NONE)):
-        raise InvalidInputError("reasoning_effort and reasoning_budget contradict each other")
-    word = effort.value if effort is not None else ""
-    if family.thinks in ("adaptive", "budget") and off:
-        return {"thinking": {"type": "disabled"}}
+    word = "off" if thinking_is_off(params) else effort.value if effort is not None else ""
     if family.thinks == "budget" and budget and not effort:
         return {"thinking": {"type": "enabled", "budget_tokens": budget}}
-    if family.thinks in ("adaptive", "always") and not budget and word in _CLAUDE_EFFORTS and family.tools:
-        return {"thinking": {"type": "adaptive"}, "output_config": {"effort": word}}
-    if family.thinks == "effort" and not budget and word in _GPT_EFFORTS:
-        return {"reasoning_effort": word}
-    if family.thinks == "nova" and not budget and off:
-        return {"reasoningConfig": {"type": "disabled"}}
-    if family.thinks == "nova" and not budget and word in _NOVA_EFFORTS:
-        return {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": word}}
-    asked = f"reasoning_effort {word}" if effort is not None else f"reasoning_budget {budget}"
-    raise _unsupported(model, asked, "leave it out, or put the model's own field into params.extra")
+    fields = THINKING.get(family.thinks, {}).get(word)
+    if fields is not None and not budget and (family.tools or word == "off"):
+        return dict(fields)
+    asked = f"reasoning_effort {effort.value}" if effort is not None else f"reasoning_budget {budget}"
+    raise unsupported(model, asked, "leave it out, or put the model's own field into params.extra")
 
 
 def _put_tools(body: dict[str, Any], prompt: Prompt, tools: Sequence[ToolDescriptor], family: Family) -> None:
@@ -384,26 +351,15 @@ def _tool(tool: ToolDescriptor, family: Family) -> dict[str, Any]:
 def _check_thinking(body: dict[str, Any], model: LLModel) -> None:
     """Claude's thinking goes with no forced tool, and must leave room for the answer."""
     thinking = (body.get("additionalModelRequestFields") or {}).get("thinking") or {}
-    if thinking.get("type") not in ("enabled", "adaptive"):
-        return
-    if (body.get("toolConfig") or {}).get("toolChoice", {}).keys() & {"any", "tool"}:
-        instead = "use tool_choice 'auto', or turn thinking off with reasoning_effort 'none'"
-        raise _unsupported(model, "tool_choice that forces a call, together with reasoning", instead)
-    most, budget = (body.get("inferenceConfig") or {}).get("maxTokens"), thinking.get("budget_tokens")
-    if most is not None and budget is not None and most <= budget:
-        raise InvalidInputError(
-            f"max_tokens={most} leaves no room for an answer beside reasoning_budget={budget}. "
-            "Raise max_tokens above the budget, or leave it out"
-        )
+    choice = next(iter((body.get("toolConfig") or {}).get("toolChoice", ())), "")
+    check_forced_call(thinking, choice, ("any", "tool"), model)
+    if thinking.get("type") in ("enabled", "adaptive"):
+        check_room((body.get("inferenceConfig") or {}).get("maxTokens"), thinking.get("budget_tokens"))
 
 
 def _put_extra(body: dict[str, Any], extra: dict[str, Any]) -> None:
-    if taken := _OURS.intersection(extra):
-        raise InvalidInputError(f"extra cannot hold {', '.join(sorted(taken))}: the prompt and the model say that")
-    own = {name: value for name, value in extra.items() if name in _FIELDS}
-    models = {name: value for name, value in extra.items() if name not in _FIELDS}
+    own = {name: value for name, value in extra.items() if name in _FIELDS or name in _OURS}
+    models = {name: value for name, value in extra.items() if name not in own}
     if models:
         own["additionalModelRequestFields"] = {**own.get("additionalModelRequestFields", {}), **models}
-    for name, value in own.items():
-        before = body.get(name)
-        body[name] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+    merge_extra(body, own, ours=_OURS, deep=False)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
-from promptport.provider import HTTPClient, LLModel, ModelCapabilities, ProtocolError
+from promptport.provider import HTTPClient, LLModel, ModelCapabilities, ProtocolError, count_in, dict_in
 from promptport_cohere._decode import ChatDecoder, decode_complete
 from promptport_cohere._models import capabilities_of
 from promptport_cohere._request import chat_body
@@ -25,6 +24,7 @@ class CohereClient(HTTPClient):
     path = "/v2/chat"
     models_path = "/v1/models?endpoint=chat&page_size=1000"
     url_variable = "CO_API_URL"
+    key_variables = ("CO_API_KEY", "COHERE_API_KEY")
     body = chat_body
     decoder = ChatDecoder
     complete = decode_complete
@@ -39,27 +39,15 @@ class CohereClient(HTTPClient):
         Raises:
             ConfigurationError: No key, or a key, URL or option that cannot be used.
         """
-        taken = os.environ.get("COHERE_API_KEY") and not os.environ.get("CO_API_KEY")
-        self.key_variable = "COHERE_API_KEY" if taken else "CO_API_KEY"
-        self._discovered: dict[str, ModelCapabilities] = {}
         super().__init__(**options)
 
     def capabilities(self, model: LLModel) -> ModelCapabilities:
         """What you declared, what `discover` found, or what the table of models says; without network."""
         return model.capabilities or self._discovered.get(model.id) or capabilities_of(model.id)
 
-    async def discover(self, model: LLModel) -> ModelCapabilities:
-        """Ask the server for the context length of a model. `capabilities` knows it from then on.
-
-        Raises:
-            ProviderError: The server does not know the model, or was not reached.
-            ProtocolError: The response is not a model.
-        """
-        if model.id not in self._discovered:
-            told = await self._get(f"/v1/models/{quote(model.id, safe='')}", model.id)
-            length = told.get("context_length") if isinstance(told, dict) else None
-            if not isinstance(length, int | float):
-                raise ProtocolError(f"{self.provider}: the server does not describe a model. Check the base_url.")
-            found = capabilities_of(model.id)
-            self._discovered[model.id] = msgspec.structs.replace(found, context_length=int(length))
-        return self.capabilities(model)
+    async def _describe(self, model: LLModel) -> ModelCapabilities:
+        told = await self._get(f"/v1/models/{quote(model.id, safe='')}", model.id)
+        length = count_in(dict_in(told).get("context_length"))
+        if length is None:
+            raise ProtocolError(f"{self.provider}: the server does not describe a model. Check the base_url.")
+        return msgspec.structs.replace(capabilities_of(model.id), context_length=length)

@@ -9,7 +9,6 @@ official SDK 7.3.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,12 +37,15 @@ from promptport.provider import (
     ToolChoice,
     ToolDescriptor,
     ToolResultMessage,
-    UnsupportedCapabilityError,
     UserMessage,
     UserPart,
+    base64_of,
     fit_schema,
     fit_tools,
+    merge_extra,
     portable,
+    text_of_document,
+    unsupported,
 )
 
 __all__ = ["chat_body"]
@@ -79,12 +81,7 @@ def chat_body(
     if tools:
         _put_tools(body, prompt.params.tool_choice, tools)
     _put_params(body, prompt.params, model)
-    _put_extra(body, prompt.params.extra)
-    return body
-
-
-def _unsupported(model: LLModel, missing: str, instead: str) -> UnsupportedCapabilityError:
-    return UnsupportedCapabilityError(provider=model.provider, model=model.id, missing=[missing], instead=instead)
+    return merge_extra(body, prompt.params.extra, ours=_OURS, appended=_APPENDED, deep=False)
 
 
 class _Messages:
@@ -126,7 +123,7 @@ class _Messages:
             elif isinstance(part, DocumentPart):
                 self.documents.append(_document(part, self._model))
             elif isinstance(part, AudioPart):
-                raise _unsupported(self._model, "audio", "send text")
+                raise unsupported(self._model, "audio", "send text")
         return content
 
 
@@ -138,7 +135,7 @@ def _result(message: ToolResultMessage) -> dict[str, Any]:
 def _image(part: ImagePart) -> dict[str, Any]:
     url = part.url
     if part.data is not None:
-        url = f"data:{part.media_type};base64,{base64.b64encode(part.data).decode()}"
+        url = f"data:{part.media_type};base64,{base64_of(part)}"
     address = {"url": url} if part.detail is None else {"url": url, "detail": part.detail}
     return {"type": "image_url", "image_url": address}
 
@@ -146,11 +143,8 @@ def _image(part: ImagePart) -> dict[str, Any]:
 def _document(part: DocumentPart, model: LLModel) -> dict[str, Any]:
     kind = (part.media_type or "").partition(";")[0]
     if part.data is None or not kind.startswith("text/"):
-        raise _unsupported(model, f"a document {'by address' if part.data is None else f'of type {kind}'}", "send text")
-    try:
-        text = part.data.decode()
-    except UnicodeDecodeError:
-        raise InvalidInputError("a document of type text/… must be UTF-8") from None
+        raise unsupported(model, f"a document {'by address' if part.data is None else f'of type {kind}'}", "send text")
+    text = text_of_document(part)
     return {"data": {"title": part.name, "text": text} if part.name else {"text": text}}
 
 
@@ -230,7 +224,7 @@ def _put_params(body: dict[str, Any], params: LLMParams, model: LLModel) -> None
     if params.response_schema is not None:
         for beside in ("tools", "documents"):
             if beside in body or beside in params.extra:
-                raise _unsupported(model, f"json_schema together with {beside}", "leave one of them out")
+                raise unsupported(model, f"json_schema together with {beside}", "leave one of them out")
         body["response_format"] = {
             "type": "json_object",
             "json_schema": fit_schema(params.response_schema, DIALECTS["cohere"]).schema,
@@ -239,19 +233,8 @@ def _put_params(body: dict[str, Any], params: LLMParams, model: LLModel) -> None
 
 def _thinking(params: LLMParams, model: LLModel) -> dict[str, Any] | None:
     if params.reasoning_effort is not None:
-        raise _unsupported(model, "reasoning_effort", "use a reasoning_budget; 0 turns thinking off")
+        raise unsupported(model, "reasoning_effort", "use a reasoning_budget; 0 turns thinking off")
     if params.reasoning_budget is None:
         return None
     budget = params.reasoning_budget
     return {"type": "enabled", "token_budget": budget} if budget else {"type": "disabled"}
-
-
-def _put_extra(body: dict[str, Any], extra: dict[str, Any]) -> None:
-    if taken := _OURS.intersection(extra):
-        raise InvalidInputError(f"extra cannot hold {', '.join(sorted(taken))}: the prompt and the model say that")
-    for name, value in extra.items():
-        before = body.get(name)
-        if name in _APPENDED:
-            body[name] = [*(before or ()), *value]
-        else:
-            body[name] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value

@@ -23,6 +23,9 @@ from promptport.provider import (
     ProtocolError,
     StreamedTools,
     ToolDescriptor,
+    count_in,
+    dict_in,
+    text_in,
 )
 from promptport_google._decode import ContentDecoder, decode_complete
 from promptport_google._models import capabilities_of
@@ -31,7 +34,6 @@ from promptport_google._request import content_body
 __all__ = ["GeminiClient", "VertexClient"]
 
 _VERSION = re.compile(r"/v\d+(alpha|beta)?\d*$")
-_MOST_PAGES = 100
 
 
 class GeminiClient(HTTPClient):
@@ -45,6 +47,9 @@ class GeminiClient(HTTPClient):
     decoder = ContentDecoder
     complete = decode_complete
     streamed_tools = StreamedTools.WHOLE
+    key_variables: Sequence[str] = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
+    model_lists = ("models", "publisherModels")
+    _listed = "models?pageSize=1000"
 
     def __init__(self, *, api_version: str = "v1beta", **options: Any) -> None:
         """Create a client.
@@ -57,71 +62,44 @@ class GeminiClient(HTTPClient):
         Raises:
             ConfigurationError: No key, or a key, URL or option that cannot be used.
         """
-        self.key_variable = self._key_name()
-        self._discovered: dict[str, ModelCapabilities] = {}
         super().__init__(**options)
         self._prefix = "" if _VERSION.search(self.base_url) else f"/{api_version}"
+        self.models_path = f"{self._prefix}/{self._listed}"
 
     def capabilities(self, model: LLModel) -> ModelCapabilities:
         """What you declared, what `discover` found, or what the table of models says; without network."""
         found = model.capabilities or self._discovered.get(model.id)
         return found or capabilities_of(model.id, streamed_tools=self.streamed_tools)
 
-    async def discover(self, model: LLModel) -> ModelCapabilities:
-        """Ask the server for the limits of a model, and whether it thinks. `capabilities` knows it from then on.
+    async def _describe(self, model: LLModel) -> ModelCapabilities | None:
+        """The table's capabilities, with the server's limits, and whether the model thinks."""
+        told = dict_in(await self._get(f"{self._prefix}/{self._resource(model)}", model.id))
+        length, output = count_in(told.get("inputTokenLimit")), count_in(told.get("outputTokenLimit"))
+        if length is None:
+            raise ProtocolError(f"{self.provider}: the server does not describe a model. Check the base_url.")
+        found = capabilities_of(model.id, streamed_tools=self.streamed_tools)
+        if told.get("thinking") is False:
+            found = found.without(Capability.REASONING, Capability.REASONING_EFFORT, Capability.REASONING_BUDGET)
+        output = found.max_output_tokens if output is None else output
+        return msgspec.structs.replace(found, context_length=length, max_output_tokens=output, known=True)
 
-        Raises:
-            ProviderError: The server does not know the model, or was not reached.
-            ProtocolError: The response is not a model.
-        """
-        if model.id not in self._discovered:
-            told = await self._get(f"{self._prefix}/{_resource(model.id, 'models')}", model.id)
-            if not isinstance(told, dict) or not isinstance(told.get("inputTokenLimit"), int):
-                raise ProtocolError(f"{self.provider}: the server does not describe a model. Check the base_url.")
-            found = capabilities_of(model.id, streamed_tools=self.streamed_tools)
-            if told.get("thinking") is False:
-                found = found.without(Capability.REASONING, Capability.REASONING_EFFORT, Capability.REASONING_BUDGET)
-            output = told.get("outputTokenLimit")
-            self._discovered[model.id] = msgspec.structs.replace(
-                found,
-                context_length=told["inputTokenLimit"],
-                max_output_tokens=output if isinstance(output, int) else found.max_output_tokens,
-                known=True,
-            )
-        return self.capabilities(model)
+    def _model_id(self, entry: Any) -> Any:
+        name = text_in(dict_in(entry).get("name")) or ""
+        return name.removeprefix("models/").removeprefix("publishers/google/models/")
 
-    async def models(self) -> list[LLModel]:
-        """The models that the server lists, of all pages.
-
-        Raises:
-            ProviderError: The server refused, or was not reached.
-            ProtocolError: The response is not a list of models.
-        """
-        path, found, more = self._list_path(), [], ""
-        for _ in range(_MOST_PAGES):
-            listed = await self._get(f"{path}{more}")
-            entries = listed.get("models", listed.get("publisherModels")) if isinstance(listed, dict) else None
-            if not isinstance(entries, list):
-                raise ProtocolError(f"{self.provider}: the list of models cannot be read. Check the base_url.")
-            names = [entry.get("name") for entry in entries if isinstance(entry, dict)]
-            found += [LLModel(self.provider, _plain(name)) for name in names if isinstance(name, str) and _plain(name)]
-            if not (token := listed.get("nextPageToken")):
-                break
-            more = f"&pageToken={quote(str(token), safe='')}"
-        return found
-
-    def _key_name(self) -> str:
-        taken = os.environ.get("GEMINI_API_KEY") and not os.environ.get("GOOGLE_API_KEY")
-        return "GEMINI_API_KEY" if taken else "GOOGLE_API_KEY"
-
-    def _list_path(self) -> str:
-        return f"{self._prefix}/models?pageSize=1000"
+    def _more(self, listed: dict[str, Any]) -> str:
+        token = listed.get("nextPageToken")
+        return f"&pageToken={quote(str(token), safe='')}" if token else ""
 
     def _body(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, stream: bool) -> dict[str, Any]:
         return content_body(prompt, model, tools, origin=self.origin)
 
     def _path(self, model: LLModel, *, stream: bool) -> str:
-        return f"{self._prefix}/{_resource(model.id, 'models')}:{_verb(stream)}"
+        verb = "streamGenerateContent?alt=sse" if stream else "generateContent"
+        return f"{self._prefix}/{self._resource(model)}:{verb}"
+
+    def _resource(self, model: LLModel) -> str:
+        return _resource(model.id, "models")
 
 
 class VertexClient(GeminiClient):
@@ -129,7 +107,9 @@ class VertexClient(GeminiClient):
 
     provider = "google-vertex"
     url_variable = "GOOGLE_VERTEX_BASE_URL"
+    key_variables = ()
     needs_key = False
+    _listed = "publishers/google/models?pageSize=100"
 
     def __init__(
         self,
@@ -175,32 +155,25 @@ class VertexClient(GeminiClient):
             keyed=self._express,
             base_url=base_url,
             url_variable=self.url_variable,
-            **({"project_variables": (), "location_variables": ()} if self._express else {}),
+            project_variables=() if self._express else ("GOOGLE_CLOUD_PROJECT",),
+            location_variables=() if api_key is not None else ("GOOGLE_CLOUD_LOCATION",),
         )
         self.base_url = self._cloud.home
+        self.key_variable = "GOOGLE_API_KEY" if self._express else ""  # beside a project, that key is another API's
         if stream_function_call_arguments:
             self.streamed_tools = StreamedTools.DELTAS
         super().__init__(api_key=api_key, base_url=base_url, api_version=api_version, **options)
 
-    async def discover(self, model: LLModel) -> ModelCapabilities:
-        """What the table of models says: Vertex AI does not describe its models' limits."""
-        return self.capabilities(model)
-
-    def _key_name(self) -> str:
-        return "GOOGLE_API_KEY" if self._express else ""  # beside a project, that key is another API's
-
-    def _list_path(self) -> str:
-        return f"{self._prefix}/publishers/google/models?pageSize=100"
+    async def _describe(self, model: LLModel) -> ModelCapabilities | None:
+        return None  # Vertex AI does not describe its models' limits
 
     def _body(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, stream: bool) -> dict[str, Any]:
         deltas = stream and self.streamed_tools is StreamedTools.DELTAS
         return content_body(prompt, model, tools, origin=self.origin, vertex=True, stream_arguments=deltas)
 
-    def _path(self, model: LLModel, *, stream: bool) -> str:
+    def _resource(self, model: LLModel) -> str:
         resource = _resource(model.id, "publishers/google/models")
-        if not resource.startswith("projects/"):
-            resource = self._cloud.within_project(resource)
-        return f"{self._prefix}/{resource}:{_verb(stream)}"
+        return resource if resource.startswith("projects/") else self._cloud.within_project(resource)
 
     async def _prepare(self, request: HTTPRequest) -> None:
         await self._cloud.prepare(request)
@@ -216,14 +189,3 @@ def _resource(model: str, collection: str) -> str:
         vertex = slash and collection != "models"
         model = f"publishers/{publisher}/models/{name}" if vertex else f"{collection}/{model}"
     return quote(model, safe="/@")
-
-
-def _plain(name: str) -> str:
-    """The id that people write, of a resource's name."""
-    for prefix in ("models/", "publishers/google/models/"):
-        name = name.removeprefix(prefix)
-    return name
-
-
-def _verb(stream: bool) -> str:
-    return "streamGenerateContent?alt=sse" if stream else "generateContent"

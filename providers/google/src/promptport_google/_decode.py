@@ -31,7 +31,6 @@ from promptport.provider import (
     StreamDecoder,
     StreamFrame,
     Thoughts,
-    ToolCall,
     Usage,
     count_in,
     dict_in,
@@ -39,6 +38,7 @@ from promptport.provider import (
     message_of,
     reported_error,
     text_in,
+    whole_frames,
 )
 
 __all__ = ["ContentDecoder", "decode_complete"]
@@ -86,11 +86,11 @@ class _Candidate(_Camel):
     url_context_metadata: Any = None
 
 
-class _Usage(_Camel):
-    prompt_token_count: Any = None
-    candidates_token_count: Any = None
-    thoughts_token_count: Any = None
-    cached_content_token_count: Any = None
+class _Usage(msgspec.Struct, gc=False):
+    input: Any = msgspec.field(default=None, name="promptTokenCount")
+    output: Any = msgspec.field(default=None, name="candidatesTokenCount")
+    cached: Any = msgspec.field(default=None, name="cachedContentTokenCount")
+    thoughts: Any = msgspec.field(default=None, name="thoughtsTokenCount")
 
 
 class _Feedback(_Camel):
@@ -140,7 +140,6 @@ class ContentDecoder(StreamDecoder[bytes]):
         self._responses = SSEOrJSONDecoder()
         super().__init__(self._responses)
         self._calls = CallAssembler(taken)
-        self._copies: dict[str, tuple[str, str]] = {}  # the server's id of a call: its name and arguments
         self._writer: JSONPathWriter | None = None  # of the call whose arguments are being streamed
         self._writing = ("", 0)  # the name of that call, and its number
         self._signed: dict[str, Any] | None = None  # what goes back with that call
@@ -162,41 +161,18 @@ class ContentDecoder(StreamDecoder[bytes]):
             try:
                 response = _decode(data)
             except _MALFORMED as error:
-                self._malformed(data, error, out)
+                readable = self._again(data, error, "a response is not what Gemini sends")
+                self._events((readable,) if readable is not None else (), out)
                 continue
-            candidates = response.candidates
-            if candidates and not self._thoughts:
-                candidate, content = candidates[0], candidates[0].content
-                parts = content.parts if content is not None else None
-                if parts and len(parts) == 1 and len(candidates) == 1:
-                    part = parts[0]
-                    if part.text and not (part.thought or part.thought_signature or candidate.index):
-                        out.append(Append(part.text))
-                        parts.clear()
-                        if (
-                            candidate.finish_reason is None
-                            and candidate.grounding_metadata is None
-                            and candidate.citation_metadata is None
-                            and candidate.url_context_metadata is None
-                            and response.prompt_feedback is None
-                            and response.error is None
-                        ):
-                            self._told(response)
-                            continue
-            self._response(response, data, out)
+            text = "" if self._thoughts else _only_text(response)
+            if text:
+                out.append(Append(text))
+                self._told(response)
+            else:
+                self._response(response, data, out)
 
     def _event(self, event: bytes, out: list[StreamFrame]) -> None:
         self._events((event,), out)
-
-    def _malformed(self, data: bytes, error: Exception, out: list[StreamFrame]) -> None:
-        if (readable := self._readable(data)) is not None:
-            self._event(readable, out)
-        elif data.strip() == b"[DONE]":  # proxies for many providers end every stream with it
-            self._skip("[DONE]")
-        elif isinstance(error, msgspec.ValidationError):
-            raise ProtocolError(f"a response is not what Gemini sends: {error}") from None
-        else:
-            raise ProtocolError("an event of the stream is not JSON") from None
 
     def _response(self, response: _Response, data: bytes, out: list[StreamFrame]) -> None:
         for number, candidate in enumerate(response.candidates or ()):
@@ -232,11 +208,10 @@ class ContentDecoder(StreamDecoder[bytes]):
             self._items["urlContextMetadata"] = candidate.url_context_metadata
         if candidate.grounding_metadata is not None:
             self._items["groundingMetadata"] = candidate.grounding_metadata
-            self._ground(candidate.grounding_metadata, out)
-        if candidate.citation_metadata is not None:
-            told = dict_in(candidate.citation_metadata)
-            for entry in dicts_in(told.get("citations")) + dicts_in(told.get("citationSources")):
-                self._cite(entry, None, entry, out)
+        self._ground(dict_in(candidate.grounding_metadata), out)
+        cited = dict_in(candidate.citation_metadata)
+        for entry in dicts_in(cited.get("citations")) + dicts_in(cited.get("citationSources")):
+            self._cite(entry, None, entry, out)
 
     def _told(self, response: _Response) -> None:
         """What each response tells of the whole: the last word of each kind holds, early responses leave some out."""
@@ -244,17 +219,12 @@ class ContentDecoder(StreamDecoder[bytes]):
             self._model = response.model_version
         if response.response_id is not None:
             self._id = response.response_id
-        usage, before = response.usage_metadata, self._usage
-        if usage is not None:
-            self._usage = usage
-            if usage.thoughts_token_count is None:
-                usage.thoughts_token_count = before.thoughts_token_count
-            if usage.cached_content_token_count is None:
-                usage.cached_content_token_count = before.cached_content_token_count
-            if usage.candidates_token_count is None:
-                usage.candidates_token_count = before.candidates_token_count
-            if usage.prompt_token_count is None:
-                usage.prompt_token_count = before.prompt_token_count
+        if (new := response.usage_metadata) is not None:
+            old, self._usage = self._usage, new
+            new.input = old.input if new.input is None else new.input
+            new.output = old.output if new.output is None else new.output
+            new.cached = old.cached if new.cached is None else new.cached
+            new.thoughts = old.thoughts if new.thoughts is None else new.thoughts
 
     # ------------------------------------------------------------------------------------------- parts
 
@@ -302,8 +272,10 @@ class ContentDecoder(StreamDecoder[bytes]):
             self._writing = (call.name or "", self._writing[1] + 1)
             self._calls.start(self._writing, call.id, call.name or "", out)
             self._continue(call, arguments, kept, out)
+        elif self._calls.came(call.id, call.name or "", arguments or "{}"):
+            self._skip("a second copy of a functionCall")  # Gemini 3, without its signature
         elif call.name or arguments:
-            self._whole(call.id or None, call.name or "", arguments or "{}", kept, out)
+            self._calls.whole(call.id or None, call.name or "", arguments, out, kept, keep_id=True)
         else:
             self._skip("an empty functionCall")
 
@@ -324,24 +296,10 @@ class ContentDecoder(StreamDecoder[bytes]):
         self._calls.append(key, text, out)
         self._calls.seal(key, out, provider_data=self._signed)
 
-    def _whole(
-        self, id: str | None, name: str, arguments: str, kept: dict[str, Any] | None, out: list[StreamFrame]
-    ) -> None:
-        if id is not None:
-            if self._copies.get(id) == (name, arguments):
-                self._skip("a second copy of a functionCall")  # Gemini 3, without its signature
-                return
-            self._copies.setdefault(id, (name, arguments))
-        self._calls.whole(id, name, arguments, out, kept)
-        call = out[-1]
-        if id is not None and isinstance(call, ToolCall) and call.id != id:
-            out[-1] = msgspec.structs.replace(call, provider_data={**(kept or {}), "id": id})
-
     # ----------------------------------------------------------------------------------------- sources
 
-    def _ground(self, metadata: Any, out: list[StreamFrame]) -> None:
+    def _ground(self, told: dict[str, Any], out: list[StreamFrame]) -> None:
         """The sources of a search. Some servers tell all of them at the end, some with each response anew."""
-        told = dict_in(metadata)
         self._sources = dicts_in(told.get("groundingChunks")) or self._sources
         for support in dicts_in(told.get("groundingSupports")):
             segment, indices = support.get("segment"), support.get("groundingChunkIndices")
@@ -373,10 +331,9 @@ class ContentDecoder(StreamDecoder[bytes]):
             if msgspec.json.encode(mark) not in self._cited:
                 self._cite(source, None, chunk, out)
         out += [ProviderItem(name, {name: value}) for name, value in self._items.items()]
-        reason = _FINISH_REASONS.get(self._reason, FinishReason.OTHER)
-        if not self._reason:  # nothing was generated, because of what was asked
-            reason = FinishReason.CONTENT_FILTER
-        reason, raw = self._calls.reason(reason), self._reason or self._blocked
+        # Without a reason of its own, nothing was generated, because of what was asked.
+        told = _FINISH_REASONS.get(self._reason, FinishReason.OTHER) if self._reason else FinishReason.CONTENT_FILTER
+        reason, raw = self._calls.reason(told), self._reason or self._blocked
         model, response_id = text_in(self._model) or None, text_in(self._id) or None
         out.append(End(reason, raw, _usage(self._usage), model, response_id, self._calls.unfinished()))
         self.ended = True
@@ -392,11 +349,22 @@ def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessag
     Raises:
         StreamError: the body is an error, is cut, or is no response.
     """
-    decoder = ContentDecoder(taken)
-    frames = [*decoder.feed(data), *decoder.close()]
-    if decoder.error is not None:
-        raise decoder.error
-    return message_of(frames)
+    return message_of(whole_frames(ContentDecoder(taken), data))
+
+
+def _only_text(response: _Response) -> str:
+    """The text of a response with one part of text and nothing else that counts, as nearly every one is."""
+    candidates = response.candidates
+    if not candidates or len(candidates) > 1 or response.prompt_feedback is not None or response.error is not None:
+        return ""
+    candidate, content = candidates[0], candidates[0].content
+    parts = content.parts if content is not None else None
+    if not parts or len(parts) > 1 or candidate.index or candidate.finish_reason is not None:
+        return ""
+    if candidate.grounding_metadata or candidate.citation_metadata or candidate.url_context_metadata:
+        return ""
+    part = parts[0]
+    return "" if part.thought or part.thought_signature else part.text or ""
 
 
 def _arguments(data: bytes) -> str:
@@ -420,13 +388,9 @@ def _literal(arg: _PartialArg) -> str | None:
 
 def _usage(usage: _Usage) -> Usage:
     """Gemini counts thoughts apart from the answer's other tokens."""
-    answer, thoughts = count_in(usage.candidates_token_count), count_in(usage.thoughts_token_count)
-    return Usage(
-        input_tokens=count_in(usage.prompt_token_count),
-        output_tokens=None if answer is None and thoughts is None else (answer or 0) + (thoughts or 0),
-        cached_input_tokens=count_in(usage.cached_content_token_count),
-        reasoning_tokens=thoughts,
-    )
+    answer, thoughts = count_in(usage.output), count_in(usage.thoughts)
+    written = None if answer is None and thoughts is None else (answer or 0) + (thoughts or 0)
+    return Usage(count_in(usage.input), written, count_in(usage.cached), reasoning_tokens=thoughts)
 
 
 def _said(reason: str | int | None) -> str:

@@ -10,7 +10,6 @@ output, and the types of google-genai 3.6.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -34,21 +33,23 @@ from promptport.provider import (
     Prompt,
     ProviderItem,
     Reasoning,
-    ReasoningEffort,
     SystemMessage,
     TextPart,
     ToolCall,
     ToolChoice,
     ToolDescriptor,
     ToolResultMessage,
-    UnsupportedCapabilityError,
     UserMessage,
     UserPart,
+    call_input,
     fit_schema,
     fit_tools,
+    inline_of,
     merge_extra,
     portable,
     role_runs,
+    thinking_is_off,
+    unsupported,
 )
 from promptport_google._models import Family, family_of
 
@@ -66,6 +67,8 @@ _SIGNATURE = "thoughtSignature"
 _UNSIGNED = "skip_thought_signature_validator"
 """What Google's page on thought signatures gives for calls that another model made."""
 
+_LEVELS = ("minimal", "low", "medium", "high", "xhigh")  # of a model that nobody described
+_MODES = {ToolChoice.REQUIRED: "ANY", ToolChoice.NONE: "NONE", ToolChoice.AUTO: "AUTO", None: None}
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
 """What the OpenAI-compatible endpoint makes of an effort for the models that take a budget, by its page."""
 
@@ -111,12 +114,10 @@ def content_body(
             body["toolConfig"] = {"functionCallingConfig": config}
     if config := _config(params, model, family, tools):
         body["generationConfig"] = config
-    _put_extra(body, params.extra)
+    merge_extra(body, params.extra, ours=_OURS, appended=("tools",))
+    for name in _CACHED if "cachedContent" in params.extra else ():
+        body.pop(name, None)
     return body
-
-
-def _unsupported(model: LLModel, missing: str, instead: str) -> UnsupportedCapabilityError:
-    return UnsupportedCapabilityError(provider=model.provider, model=model.id, missing=[missing], instead=instead)
 
 
 # -------------------------------------------------------------------------------------------- messages
@@ -149,23 +150,18 @@ class _Contents:
             return {"text": part.text}
         if getattr(part, "detail", None) is not None:
             instead = "leave it out, or set extra={'generationConfig': {'mediaResolution': …}}"
-            raise _unsupported(self._model, "ImagePart.detail", instead)
-        if part.data is not None:
-            blob = {"mimeType": part.media_type, "data": base64.b64encode(part.data).decode()}
+            raise unsupported(self._model, "ImagePart.detail", instead)
+        if (inline := inline_of(part)) is not None:
+            blob = {"mimeType": inline[0], "data": inline[1]}
             if self._vertex and isinstance(part, DocumentPart) and part.name:
                 blob["displayName"] = part.name
             return {"inlineData": blob}
-        url = part.url or ""
-        if url.startswith("data:"):
-            head, _, data = url[5:].partition(",")
-            if head.endswith(";base64"):
-                return {"inlineData": {"mimeType": head[:-7], "data": data}}
         if self._vertex and part.media_type is None:
             raise InvalidInputError(
                 f"{self._model.provider}: {type(part).__name__} with a url needs its media_type. Pass media_type=…"
             )
-        file = {"fileUri": url} if part.media_type is None else {"mimeType": part.media_type, "fileUri": url}
-        return {"fileData": file}
+        kind = {} if part.media_type is None else {"mimeType": part.media_type}
+        return {"fileData": {**kind, "fileUri": part.url or ""}}
 
     def _assistant(self, message: AssistantMessage) -> list[dict[str, Any]]:
         parts: list[dict[str, Any]] = []
@@ -196,16 +192,7 @@ class _Contents:
         kept = call.provider_data or {}
         server_id, name = str(kept.get("id") or call.id), call.name
         self._calls[call.id] = (server_id, name, len(self._calls))
-        if isinstance(call, ToolCall):
-            try:
-                call.parsed()
-            except ValueError as error:
-                raise InvalidInputError(f"tool call {call.name!r}: {error}") from None
-            # As the model wrote it, numbers of any size included.
-            given: Any = msgspec.Raw(call.arguments.encode())
-        else:
-            given = {"INVALID_JSON": call.arguments}  # an object is a must; the model is shown what it wrote
-        entry: dict[str, Any] = {"name": name, "args": given}
+        entry: dict[str, Any] = {"name": name, "args": call_input(call, "INVALID_JSON")}
         if not self._vertex:
             entry = {"id": server_id, **entry}
         part: dict[str, Any] = {"functionCall": entry}
@@ -222,7 +209,7 @@ class _Contents:
             server_id, name, _ = self._calls.get(message.call_id, (message.call_id, message.name, 0))
             output = message.output if message.error is None and not isinstance(message.output, str) else ()
             media = [self._part(part) for part in output if not isinstance(part, TextPart)]
-            within = [part for part in media if _fits_result(part)]
+            within = [part for part in media if part.get("inlineData", {}).get("mimeType") in _RESULT_MEDIA]
             answer = {"output": message.text} if message.error is None else {"error": message.error}
             entry: dict[str, Any] = {"name": name, "response": answer}
             if within:
@@ -236,10 +223,6 @@ def _generation(model: str | None) -> str:
     """The number of a model of Gemini's, such as ``3``; empty where its name has none."""
     found = re.search(r"gemini-(\d+)", model or "")
     return found[1] if found else ""
-
-
-def _fits_result(part: dict[str, Any]) -> bool:
-    return part.get("inlineData", {}).get("mimeType") in _RESULT_MEDIA
 
 
 def _put_thought(parts: list[dict[str, Any]], thought: Reasoning) -> None:
@@ -267,20 +250,13 @@ def _tool(tool: ToolDescriptor) -> dict[str, Any]:
 
 def _calling(params: LLMParams, tools: Sequence[ToolDescriptor], stream_arguments: bool) -> dict[str, Any]:
     choice = params.tool_choice
-    config: dict[str, Any] = {}
+    mode = "ANY" if isinstance(choice, NamedTool) else _MODES.get(choice)
+    if mode in (None, "AUTO") and any(tool.strict for tool in tools):
+        mode = "VALIDATED"  # as AUTO, and calls keep to their schema
+    config: dict[str, Any] = {"mode": mode} if mode else {}
     if isinstance(choice, NamedTool):
-        config = {"mode": "ANY", "allowedFunctionNames": [choice.name]}
-    elif choice is ToolChoice.REQUIRED:
-        config = {"mode": "ANY"}
-    elif choice is ToolChoice.NONE:
-        config = {"mode": "NONE"}
-    elif any(tool.strict for tool in tools):
-        config = {"mode": "VALIDATED"}  # as AUTO, and calls keep to their schema
-    elif choice is not None:
-        config = {"mode": "AUTO"}
-    if stream_arguments:
-        config["streamFunctionCallArguments"] = True
-    return config
+        config["allowedFunctionNames"] = [choice.name]
+    return {**config, "streamFunctionCallArguments": True} if stream_arguments else config
 
 
 def _config(
@@ -295,7 +271,7 @@ def _config(
     if params.response_schema is not None:
         if tools and family is not None and not family.third:
             instead = "leave one of them out, or ask a model of Gemini 3 or later"
-            raise _unsupported(model, f"{Capability.JSON_SCHEMA.value} together with tools", instead)
+            raise unsupported(model, f"{Capability.JSON_SCHEMA.value} together with tools", instead)
         config["responseMimeType"] = "application/json"
         config["responseJsonSchema"] = fit_schema(params.response_schema, _ANSWERS).schema
     config["thinkingConfig"] = _thinking(params, model, family) or None
@@ -308,36 +284,20 @@ def _thinking(params: LLMParams, model: LLModel, family: Family | None) -> dict[
         return {}
     if effort is not None and budget is not None:
         raise InvalidInputError("reasoning_effort and reasoning_budget cannot be sent together. Pass one of them.")
-    if effort is not None and effort is not ReasoningEffort.NONE:
-        return {**_level(effort.value, model, family), "includeThoughts": True}
-    budget = budget or 0
-    if budget == 0 and family is not None and not family.off:
-        instead = f"use reasoning_effort {family.levels[0]}" if family.levels else "use a small reasoning_budget"
-        raise _unsupported(model, "thinking turned off", instead)
-    if budget and family is not None and family.budget:
-        least, most = family.budget
-        if not least <= budget <= most:
-            raise InvalidInputError(f"reasoning_budget: {model.id} takes {least} to {most} tokens, not {budget}")
-    return {"thinkingBudget": budget, "includeThoughts": True} if budget else {"thinkingBudget": 0}
-
-
-def _level(effort: str, model: LLModel, family: Family | None) -> dict[str, Any]:
-    if family is not None and family.budget and effort in _BUDGETS:
-        return {"thinkingBudget": _BUDGETS[effort]}
-    levels = family.levels if family is not None else ("minimal", "low", "medium", "high", "xhigh")
-    if effort not in levels:
+    levels, limits = (family.levels, family.budget) if family is not None else (_LEVELS, ())
+    if thinking_is_off(params):
+        if family is not None and not family.off:
+            instead = f"use reasoning_effort {levels[0]}" if levels else "use a small reasoning_budget"
+            raise unsupported(model, "thinking turned off", instead)
+        return {"thinkingBudget": 0}
+    if effort is None:
+        if limits and not limits[0] <= (budget or 0) <= limits[1]:
+            told = f"{model.id} takes {limits[0]} to {limits[1]} tokens, not {budget}"
+            raise InvalidInputError(f"reasoning_budget: {told}")
+        return {"thinkingBudget": budget, "includeThoughts": True}
+    if limits and effort.value in _BUDGETS:
+        return {"thinkingBudget": _BUDGETS[effort.value], "includeThoughts": True}
+    if effort.value not in levels:
         usable = [*levels] or [*_BUDGETS]
-        raise _unsupported(model, f"reasoning_effort {effort}", f"use {', '.join(usable)}")
-    return {"thinkingLevel": effort.upper()}
-
-
-def _put_extra(body: dict[str, Any], extra: dict[str, Any]) -> None:
-    if taken := _OURS.intersection(extra):
-        raise InvalidInputError(f"extra cannot hold {', '.join(sorted(taken))}: the prompt and the model say that")
-    tools = [*body.get("tools", ()), *extra.get("tools", ())]
-    merge_extra(body, extra)
-    if tools:
-        body["tools"] = tools
-    if "cachedContent" in extra:
-        for name in _CACHED:
-            body.pop(name, None)
+        raise unsupported(model, f"reasoning_effort {effort.value}", f"use {', '.join(usable)}")
+    return {"thinkingLevel": effort.value.upper(), "includeThoughts": True}
