@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptport.decoding.assembly import CallAssembler, seal_call
+from promptport.decoding.assembly import CallAssembler
+from promptport.decoding.open_calls import seal_call
 from promptport.errors import ProtocolError
 from promptport.frames import End, FinishReason, InvalidToolCall, StreamFrame, ToolCall, ToolCallDelta, UnfinishedCall
 from promptport.testing import assert_valid_stream

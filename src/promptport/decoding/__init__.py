@@ -4,7 +4,7 @@ What enters knows bytes or how a call is put together, and no provider. It never
 ``close``. Imports: `promptport.errors`, `promptport.frames`, msgspec.
 """
 
-from promptport.decoding.assembly import CallAssembler, seal_call
+from promptport.decoding.assembly import CallAssembler
 from promptport.decoding.content_blocks import ContentBlocks
 from promptport.decoding.error_codes import class_of_code
 from promptport.decoding.error_objects import error_details, json_or_none, reported_error, shortened, words_and_codes
@@ -14,6 +14,7 @@ from promptport.decoding.json_objects import JSONObjectsDecoder
 from promptport.decoding.json_paths import JSONPathWriter
 from promptport.decoding.limits import DEFAULT_LIMITS, Limits
 from promptport.decoding.ndjson import NDJSONDecoder
+from promptport.decoding.open_calls import seal_call
 from promptport.decoding.sse import SSEDecoder
 from promptport.decoding.sse_or_json import SSEOrJSONDecoder
 from promptport.decoding.stream_decoder import StreamDecoder, WireDecoder, whole_frames

@@ -19,7 +19,7 @@ from collections.abc import Collection, Hashable, Iterable
 from typing import Any, TypeAlias
 
 from promptport.decoding.limits import DEFAULT_LIMITS, Limits
-from promptport.decoding.open_calls import OpenCall, SameId, SameName
+from promptport.decoding.open_calls import OpenCall, SameId, SameName, seal_call
 from promptport.errors import ProtocolError
 from promptport.frames import (
     FinishReason,
@@ -28,28 +28,12 @@ from promptport.frames import (
     ToolCall,
     ToolCallDelta,
     UnfinishedCall,
-    parse_arguments,
 )
 
-__all__ = ["CallAssembler", "seal_call"]
+__all__ = ["CallAssembler"]
 
 Frames: TypeAlias = list[StreamFrame]
 _BLANK = 8  # fragments; an empty object comes in fewer
-
-
-def seal_call(
-    id: str, name: str, arguments: str, provider_data: dict[str, Any] | None = None
-) -> ToolCall | InvalidToolCall:
-    """The frame for a call that the provider finished; blank arguments are ``{}``."""
-    if not arguments or arguments.isspace():
-        arguments = "{}"
-    if not name:
-        return InvalidToolCall(id, name, arguments, "the call has no name", provider_data)
-    try:
-        parse_arguments(arguments)
-    except ValueError as error:
-        return InvalidToolCall(id, name, arguments, str(error), provider_data)
-    return ToolCall(id, name, arguments, provider_data)
 
 
 class CallAssembler:

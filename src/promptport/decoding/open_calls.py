@@ -1,4 +1,4 @@
-"""The calls of an answer that are not sealed yet: what came of each, and how they are found again. Pure.
+"""The calls of an answer that are not sealed yet: what came of each, how they are found again, and the seal. Pure.
 
 Rule: no work grows with the calls or the fragments that came before.
 """
@@ -10,11 +10,26 @@ from collections.abc import Hashable
 from typing import Any
 
 from promptport.errors import ProtocolError
-from promptport.frames import parse_arguments
+from promptport.frames import InvalidToolCall, ToolCall, parse_arguments
 
-__all__ = ["OpenCall", "SameId", "SameName"]
+__all__ = ["OpenCall", "SameId", "SameName", "seal_call"]
 
 _PIECE = re.compile(r'[^"\\{}\[\]\s]+|\s+|.', re.DOTALL)
+
+
+def seal_call(
+    id: str, name: str, arguments: str, provider_data: dict[str, Any] | None = None
+) -> ToolCall | InvalidToolCall:
+    """The frame for a call that the provider finished; blank arguments are ``{}``."""
+    if not arguments or arguments.isspace():
+        arguments = "{}"
+    if not name:
+        return InvalidToolCall(id, name, arguments, "the call has no name", provider_data)
+    try:
+        parse_arguments(arguments)
+    except ValueError as error:
+        return InvalidToolCall(id, name, arguments, str(error), provider_data)
+    return ToolCall(id, name, arguments, provider_data)
 
 
 class OpenCall:
