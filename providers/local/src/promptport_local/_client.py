@@ -222,7 +222,7 @@ class LocalClient:
         on_load: Callable[[str], None] | None = None,
         verbose: bool = False,
         origin: str | None = None,
-        batch_size: int = 128,
+        batch_size: int = 64,
         prompt_cache: int = 0,
         text_calls: TextCalls = "auto",
         tools: Literal["auto", "text"] = "auto",
