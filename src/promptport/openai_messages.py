@@ -104,7 +104,7 @@ def _assistant(message: AssistantMessage, reasoning_back: str, null_content: boo
             body["refusal"] = part.data.get("refusal")
     if reasoning_back != "never" and any(map(_thinks_in_content, message.parts)):
         body["content"] = _content_with_thoughts(message)
-    if body["content"] is None and (len(body) == 2 or not null_content):
+    if body["content"] is None and not (null_content and (calls or body.get("refusal"))):
         body["content"] = ""  # null is for turns that hold something else
     return body
 

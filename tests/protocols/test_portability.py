@@ -300,3 +300,26 @@ def test_turns_have_the_results_first() -> None:
         ("assistant", [messages[2]]),
         ("user", [messages[3], messages[4]]),
     ]
+
+
+@pytest.mark.parametrize("origin", [THERE, None])
+def test_another_servers_calls_stand_behind_its_text(origin: Origin | None) -> None:
+    parts = (ToolCall("1", "f", "{}"), TextPart("a"), ToolCall("2", "f", "{}"), Citation("u"))
+    asked = Prompt.of("Hi").add(AssistantMessage(parts, origin=origin), *ANSWERS)
+    message = portable(asked, HistoryRules(), HERE).messages[1]
+    assert isinstance(message, AssistantMessage)
+    assert message.parts == (parts[1], parts[3], parts[0], parts[2])
+    own = Prompt.of("Hi").add(AssistantMessage(parts, origin=HERE), *ANSWERS)
+    assert portable(own, HistoryRules(), HERE) is own
+
+
+def test_an_id_of_the_servers_own_that_another_call_goes_by_already() -> None:
+    foreign = AssistantMessage((ToolCall("1", "f", "{}"),), origin=THERE)
+    own = AssistantMessage((ToolCall("1", "f", "{}"),), origin=HERE)
+    result = ToolResultMessage("1", "f", "r")
+    asked = portable(Prompt.of("Hi").add(foreign, result, own, result), HistoryRules(), HERE)
+    first, second = calls_of(asked)
+    assert first.id == "1" != second.id
+    assert [m.call_id for m in asked.messages if isinstance(m, ToolResultMessage)] == [first.id, second.id]
+    twice = Prompt.of("Hi").add(own, result, own, result)
+    assert portable(twice, HistoryRules(), HERE) is twice, "what the server itself repeated"

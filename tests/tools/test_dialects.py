@@ -336,3 +336,72 @@ def test_names_of_properties_lead_back() -> None:
     assert re.fullmatch(r"[a-zA-Z0-9_.-]{1,64}", wire)
     assert fitted.schema["required"] == [wire]
     assert set(fitted.schema["properties"]) == {wire, "ok"}
+
+
+NESTED = {"allOf": [{"allOf": [{"type": "object", "properties": {"a": {"type": "integer"}}}]}], "required": ["a"]}
+LOOP = {"allOf": [{"$ref": "#/$defs/A"}, {"type": "object", "properties": {"b": {"type": "integer"}}}]}
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+def test_an_allof_in_an_allof_becomes_one_schema(name: str) -> None:
+    schema = {"type": "object", "properties": {"x": NESTED}, "required": ["x"], "additionalProperties": False}
+    assert_fits(fit_schema(schema, DIALECTS[name]).schema, DIALECTS[name])
+    top = fit_schema(NESTED, DIALECTS[name]).schema
+    assert top["properties"].keys() == {"a"}
+    assert "allOf" not in top
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+@pytest.mark.parametrize(
+    "schema", [{"$ref": "#/$defs/A"}, {"type": "object", "properties": {"x": {"$ref": "#/$defs/A"}}}]
+)
+@pytest.mark.parametrize("loop", [LOOP, {"$ref": "#/$defs/A"}, {"allOf": [{"$ref": "#/$defs/A"}]}])
+def test_a_schema_of_nothing_but_itself_is_refused_or_sent_and_ends(
+    name: str, schema: dict[str, Any], loop: dict[str, Any]
+) -> None:
+    try:
+        fitted = fit_schema({**schema, "$defs": {"A": loop}}, DIALECTS[name])
+    except InvalidInputError as error:
+        assert "itself" in str(error) or "object at the top" in str(error)  # noqa: PT017 - both ends are right
+    else:
+        assert fitted.schema["type"] == "object"
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+def test_one_reference_in_an_allof_stays_a_reference(name: str) -> None:
+    """Older pydantic wrote a described field so; with the reference in its place the schema would never end."""
+    node = {
+        "type": "object",
+        "properties": {
+            "value": {"type": "integer"},
+            "next": {"allOf": [{"$ref": "#/$defs/Node"}], "description": "N."},
+        },
+        "required": ["value"],
+    }
+    schema = {"type": "object", "properties": {"head": {"$ref": "#/$defs/Node"}}, "$defs": {"Node": node}}
+    dialect = DIALECTS[name]
+    if not dialect.recursion:
+        return
+    fitted = fit_schema(schema, dialect).schema
+    assert "#/$defs/Node" in str(fitted["$defs"]["Node"]["properties"]["next"])
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(DIALECTS) if not DIALECTS[name].tuples])
+def test_items_behind_a_tuple_are_still_taken(name: str) -> None:
+    dialect = DIALECTS[name]
+    pair = {"type": "array", "prefixItems": [{"type": "integer"}], "items": {"type": "string"}}
+    closed = {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}], "minItems": 2, "maxItems": 2}
+    schema = {"type": "object", "properties": {"a": pair, "b": closed}, "required": ["a", "b"]}
+    fitted = fit_schema(schema, dialect).schema
+    for value in ({"a": [1, "b", "c"], "b": [1, "x"]}, {"a": [], "b": [1, "x"]}):
+        jsonschema.validate(value, schema)
+        jsonschema.validate(value, fitted)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"a": [None], "b": [1, "x"]}, fitted)
+
+
+def test_what_an_object_of_free_keys_holds_is_fitted_too() -> None:
+    free = {"additionalProperties": {"type": "string", "minLength": 3}}
+    schema = {"type": "object", "properties": {"x": free}}
+    sent = fit_schema(schema, DIALECTS["gemini"]).schema["properties"]["x"]["additionalProperties"]
+    assert sent == {"type": "string", "description": "(minLength: 3)"}

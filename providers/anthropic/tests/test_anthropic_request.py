@@ -410,3 +410,9 @@ def test_a_forced_tool_beside_thinking_is_refused_before_sending(choice: Any, th
     for free in ("auto", "none", None):
         assert "tools" in asked(tools=[WEATHER], tool_choice=free, **thinks)
     assert asked(tools=[WEATHER], tool_choice=choice, reasoning_budget=0)["thinking"] == {"type": "disabled"}
+
+
+def test_the_first_turn_is_the_users() -> None:
+    prompt = Prompt((SystemMessage("s"), AssistantMessage.of("Hello."))).user("Hi")
+    messages = messages_body(prompt, LLModel("anthropic", "claude-opus-4-6"), (), stream=True)["messages"]
+    assert [message["role"] for message in messages] == ["user", "assistant", "user"]

@@ -385,3 +385,9 @@ def test_extra_is_put_over_the_body() -> None:
 def test_what_is_cached_is_not_sent_again() -> None:
     prompt = Prompt.of("Hi", system="Long.", tool_choice="required", extra={"cachedContent": "cachedContents/1"})
     assert body(prompt, tools=[TOOL]) == {**body(HI), "cachedContent": "cachedContents/1"}
+
+
+def test_users_that_stand_together_once_a_thought_is_left_out_are_one_turn() -> None:
+    prompt = Prompt.of("a").add(AssistantMessage((Reasoning("I think."),))).user("b")
+    contents = content_body(prompt, LLModel("google", "gemini-2.5-pro"), ())["contents"]
+    assert contents == [{"role": "user", "parts": [{"text": "a"}, {"text": "b"}]}]

@@ -26,6 +26,7 @@ pictures in results ``result_parts``: other parts go into a user message behind 
 thoughts            another server's, and those of messages made by hand, are left out, or sent as text if
                     ``params.foreign_reasoning`` says so; the server's own stay, with ``Reasoning.provider_data``.
                     If the server refuses one without a signature, the builder leaves out those with no provider_data
+order in an answer  another server's calls stand behind its text
 unanswered calls    `check_results`, which `check_request` calls: a builder never sees one before the last message
 ==================  =================================================================================================
 """
@@ -166,14 +167,17 @@ class _Ids:
         self._rule = rule
         self._sent: dict[str, str] = {}
         self._taken: set[str] = set()
+        self._own: set[str] = set()
 
     def called(self, id: str, own: bool) -> str:
         """The id that a call goes by: the server's own as it is, unless it stands for another call already."""
         sent, tries = id if own and id else fitting_id(id, self._rule), 0
-        while sent in self._taken and not own:
+        while sent in self._taken and not (own and sent in self._own):
             tries += 1
             sent = fitting_id(id, self._rule, salt=str(tries))
         self._taken.add(sent)
+        if own:
+            self._own.add(sent)
         self._sent[id] = sent
         return sent
 
@@ -274,6 +278,8 @@ class _Fit:
                 parts.append(made)
         if not parts and not (own and self._rules.blank_text):
             return None
+        if not own and any(map(_before_other, parts, parts[1:])):
+            parts.sort(key=_is_call)  # results come right behind the calls, and some servers want them nowhere else
         if len(parts) == len(message.parts) and all(map(_same, parts, message.parts)):
             return message
         return replace(message, parts=tuple(parts))
@@ -322,6 +328,14 @@ class _Fit:
             kept = (*kept, TextPart(f"(The {kinds} of this result: see the next message.)"))
         kept = kept if self._rules.blank_text else _without_blanks(kept)
         return kept or ""
+
+
+def _is_call(part: AssistantPart) -> bool:
+    return isinstance(part, ToolCall | InvalidToolCall)
+
+
+def _before_other(part: AssistantPart, following: AssistantPart) -> bool:
+    return _is_call(part) and not _is_call(following)
 
 
 def _kind(part: UserPart) -> str:

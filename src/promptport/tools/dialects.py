@@ -27,6 +27,7 @@ import msgspec
 
 from promptport.errors import InvalidInputError
 from promptport.tools.descriptors import ToolDescriptor
+from promptport.tools.references import is_recursive
 
 __all__ = ["DIALECTS", "FittedSchema", "SchemaDialect", "fit_schema", "fit_tools"]
 
@@ -131,7 +132,7 @@ DIALECTS: Mapping[str, SchemaDialect] = {
         property_names=_KEY,
         min_items=1,
     ),
-    "gemini": SchemaDialect(keywords=_GEMINI, bare_ref=True, all_of=False, const=False),
+    "gemini": SchemaDialect(keywords=_GEMINI, one_of=False, bare_ref=True, all_of=False, const=False),
     "bedrock": SchemaDialect(property_names=_KEY),
     "bedrock-strict": SchemaDialect(
         drops=_CONDITIONS | _LENGTHS | _NUMBERS | {"maxItems", "discriminator"},
@@ -232,7 +233,7 @@ class _Fit:
         schema = dict(self._root)
         if dialect.top_object:
             schema = self._object_at_top(schema)
-        if not dialect.recursion and _is_recursive(self._root):
+        if not dialect.recursion and is_recursive(self._root):
             raise self._unfit("", "the server takes no schema that refers to itself")
         made = self._made(schema, "")
         if dialect.top_object and made.get("type") != "object":
@@ -247,18 +248,19 @@ class _Fit:
     def _object_at_top(self, schema: dict[str, Any]) -> dict[str, Any]:
         """The object that a reference or a union at the top stands for."""
         homes: dict[str, Any] = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
-        seen = 0
-        while "$ref" in schema and seen < 20:
-            schema = {**self._target(schema["$ref"]), **{k: v for k, v in schema.items() if k != "$ref"}}
-            seen += 1
-        for key in ("allOf", "anyOf", "oneOf"):
-            options = schema.get(key)
-            if isinstance(options, list) and options:
-                rest = {name: value for name, value in schema.items() if name != key}
-                united = self._united([self._resolved(option) for option in options], all_of=key == "allOf")
-                schema = self._merged([rest, united])
-                if key != "allOf":
-                    self.lost.append(f"at the top: {key}")
+        for _ in range(_LONGEST_WAY):
+            if "$ref" in schema:
+                schema = self._resolved(schema)
+            key = next((key for key in ("allOf", "anyOf", "oneOf") if isinstance(schema.get(key), list)), None)
+            if key is None:
+                break
+            rest = {name: value for name, value in schema.items() if name != key}
+            united = self._united([self._resolved(option) for option in schema[key]], all_of=key == "allOf")
+            schema = self._merged([rest, united])
+            if key != "allOf":
+                self.lost.append(f"at the top: {key}")
+        else:
+            raise self._unfit("", "it consists of nothing but references to itself")
         for key in ("enum", "not", "const"):
             if schema.pop(key, None) is not None:
                 self.lost.append(f"at the top: {key}")
@@ -297,11 +299,12 @@ class _Fit:
         return merged
 
     def _resolved(self, schema: Any) -> dict[str, Any]:
-        if not isinstance(schema, Mapping):
-            return {}
-        if "$ref" not in schema:
-            return dict(schema)
-        return {**self._resolved(self._target(schema["$ref"])), **{k: v for k, v in schema.items() if k != "$ref"}}
+        found = dict(schema) if isinstance(schema, Mapping) else {}
+        for _ in range(_LONGEST_WAY):
+            if "$ref" not in found:
+                return found
+            found = {**self._target(found["$ref"]), **{k: v for k, v in found.items() if k != "$ref"}}
+        raise self._unfit("", f"the reference {found['$ref']!r} leads to itself")
 
     def _target(self, ref: Any) -> Mapping[str, Any]:
         found: Any = self._root
@@ -320,8 +323,17 @@ class _Fit:
             schema = {} if schema is not False else {"not": {}}
         dialect = self._dialect
         schema = dict(schema)
-        if not dialect.all_of and isinstance(schema.get("allOf"), list):
+        if path.count(".") + path.count("[") > _DEEPEST:
+            raise self._unfit(path, "its allOf leads to itself")
+        if not dialect.all_of and len(schema.get("allOf") or ()) == 1 and not schema.keys() & _TOLD_AS_TYPE:
+            (only,) = schema.pop("allOf")
+            schema = {**(only if isinstance(only, Mapping) else {}), **schema}
+        for _ in range(_LONGEST_WAY):
+            if dialect.all_of or not isinstance(schema.get("allOf"), list):
+                break
             schema = self._merged([{k: v for k, v in schema.items() if k != "allOf"}, *schema["allOf"]])
+        else:
+            raise self._unfit(path, "its allOf leads to itself")
         if not dialect.one_of and "oneOf" in schema:
             schema["anyOf"] = [*schema.get("anyOf", ()), *schema.pop("oneOf")]
             schema.pop("discriminator", None)
@@ -351,17 +363,29 @@ class _Fit:
                 continue
             if key in _SILENT or key == "title":
                 continue
-            if key == "prefixItems":
-                kept["items"] = {"anyOf": _distinct(value)} if len(_distinct(value)) != 1 else value[0]
             self.lost.append(f"{path or 'at the top'}: {key}")
             if key not in ("discriminator", "prefixItems", "if", "then", "else", "not") and key not in _STRUCTURES:
                 notes[key] = value
         if "prefixItems" in schema and not dialect.tuples:
+            kept["items"] = self._any_item(schema)
             for key in ("minItems", "maxItems"):
                 kept.pop(key, None)
             notes = {key: value for key, value in notes.items() if key not in ("minItems", "maxItems")}
             notes["items in this order"] = len(schema["prefixItems"])
+            if kept["items"] == {}:
+                notes["prefixItems"] = schema["prefixItems"]
         return kept, notes
+
+    def _any_item(self, schema: dict[str, Any]) -> Any:
+        """What each item of a tuple may be, wherever it stands."""
+        first = [each for each in schema["prefixItems"] if isinstance(each, Mapping | bool)]
+        rest = schema.get("items", True)
+        if isinstance(schema.get("maxItems"), int) and schema["maxItems"] <= len(first):
+            rest = False
+        if rest is True and self._dialect.any_value:
+            return {}
+        found = _distinct([*first, *([rest] if isinstance(rest, Mapping) else [])])
+        return found[0] if len(found) == 1 else {"anyOf": found}
 
     def _takes(self, key: str, value: Any) -> bool:
         dialect = self._dialect
@@ -392,7 +416,7 @@ class _Fit:
             items = kept.get("items", {})
             if not (items is False and self._dialect.tuples):
                 kept["items"] = self._made(items, f"{path}[]")
-        if "object" in kinds or "properties" in kept:
+        if "object" in kinds or "properties" in kept or isinstance(kept.get("additionalProperties"), Mapping):
             kept.setdefault("type", "object")
             self._object(kept, path)
 
@@ -426,6 +450,14 @@ class _Fit:
             kept["additionalProperties"] = self._made(free, f"{path}.*".strip("."))
 
 
+_TOLD_AS_TYPE = frozenset({"type", "properties", "items", "anyOf", "oneOf", "$ref", "enum", "const"})
+
+_DEEPEST = 100
+"""So deep schemas stand in each other, with what stands for an ``allOf`` put in its place."""
+
+_LONGEST_WAY = 20
+"""So many references are followed for one schema."""
+
 _STRUCTURES = frozenset({"patternProperties", "dependentSchemas", "contains", "unevaluatedProperties"})
 
 
@@ -451,29 +483,6 @@ def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
     told = {key: schema[key] for key in ("description",) if key in schema}
     inner = {key: value for key, value in schema.items() if key not in told}
     return {"anyOf": [inner, {"type": "null"}], **told}
-
-
-def _is_recursive(root: Mapping[str, Any]) -> bool:
-    """Whether some reference leads to a schema that it stands in."""
-    places = [(home, name) for home in ("$defs", "definitions") for name in root.get(home, {})]
-    homes = {f"#/{home}/{name}": root[home][name] for home, name in places}
-    leads = {name: {ref for ref in _refs(value) if ref in homes} for name, value in homes.items()}
-    if "#" in _refs(root):
-        return True
-    while leads:
-        free = [name for name, targets in leads.items() if not targets & leads.keys()]
-        if not free:
-            return True
-        for name in free:
-            del leads[name]
-    return False
-
-
-def _refs(schema: Any) -> set[str]:
-    if isinstance(schema, Mapping):
-        own = {schema["$ref"]} if isinstance(schema.get("$ref"), str) else set()
-        return own.union(*[_refs(value) for value in schema.values()])
-    return set().union(*[_refs(value) for value in schema]) if isinstance(schema, list) else set()
 
 
 def _json(value: Any) -> str:

@@ -56,7 +56,9 @@ _UNKNOWN_MAX_TOKENS = 8192
 _OURS = frozenset({"model", "messages", "stream"})
 
 _MOST_MARKS = 4
-_HISTORY = HistoryRules(FittingRule(r"[A-Za-z0-9_-]{1,64}"), result_parts=frozenset(["image", "document"]))
+_HISTORY = HistoryRules(
+    FittingRule(r"[A-Za-z0-9_-]{1,64}"), user_first=True, result_parts=frozenset(["image", "document"])
+)
 
 
 def messages_body(

@@ -141,8 +141,11 @@ class _Contents:
                     parts += self._assistant(message)
                 elif isinstance(message, UserMessage):
                     parts += [self._part(part) for part in message.parts]
-            if parts:
-                turns.append({"role": "model" if role == "assistant" else "user", "parts": parts})
+            spoken = "model" if role == "assistant" else "user"
+            if parts and turns and turns[-1]["role"] == spoken:  # what stood between held nothing that can be sent
+                turns[-1]["parts"] += parts
+            elif parts:
+                turns.append({"role": spoken, "parts": parts})
         return turns
 
     def _part(self, part: UserPart) -> dict[str, Any]:
