@@ -35,7 +35,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "mapping",
         "policies.*",
         "connecting dispatch.* mcp.*",
-        "session front_ends.*",
+        "session structured_requests front_ends.*",
         "nodes blocking run_log.* journal.*",
         "testing.*",
         "cli.* __main__",
@@ -45,7 +45,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 
 LATE = {
     ("connecting", "policies"),
-    ("dispatch.dispatcher", "policies"),
+    ("dispatch.run_ties", "policies"),
     ("presets.clients", "registry"),
     ("presets.table", "presets.clients"),
     ("cli.conformance_command", "testing"),
@@ -330,6 +330,7 @@ def test_all_names_what_there_is(module: str) -> None:
 
 
 _BESIDE = {
+    "dispatch": {"enclosing_usage", "within_budgets"},  # for sessions
     "llm_client": {"check_request", "missing_capabilities", "unsupported_parameters"},  # for authors of providers
     "tools": {
         "DIALECTS",

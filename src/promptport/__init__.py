@@ -11,6 +11,7 @@ from promptport.dispatch import (
     MemoryPauseStore,
     PausedRun,
     PauseStore,
+    RunOutcome,
     StepChange,
     StepEnd,
     StepReset,
@@ -108,7 +109,7 @@ from promptport.messages import (
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
 from promptport.nodes import StreamingNode, node_llm_request_streaming_with_tools
 from promptport.registry import ProviderInfo, client, providers
-from promptport.session import CutPolicy, LLMSession
+from promptport.session import CutPolicy, LLMSession, RunOptions
 from promptport.stream import FrameBatches, FrameStream, TextStream, Timeouts, message_of
 from promptport.structured import (
     JsonDefinition,
@@ -122,7 +123,7 @@ from promptport.structured import (
     StructuredDataDefinition,
 )
 from promptport.text_tools import TextToolsClient
-from promptport.tools import Tool, ToolDescriptor, ToolKind, ToolStart, tool
+from promptport.tools import Tool, ToolContext, ToolDescriptor, ToolKind, ToolStart, tool
 
 __version__ = "0.1.0"
 
@@ -196,6 +197,8 @@ __all__ = [
     "ReasoningAppend",
     "ReasoningEffort",
     "Restarted",
+    "RunOptions",
+    "RunOutcome",
     "ServerError",
     "SingleClientExecutor",
     "StepChange",
@@ -219,6 +222,7 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "ToolChoice",
+    "ToolContext",
     "ToolDescriptor",
     "ToolDispatcher",
     "ToolError",

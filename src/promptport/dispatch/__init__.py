@@ -4,9 +4,11 @@ What enters knows that tools run. Imports: frames, messages, models, streams and
 provider.
 """
 
-from promptport.dispatch.dispatcher import DispatchStream, ToolDispatcher
+from promptport.dispatch.dispatch_stream import DispatchStream, RunOutcome
+from promptport.dispatch.dispatcher import ToolDispatcher
 from promptport.dispatch.entries import Approve, ToolOutcome
 from promptport.dispatch.journaling import CallContext, Journal, current_call
+from promptport.dispatch.run_ties import enclosing_usage, within_budgets
 from promptport.dispatch.settings import StepChange, StepState, StreamingExecutor
 from promptport.dispatch.tool_frames import (
     ApprovalNeeded,
@@ -34,6 +36,7 @@ __all__ = [
     "MemoryPauseStore",
     "PauseStore",
     "PausedRun",
+    "RunOutcome",
     "StepChange",
     "StepEnd",
     "StepReset",
@@ -47,5 +50,7 @@ __all__ = [
     "ToolsPending",
     "current_call",
     "decode_dispatch_frame",
+    "enclosing_usage",
     "encode_dispatch_frame",
+    "within_budgets",
 ]

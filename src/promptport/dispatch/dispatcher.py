@@ -8,21 +8,19 @@ What a caller sees is here; how a stream runs is in `step_loop`, and how a call 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import math
-import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from types import AsyncGeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from promptport.arguments import as_model, as_prompt, check_asker
-from promptport.dispatch.driving import drive
+from promptport.dispatch.dispatch_stream import DispatchStream
 from promptport.dispatch.entries import Approve, ToolOutcome
 from promptport.dispatch.journaling import CallContext, Journal, Ledger, current_call
 from promptport.dispatch.recorded_pause import take_up
+from promptport.dispatch.run_ties import RunTies
 from promptport.dispatch.settings import (
     RESUMED_BEFORE,
     OnStep,
@@ -46,21 +44,20 @@ from promptport.dispatch.tool_frames import (
     ToolResult,
     ToolsPending,
     ToolStarted,
-    closed,
     decode_dispatch_frame,
     encode_dispatch_frame,
 )
 from promptport.dispatch.tool_output import describe, output_of
 from promptport.dispatch.workers import Workers
 from promptport.errors import InvalidInputError
-from promptport.frames import Usage
-from promptport.messages import AssistantMessage, Message, Prompt
+from promptport.frames import End, FinishReason, InvalidToolCall, ToolCall
+from promptport.messages import AssistantMessage, Prompt
 from promptport.models import LLModel
+from promptport.stream import FrameStream
 from promptport.telemetry import Observer
 from promptport.tools import ToolDescriptor, ToolStart
 
 if TYPE_CHECKING:
-    from promptport.executor import PromptExecutor
     from promptport.policies import Budget
 
 __all__ = [
@@ -128,6 +125,7 @@ class ToolDispatcher:
         observers: Sequence[Observer] = (),
         budget: Budget | None = None,
         journal: Journal | None = None,
+        context: object = None,
     ) -> None:
         """Args:
             executor: who asks the model; it is not closed.
@@ -163,6 +161,7 @@ class ToolDispatcher:
             journal: records each whole answer and outcome of one run, so that the run survives its process; see
                 `promptport.journal`. Such a dispatcher serves one stream, and the resumes of its pauses. Only
                 tools that are ``repeatable`` then start before their answer is complete.
+            context: what tools get as ``ToolContext.value``, unless a stream has its own.
 
         Raises:
             InvalidInputError: two tools of one name, a tool that cannot run, a limit below 1.
@@ -184,10 +183,6 @@ class ToolDispatcher:
             raise InvalidInputError(f"grace must be 0 or more seconds, not {grace}")
         if start not in ("eager", "on_finish"):
             raise InvalidInputError(f"start is 'eager' or 'on_finish', not {start!r}")
-        if budget is not None:
-            from promptport.policies import BudgetedExecutor  # noqa: PLC0415 - for those who have one
-
-            executor = BudgetedExecutor(cast("PromptExecutor", executor), budget)
         self._settings = Settings(
             executor,
             approve,
@@ -207,19 +202,27 @@ class ToolDispatcher:
         )
         self._tools = by_name(tools)
         self._workers = Workers(workers)
+        self._budget = budget
+        self._context = context
 
     @property
     def tools(self) -> tuple[ToolDescriptor, ...]:
         """What the model may call."""
         return tuple(self._tools.values())
 
-    def stream(self, prompt: Prompt | str, model: LLModel | str) -> DispatchStream:
+    def stream(self, prompt: Prompt | str, model: LLModel | str, *, context: object = None) -> DispatchStream:
         """Starts a loop; nothing is sent before it is iterated.
 
+        Args:
+            prompt: the conversation so far, or the text of a user message.
+            model: which model is asked.
+            context: what tools get as ``ToolContext.value``. Default: the dispatcher's.
+
         Raises:
-            InvalidInputError, UnsupportedCapabilityError: at once, where the first request cannot be made.
+            InvalidInputError, UnsupportedCapabilityError: at once, where the first request cannot be made, or the
+                context is not what a tool wants.
         """
-        run = Run(self._settings, self._workers, self._tools, as_prompt(prompt), as_model(model))
+        run = self._run(as_prompt(prompt), as_model(model), context)
         run.ask(run.request())
         return DispatchStream(run)
 
@@ -229,6 +232,7 @@ class ToolDispatcher:
         decisions: Mapping[str, bool | str] | None = None,
         *,
         results: Mapping[str, Any] | None = None,
+        context: object = None,
     ) -> DispatchStream:
         """Goes on with a loop that waited for a person, or for the front end. A pause can be resumed once.
 
@@ -238,6 +242,7 @@ class ToolDispatcher:
                 reason, in words for the model, not to.
             results: for the id of each pending call that the front end ran (``paused.client_calls``) a `ToolResult`,
                 or what a tool could return: text, parts, or anything that is JSON.
+            context: what tools get as ``ToolContext.value``. Default: the dispatcher's.
 
         Raises:
             InvalidInputError: A pending call without a decision or result, one for another call, a paused run that
@@ -260,13 +265,18 @@ class ToolDispatcher:
                 )
         names = {call.id: call.name for call in paused.pending}
         given = {call_id: _result_of(call_id, names[call_id], value) for call_id, value in (results or {}).items()}
-        run = Run(self._settings, self._workers, self._tools, paused.prompt, paused.model)
+        run = self._run(paused.prompt, paused.model, context)
         if run.ledger is not None:
             take_up(run, paused, decisions or {}, given, functools.partial(self._taken, paused.id))
             return DispatchStream(run)
         self._take(run, paused.id)
         run.restore(paused, decisions or {}, given)
         return DispatchStream(run)
+
+    def _run(self, prompt: Prompt, model: LLModel, context: object) -> Run:
+        ties = RunTies(self._context if context is None else context, self._budget)
+        ties.check(self._tools)
+        return Run(self._settings, self._workers, self._tools, prompt, model, ties=ties)
 
     async def _taken(self, id: str) -> bool:
         taken = self._settings.store.take(id)
@@ -284,6 +294,51 @@ class ToolDispatcher:
         elif not taken:
             raise InvalidInputError(RESUMED_BEFORE)
 
+    async def execute(
+        self, calls: Sequence[ToolCall | InvalidToolCall] | AssistantMessage, *, context: object = None
+    ) -> list[ToolResult]:
+        """Run tool calls, and ask no model: for a program or a graph with a loop of its own.
+
+        Args:
+            calls: the calls of one answer, or the answer that holds them.
+            context: what tools get as ``ToolContext.value``. Default: the dispatcher's.
+
+        Returns:
+            One result for each call, in their order.
+
+        Raises:
+            InvalidInputError: two calls have one id, or a call needs a person's approval and there is no ``approve``.
+
+        Examples:
+            ```python
+            message = await executor.execute(prompt, model, dispatcher.tools)
+            results = await dispatcher.execute(message)
+            prompt = prompt.add(message, *[result.message() for result in results])
+            ```
+        """
+        if isinstance(calls, AssistantMessage):
+            calls = [*calls.tool_calls, *calls.invalid_tool_calls]
+        if len({call.id for call in calls}) < len(calls):
+            raise InvalidInputError("execute(): two calls have the same id. Pass the calls of one answer.")
+        if not calls:
+            return []
+        run = self._run(_ASKED, _NOBODY, context)
+        run.source = FrameStream.of([*calls, End(FinishReason.TOOL_CALLS)])
+        results: dict[str, ToolResult] = {}
+        async with DispatchStream(run) as stream:
+            async for frame in stream:
+                if isinstance(frame, ToolResult):
+                    results[frame.id] = frame
+                    if len(results) == len(calls):
+                        break
+        if run.paused is not None:
+            names = ", ".join(sorted({call.name for call in run.paused.pending}))
+            raise InvalidInputError(
+                f"execute(): {names} cannot run here: a person decides, or the front end runs it. Pass approve= to "
+                "ToolDispatcher, or use stream() and resume()."
+            )
+        return [results[call.id] for call in calls]
+
     async def aclose(self) -> None:
         """Ends our own threads, and waits for those in which a tool still runs. Close the streams first."""
         await self._workers.aclose()
@@ -294,6 +349,8 @@ class ToolDispatcher:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+
+_ASKED, _NOBODY = Prompt(), LLModel("none", "none")
 
 _MEMORY = MemoryPauseStore()
 """One for the process: a dispatcher is often made for each request."""
@@ -318,142 +375,3 @@ def _result_of(id: str, name: str, value: Any) -> ToolResult:
     except Exception as error:
         raise InvalidInputError(f"resume(): the result for call {id!r} is not usable: {describe(error)}") from error
     return ToolResult(id, name, output.output, json=output.json)
-
-
-# ------------------------------------------------------------------------------------------------- stream
-
-
-class DispatchStream:
-    """What a loop yields: an async iterator of `DispatchFrame` and an async context manager, for one use.
-
-    The last frame is `End`, with the usage of all requests, or, where the run pauses, `ApprovalNeeded` or
-    `ToolsPending`. Iterating raises what the model's stream raises, `StepLimitError`, `IncompleteStreamError` for a
-    last answer that is empty, and what ``approve`` and ``on_step`` raise; before it does, the tools that run are
-    cancelled, and their `ToolResult`s yielded. Leaving cancels them too: their outcomes are in `outcomes`.
-
-    A consumer that stops reading stops the model's stream, at most 32 frames later. Tools go on, but for one that
-    shows progress: it waits as long, and its timeout runs on.
-    """
-
-    __slots__ = ("__weakref__", "_generator", "_next", "_run")
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._generator = cast("AsyncGeneratorType[DispatchFrame, None]", drive(run))
-        self._next = self._generator.__anext__
-
-    def __aiter__(self) -> AsyncIterator[DispatchFrame]:
-        if self._generator.ag_frame is None and self._run.ended:
-            raise InvalidInputError(
-                "DispatchStream: it was iterated to its end before, and is for one use. Call the dispatcher's stream()"
-                " again, or keep the frames in a list."
-            )
-        return self
-
-    def __anext__(self) -> Awaitable[DispatchFrame]:
-        run = self._run
-        if self._generator.ag_running:
-            raise InvalidInputError(
-                "DispatchStream: another task is reading it. Iterate a stream in one task, and hand its frames on."
-            )
-        if run.closed and not run.ended:
-            raise run.cut("the stream was closed before its end")
-        return self._next()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Closes the model's stream, cancels the tools, and returns when they have ended.
-
-        A read that waits in another task raises `IncompleteStreamError`. Closing twice, or after the end, does nothing.
-        """
-        run = self._run
-        if self._generator.ag_running:
-            await run.interrupt()
-            return
-        run.closed = True
-        await self._generator.aclose()
-        await run.close()  # a generator that never ran has no finally
-
-    async def message(self) -> AssistantMessage:
-        """Reads to the end; the model's last answer."""
-        with contextlib.suppress(StopAsyncIteration):
-            while True:
-                await self.__anext__()
-        return self._run.message
-
-    @property
-    def prompt(self) -> Prompt:
-        """The conversation so far: every answer that is complete, with the results of its calls.
-
-        It can be sent at any time; see `answered` for what an answer that was cut off called.
-        """
-        return self._run.prompt
-
-    def answered(self, error: str) -> Prompt:
-        """The conversation so far, with what was cut off: use it to go on after leaving early, a failure or a pause.
-
-        The response that was under way is part of it if it holds tool calls. They have the results that are known.
-        Each other call gets this error, so that every provider takes the prompt.
-
-        Args:
-            error: What the model reads as the result of each open call.
-
-        Returns:
-            `prompt`, if nothing was cut off, or if no call of it was complete.
-
-        Examples:
-            ```python
-            async with dispatcher.stream(prompt, model) as stream:
-                async for frame in stream:
-                    if stopped():
-                        break
-            prompt = stream.answered("The user stopped this.").user("Do this instead.")
-            ```
-        """
-        run = self._run
-        if run.paused is not None:
-            return run.paused.answered(error)
-        results = [entry.outcome.result for entry in run.entries if entry.outcome is not None]
-        return run.prompt if run.kept else closed(run.prompt, run.partial, results, error)
-
-    @property
-    def messages(self) -> tuple[Message, ...]:
-        """The messages of `prompt`."""
-        return self._run.prompt.messages
-
-    @property
-    def partial(self) -> AssistantMessage:
-        """The model's answer that is read now, as far as it came; after the end, its last."""
-        return self._run.partial
-
-    @property
-    def usage(self) -> Usage:
-        """The tokens of all answers that are complete."""
-        return self._run.usage
-
-    @property
-    def outcomes(self) -> tuple[ToolOutcome, ...]:
-        """What became of each call that was started or refused here, in the order in which it was known."""
-        return tuple(self._run.running.outcomes)
-
-    @property
-    def paused(self) -> PausedRun | None:
-        """What `ToolDispatcher.resume` needs, once the stream ended in `ApprovalNeeded` or `ToolsPending`."""
-        return self._run.paused
-
-    def __del__(self) -> None:
-        run = getattr(self, "_run", None)
-        if run is not None and run.started and not run.closed and not run.ended:
-            warnings.warn(
-                "DispatchStream was dropped unclosed: use 'async with', or iterate to the end",
-                ResourceWarning,
-                stacklevel=2,
-                source=self,
-            )

@@ -16,7 +16,7 @@ from promptport.frames import End, InvalidToolCall, ToolCall
 __all__ = ["drive"]
 
 
-async def drive(run: Run) -> AsyncGenerator[DispatchFrame, None]:  # noqa: PLR0912 - a layer for each part would cost
+async def drive(run: Run) -> AsyncGenerator[DispatchFrame, None]:  # noqa: PLR0912, PLR0915 - layers cost
     """The one generator behind a stream."""
     inbox, items = run.inbox, run.inbox.items
     item: Item
@@ -67,5 +67,6 @@ async def drive(run: Run) -> AsyncGenerator[DispatchFrame, None]:  # noqa: PLR09
             await run.close()
             run.tell_its_end(error)
         finally:
+            run.ties.done(run)
             if run.finished is not None and not run.finished.done():
                 run.finished.set_result(None)

@@ -21,15 +21,15 @@ from promptport.dispatch.journaling import context_of
 from promptport.dispatch.recorded_answer import RecordedAnswer
 from promptport.dispatch.recorded_calls import record_calls
 from promptport.dispatch.run_limits import RunLimits
+from promptport.dispatch.run_ties import RunTies, within_budgets
 from promptport.dispatch.settings import RESUMED_BEFORE, SUCCESS, Settings, StepState, by_name, is_empty
 from promptport.dispatch.tool_frames import (
-    ApprovalNeeded,
     DispatchFrame,
     PausedRun,
     StepEnd,
     ToolResult,
-    ToolsPending,
     call_key,
+    pause_frames,
 )
 from promptport.dispatch.tool_runner import RunningTools
 from promptport.dispatch.workers import Workers
@@ -68,9 +68,17 @@ class Run:
     """The state of one stream; it does not refer to its handle, so that a dropped handle is noticed."""
 
     def __init__(
-        self, settings: Settings, workers: Workers, tools: dict[str, ToolDescriptor], prompt: Prompt, model: LLModel
+        self,
+        settings: Settings,
+        workers: Workers,
+        tools: dict[str, ToolDescriptor],
+        prompt: Prompt,
+        model: LLModel,
+        *,
+        ties: RunTies,
     ) -> None:
         self.settings = settings
+        self.ties = ties
         self.tools = tools
         self.prompt = prompt
         self.model = model
@@ -78,6 +86,7 @@ class Run:
         self.running = RunningTools(
             self.inbox,
             workers,
+            ties,
             self.fail,
             self._park,
             approve=settings.approve,
@@ -121,6 +130,7 @@ class Run:
     def begin(self) -> None:
         """The first read: the loop begins."""
         self.started = True
+        self.ties.begin()
         if self.told is not None:
             self.told.started()
 
@@ -134,7 +144,7 @@ class Run:
                 paused=self.paused is not None,
                 requests=requests,
                 tool_calls=self.limits.calls,
-                usage=self.usage,
+                usage=self.total,
             )
 
     # ---------------------------------------------------------------------------------------- requests
@@ -162,7 +172,9 @@ class Run:
 
     def _asked(self, request: Prompt, offered: tuple[ToolDescriptor, ...]) -> FrameStream:
         with observed_by(self.settings.observers), in_run(self.told.id if self.told is not None else None):
-            return self.settings.executor.execute_streaming_with_tools(request, self.model, offered)
+            executor = within_budgets(self.settings.executor, self.ties)
+            stream: FrameStream = executor.execute_streaming_with_tools(request, self.model, offered)
+            return stream
 
     def restore(
         self, paused: PausedRun, decisions: Mapping[str, bool | str], client_results: Mapping[str, ToolResult]
@@ -305,6 +317,7 @@ class Run:
     def _take_end(self, end: End) -> None:
         self.end = end
         self.usage += end.usage
+        self.ties.tell(end.usage)
         self.message = self.partial
         if end.finish_reason is FinishReason.CONTENT_FILTER:
             self._filter([*self.held, *self.pending, *self.outside])
@@ -368,31 +381,16 @@ class Run:
                 "the prompt."
             )
         self.prompt, self.kept, self.ended = self.prompt.add(self.message, *results), True, True
-        return (replace(self.end, usage=self.usage),)
+        return (replace(self.end, usage=self.total),)
 
     def _pause(self, end: End) -> tuple[DispatchFrame, ...]:
         """Keeps all that is needed to go on, and says what for."""
-        calls = [(entry, cast("ToolCall", entry.call)) for entry in self.entries]
-        asked = [call for entry, call in calls if entry in self.pending]
-        outside = [call for entry, call in calls if entry in self.outside]
-        waiting = [call for entry, call in calls if entry in [*self.pending, *self.outside]]
-        self.paused = PausedRun(
-            self.prompt,
-            self.message,
-            end,
-            self.model,
-            tuple(waiting),
-            self._results(),
-            self.step,
-            self.usage,
-            tuple([call.id for call in outside]),
-        )
-        frames: list[DispatchFrame] = []
-        if asked:
-            frames.append(ApprovalNeeded(tuple(asked), self.usage))
-        if outside:
-            frames.append(ToolsPending(tuple(outside), self.usage))
-        return tuple(frames)
+        waiting = [entry for entry in self.entries if entry in self.pending or entry in self.outside]
+        calls = [cast("ToolCall", entry.call) for entry in waiting]
+        outside = tuple([entry.call.id for entry in waiting if entry in self.outside])
+        given = (self.prompt, self.message, end, self.model, tuple(calls), self._results())
+        self.paused = PausedRun(*given, self.step, self.total, outside)
+        return pause_frames(self.paused)
 
     def _with_partial(self, error: StepLimitError) -> StepLimitError:
         error.partial = self.partial
@@ -415,7 +413,7 @@ class Run:
         request = self.request()
         if self.settings.on_step is not None:
             state = StepState(
-                over.index, request, tuple(self.tools.values()), self.message, self._results(), self.usage
+                over.index, request, tuple(self.tools.values()), self.message, self._results(), self.total
             )
             changing = self.settings.on_step(state)
             change = await self._call(changing) if inspect.isawaitable(changing) else changing
@@ -441,6 +439,11 @@ class Run:
         return result
 
     # --------------------------------------------------------------------------------------- the end
+
+    @property
+    def total(self) -> Usage:
+        """The tokens of all answers, and of all that tools asked."""
+        return self.usage + self.ties.below
 
     @property
     def partial(self) -> AssistantMessage:

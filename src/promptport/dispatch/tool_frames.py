@@ -48,6 +48,7 @@ __all__ = [
     "closed",
     "decode_dispatch_frame",
     "encode_dispatch_frame",
+    "pause_frames",
 ]
 
 
@@ -294,6 +295,18 @@ class PausedRun(msgspec.Struct, frozen=True, omit_defaults=True):
         if not read_value(_saved_decoder.decode, data, "a paused run").id:
             raise InvalidInputError("not a paused run: its id is blank. Pass it as it was saved.")
         return read_value(_paused_decoder.decode, data, "a paused run")
+
+
+def pause_frames(paused: PausedRun) -> tuple[DispatchFrame, ...]:
+    """The last frames of a stream that pauses: what a person decides, and what the front end runs."""
+    outside = tuple([call for call in paused.pending if call.id in paused.client_calls])
+    asked = tuple([call for call in paused.pending if call.id not in paused.client_calls])
+    frames: list[DispatchFrame] = []
+    if asked:
+        frames.append(ApprovalNeeded(asked, paused.usage))
+    if outside:
+        frames.append(ToolsPending(outside, paused.usage))
+    return tuple(frames)
 
 
 def closed(prompt: Prompt, message: AssistantMessage, results: Iterable[ToolResult], error: str) -> Prompt:

@@ -21,6 +21,7 @@ from promptport.dispatch.far_check import check_far
 from promptport.dispatch.inbox import Inbox
 from promptport.dispatch.journaling import CALL, CallContext
 from promptport.dispatch.recorded_calls import RecordedCall
+from promptport.dispatch.run_ties import RunTies
 from promptport.dispatch.tool_frames import ToolProgress, ToolResult, ToolStarted
 from promptport.dispatch.tool_output import Given, Output, describe, limited, output_of, progress_of, tamed
 from promptport.dispatch.workers import Workers
@@ -50,6 +51,7 @@ class RunningTools:
         self,
         inbox: Inbox[Any],
         workers: Workers,
+        ties: RunTies,
         fail: Callable[[BaseException], None],
         park: Callable[[Entry], None],
         *,
@@ -66,6 +68,7 @@ class RunningTools:
         self._entries: dict[asyncio.Task[Any], Entry] = {}
         self._inbox = inbox
         self._workers = workers
+        self._ties = ties
         self._fail_stream = fail
         self.park = park
         self._approve = approve
@@ -337,7 +340,8 @@ class RunningTools:
             return await self._given(entry, tool)
 
     async def _given(self, entry: Entry, tool: Tool[Any]) -> Given:
-        function, values = tool.function, entry.values
+        function, values = tool.function, self._ties.values(tool, entry.values)
+        self._ties.enter()
         CALL.set(entry.context or CallContext(entry.call.id, f"{self._token}/{entry.call.id}"))  # in the tool's task
         kind = tool.kind
         if kind == "sync":

@@ -6,7 +6,9 @@ one that is under way counts as a request from its start on.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from promptport.arguments import as_model, as_prompt
 from promptport.errors import BudgetExceededError, InvalidInputError
@@ -18,6 +20,18 @@ from promptport.stream import FrameStream
 from promptport.tools import ToolDescriptor
 
 __all__ = ["Budget", "BudgetedExecutor"]
+
+_COUNTING: ContextVar[tuple[Budget, ...]] = ContextVar("promptport_budgets", default=())
+"""The budgets that count the request that is made now: one that stands around a request twice counts it once."""
+
+
+@contextmanager
+def _counting(budget: Budget) -> Iterator[None]:
+    token = _COUNTING.set((*_COUNTING.get(), budget))
+    try:
+        yield
+    finally:
+        _COUNTING.reset(token)
 
 
 class Budget:
@@ -143,8 +157,11 @@ class BudgetedExecutor(Wrapper):
             BudgetExceededError: At once, or when the stream is first iterated, where others used the rest meanwhile.
         """
         prompt, model = as_prompt(prompt), as_model(model)
+        if self.budget in _COUNTING.get():
+            return self.inner.execute_streaming_with_tools(prompt, model, tools)
         self.budget.check()
-        first = self.inner.execute_streaming_with_tools(prompt, model, tools)
+        with _counting(self.budget):
+            first = self.inner.execute_streaming_with_tools(prompt, model, tools)
         return self._stream(lambda relay: self._counted(relay, model), first, model)
 
     async def execute(
@@ -152,8 +169,11 @@ class BudgetedExecutor(Wrapper):
     ) -> AssistantMessage:
         """Return the whole response. Raises `BudgetExceededError` before anything is sent."""
         prompt, model = as_prompt(prompt), as_model(model)
+        if self.budget in _COUNTING.get():
+            return await self.inner.execute(prompt, model, tools)
         self.budget.begin()
-        message = await self.inner.execute(prompt, model, tools)
+        with _counting(self.budget):
+            message = await self.inner.execute(prompt, model, tools)
         self.budget.add(model, message.usage)
         return message
 

@@ -5,6 +5,7 @@ What enters knows a tool's schema or its function, and not that a loop runs it. 
 jsonschema-rs when the first schema is checked.
 """
 
+from promptport.tools.context import ToolContext
 from promptport.tools.descriptors import Tool, ToolDescriptor, ToolKind, ToolStart, tool
 from promptport.tools.dialects import DIALECTS, FittedSchema, SchemaDialect, fit_schema, fit_tools
 from promptport.tools.nulls import without_nulls
@@ -18,6 +19,7 @@ __all__ = [
     "SchemaCheck",
     "SchemaDialect",
     "Tool",
+    "ToolContext",
     "ToolDescriptor",
     "ToolKind",
     "ToolStart",

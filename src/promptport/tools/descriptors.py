@@ -100,6 +100,8 @@ class Tool(ToolDescriptor, Generic[Function_co], frozen=True, kw_only=True):
             ``additionalProperties`` or the function takes ``**kwargs``. Nested objects follow the schema alone.
         repeatable: running it again does no harm. Under a journal, a call that a crash interrupted runs again, and may
             start before its answer is recorded; any other tool runs at most once.
+        context_parameter: the function's parameter that gets a `ToolContext`, if one does.
+        context_type: what the context's value must be an instance of, if the parameter says so.
         unbound: it was made of a method in a class's body: take it from an instance to run it.
 
     Raises:
@@ -114,6 +116,8 @@ class Tool(ToolDescriptor, Generic[Function_co], frozen=True, kw_only=True):
     validator: Callable[[str], dict[str, Any]] | None = None
     unbound: bool = False
     repeatable: bool = False
+    context_parameter: str | None = None
+    context_type: type | None = None
 
     def __post_init__(self) -> None:
         bare = not self.parameters
@@ -336,5 +340,7 @@ def tool(
         needs_approval=needs_approval,
         validator=described.validate,
         unbound=described.unbound,
+        context_parameter=described.context_parameter,
+        context_type=described.context_type,
         repeatable=repeatable,
     )

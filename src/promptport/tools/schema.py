@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails, PydanticSerializationError, SchemaError,
 from typing_extensions import TypedDict  # typing's own does for pydantic only from Python 3.12 on
 
 from promptport.errors import InvalidInputError, InvalidToolArgumentsError
+from promptport.tools.context import context_of_parameters
 
 __all__ = ["Described", "describe", "name_of", "plain_function"]
 
@@ -33,6 +34,8 @@ class Described(NamedTuple):
     parameters: dict[str, Any]
     validate: Callable[[str], dict[str, Any]]
     unbound: bool
+    context_parameter: str | None
+    context_type: type | None
 
 
 def plain_function(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,6 +74,9 @@ def describe(function: Callable[..., Any], name: str) -> Described:
         InvalidInputError: a parameter that cannot be described to a model.
     """
     parameters, unbound = _parameters(function, name)
+    context_parameter, context_type = context_of_parameters(parameters, name)
+    if context_parameter is not None:
+        del parameters[context_parameter]
     description, documented = _documentation(function)
     fields: dict[str, Any] = {
         parameter.name: parameter.annotation
@@ -90,7 +96,8 @@ def describe(function: Callable[..., Any], name: str) -> Described:
         ) from error
     _complete(schema, parameters, documented)
     known = tuple(schema.get("properties", ()))
-    return Described(description, schema, functools.partial(_validate, adapter, name, known), unbound)
+    validate = functools.partial(_validate, adapter, name, known)
+    return Described(description, schema, validate, unbound, context_parameter, context_type)
 
 
 # ---------------------------------------------------------------------------------------------- signature
