@@ -35,7 +35,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "mapping",
         "policies.*",
         "connecting dispatch.* mcp.*",
-        "session structured_requests front_ends.*",
+        "session session_options structured_requests front_ends.*",
         "nodes blocking run_log.* journal.*",
         "testing.*",
         "cli.* __main__",

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 
 import msgspec
 from msgspec.structs import replace
 
-from promptport.arguments import as_model, as_prompt, as_tools, check_asker, closest
+from promptport.arguments import as_model, as_prompt, as_tools, check_asker
 from promptport.dispatch import (
-    Approve,
     DispatchStream,
     PausedRun,
-    PauseStore,
     RunOutcome,
     ToolDispatcher,
     ToolResult,
@@ -30,16 +28,15 @@ from promptport.executor import PromptExecutor
 from promptport.json_values import read_value
 from promptport.messages import AssistantMessage, Message, Prompt, TextPart, ToolResultMessage, UserMessage, UserPart
 from promptport.models import LLModel
+from promptport.session_options import RunOptions, check_run_options
 from promptport.stream import FrameStream, TextStream
 from promptport.structured import JsonDefinition, StructuredDataDefinition
 from promptport.structured_requests import ask_structured, count_usage, parsed
-from promptport.telemetry import Observer
-from promptport.tools import Tool, ToolDescriptor, ToolStart, tool
+from promptport.tools import Tool, ToolDescriptor, tool
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from promptport.policies import Budget
 
 __all__ = ["CutPolicy", "LLMSession", "RunOptions"]
 
@@ -53,23 +50,6 @@ CutPolicy: TypeAlias = Literal["text", "keep", "drop"]
 """What becomes of a turn that was cut by an error or by closing its stream. ``text``: its text is appended; reasoning
 and calls are not, since a provider may refuse them unsigned or unanswered. ``keep``: all that came, unfinished calls
 aside; with the next request, each of its calls that has no result gets an error as its result. ``drop``: nothing."""
-
-
-class RunOptions(TypedDict, total=False):
-    """The options of `ToolDispatcher` that a session passes on, for type checkers."""
-
-    approve: Approve | None
-    start: ToolStart
-    max_concurrency: int
-    timeout: float | None
-    grace: float
-    max_steps: int
-    max_calls: int | None
-    max_failures: int | None
-    max_output_chars: int | None
-    store: PauseStore | None
-    observers: Sequence[Observer]
-    budget: Budget | None
 
 
 class _Saved(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -127,13 +107,7 @@ class LLMSession:
         self._cut: frozenset[str] = frozenset()
         self.context = context
         self.paused: PausedRun | None = None
-        strange = sorted(set(options) - set(RunOptions.__annotations__))
-        if strange:
-            known = sorted(RunOptions.__annotations__)
-            raise InvalidInputError(
-                f"LLMSession: there is no option {strange[0]!r}.{closest(strange[0], known)} "
-                f"Options: {', '.join(known)}."
-            )
+        check_run_options(options)
         self._options = options
         self._made: tuple[PromptExecutor, Sequence[ToolDescriptor], ToolDispatcher] | None = None
         self._under_way: weakref.ref[DispatchStream] | None = None
