@@ -7,6 +7,7 @@ import sys
 
 try:
     from promptport.cli.application import main
+    from promptport.cli.chat_command import chat
     from promptport.cli.conformance_command import conformance
     from promptport.cli.provider_commands import capabilities, providers
     from promptport.cli.record_command import record
@@ -20,6 +21,7 @@ except ModuleNotFoundError as missing:  # pragma: no cover - only where the extr
 
 __all__ = [
     "capabilities",
+    "chat",
     "conformance",
     "list_runs",
     "main",

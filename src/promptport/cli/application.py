@@ -22,11 +22,14 @@ import typer
 from promptport.cli.terminal import visible, visible_json
 from promptport.errors import ConfigurationError, InvalidInputError, PromptportError, UnsupportedCapabilityError
 
-__all__ = ["app", "fail", "main", "one_line_errors"]
+__all__ = ["DEFAULT_MODEL", "MODEL_VARIABLE", "app", "fail", "main", "one_line_errors"]
+
+DEFAULT_MODEL = "local/smollm2-135m"
+MODEL_VARIABLE = "PROMPTPORT_MODEL"
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Stream responses and tool calls from any LLM provider.",
 )

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from promptport.cli.application import app, one_line_errors
+from promptport.cli.application import DEFAULT_MODEL, MODEL_VARIABLE, app, one_line_errors
 from promptport.cli.terminal import Terminal
 from promptport.cli.tool_loading import load_tool
 from promptport.dispatch import ToolDispatcher
@@ -25,14 +25,15 @@ from promptport.tools import Tool
 
 __all__ = ["run"]
 
-DEFAULT_MODEL = "local/smollm2-135m"
-
 
 @app.command()
 def run(  # noqa: PLR0917 - typer makes options of them
     prompt: Annotated[str, typer.Argument(help="What to ask. '-' reads it from standard input.")],
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Model to ask, as provider/id. Example: openai/gpt-5.")
+        str,
+        typer.Option(
+            "--model", "-m", envvar=MODEL_VARIABLE, help="Model to ask, as provider/id. Example: openai/gpt-5."
+        ),
     ] = DEFAULT_MODEL,
     system: Annotated[str | None, typer.Option("--system", "-s", help="Instructions to the model.")] = None,
     tools: Annotated[

@@ -73,6 +73,16 @@ class Terminal:
         self._held: list[DispatchFrame] = []
         self._waiting = console.status("")
 
+    def begin(self) -> None:
+        """A new response begins: its times count from now."""
+        if isinstance(self._show, _Printer):
+            self._show = _Printer()
+
+    def end_line(self) -> None:
+        """Ends the line that text stands on."""
+        if isinstance(self._show, _Printer):
+            self._show.end_line()
+
     def wait(self, text: str) -> None:
         """Says that nothing has come yet, until the first frame."""
         if console.is_terminal and isinstance(self._show, _Printer):
@@ -107,8 +117,7 @@ class Terminal:
                     self._show(frame)
 
     async def _asked(self, call: ToolCall) -> bool:
-        if isinstance(self._show, _Printer):
-            self._show.end_line()
+        self.end_line()
         question = (
             f"Run {visible(call.name, one_line=True)}({visible(_compact(call.arguments), one_line=True)})? [y/N]: "
         )
