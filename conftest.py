@@ -28,6 +28,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--release``: what is a warning in CI is an error before a release."""
+    parser.addoption("--release", action="store_true", help="hold tables of capabilities to their age")
+
+
 def _refusals_of(sent: Any) -> list[str]:
     """Why a strict server would refuse this request; empty for one that is of no protocol."""
     from promptport.testing import protocol_of, refusals  # noqa: PLC0415 - only if the test has a server

@@ -65,6 +65,8 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         discover: for ``context_length``, ``max_output_tokens`` or a capability, the path in the server's list.
         page: where the facts stand.
         checked: when they were looked up, as ``2026-11-25``.
+        models_page: where the facts of ``models`` stand, if not there.
+        models_checked: when those were looked up, if not then.
     """
 
     name: str
@@ -84,6 +86,8 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     discover: dict[str, str] = {}
     page: str = ""
     checked: str = ""
+    models_page: str = ""
+    models_checked: str = ""
 
     def capabilities(self, model: str) -> ModelCapabilities:
         """What a model of this server can do; without network."""

@@ -14,7 +14,10 @@ import msgspec
 
 from promptport.provider import Capability, ModelCapabilities, StreamedTools
 
-__all__ = ["Family", "capabilities_of", "family_of"]
+__all__ = ["CHECKED", "Family", "capabilities_of", "family_of"]
+
+CHECKED = "2026-11-21"
+"""When this table was compared with its sources."""
 
 _LOW = ("low", "medium", "high")
 _MAX = (*_LOW, "max")

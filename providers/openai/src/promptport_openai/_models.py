@@ -18,7 +18,10 @@ import msgspec
 
 from promptport.provider import Capability, ModelCapabilities, StreamedTools
 
-__all__ = ["chat_capabilities", "responses_capabilities"]
+__all__ = ["CHECKED", "chat_capabilities", "responses_capabilities"]
+
+CHECKED = "2026-11-21"
+"""When this table was compared with its sources."""
 
 _ALWAYS = frozenset([Capability.SYSTEM, Capability.USER])
 _TOOLS = frozenset([Capability.TOOLS, Capability.TOOL_CHOICE])
