@@ -180,10 +180,12 @@ REFUSALS: dict[tuple[str, int], type[PromptportError]] = {
     ("vertex", 400): BadRequestError,
     ("vertex", 404): ModelNotFoundError,
     ("cohere", 404): ModelNotFoundError,
+    ("bedrock", 400): ModelNotFoundError,  # which has no on-demand throughput
+    ("bedrock", 404): ModelNotFoundError,
 }
-"""What the recorded HTTP errors of Gemini and Cohere are, through their clients; all others are in tests/http."""
+"""What the recorded HTTP errors of Gemini, Cohere and Bedrock are, through their clients; all others: tests/http."""
 
-SPOKEN = {"google": "gemini-sse", "vertex": "gemini-array", "cohere": "cohere-v2"}
+SPOKEN = {"google": "gemini-sse", "vertex": "gemini-array", "cohere": "cohere-v2", "bedrock": "bedrock-converse"}
 
 
 def refusals() -> list[Any]:
@@ -191,7 +193,7 @@ def refusals() -> list[Any]:
         reason = "the corpus of recorded wires (../shared/wire) is not here"
         return [pytest.param(None, marks=pytest.mark.skip(reason=reason), id="no-corpus")]
     manifest = json.loads((FOLDER / "manifest.json").read_text())
-    folders = ("google/stream-generate", "vertex/stream-generate", "cohere/v2-chat")
+    folders = ("google/stream-generate", "vertex/stream-generate", "cohere/v2-chat", "bedrock/converse")
     entries = [each for each in manifest if each["protocol"] == "http-error" and each["path"].startswith(folders)]
     return [pytest.param(entry, id=entry["path"]) for entry in entries]
 

@@ -20,7 +20,6 @@ from promptport.provider import (
     ModelCapabilities,
     StreamedTools,
     Timeouts,
-    ToolDescriptor,
     message_of,
 )
 from promptport.testing import WireResponse, WireServer
@@ -223,39 +222,3 @@ async def test_boto3_reads_the_same_text_and_calls_out_of_each_recording() -> No
         ], path.name
         seen += 1
     assert seen >= 11
-
-
-async def test_boto3_writes_the_same_request() -> None:
-    tool = ToolDescriptor("look", "Looks.", {"type": "object", "properties": {"at": {"type": "string"}}})
-    spec = {"name": "look", "description": "Looks.", "inputSchema": {"json": tool.parameters}}
-    call = {"toolUseId": "t1", "name": "look", "input": {"at": "sky"}}
-    request: dict[str, Any] = {
-        "modelId": "anthropic.claude-3-5-sonnet-20240620-v1:0",
-        "system": [{"text": "Be brief."}],
-        "messages": [
-            {"role": "user", "content": [{"text": "Hi"}]},
-            {
-                "role": "assistant",
-                "content": [{"toolUse": call}],
-            },
-            {
-                "role": "user",
-                "content": [{"toolResult": {"toolUseId": "t1", "content": [{"text": "blue"}], "status": "success"}}],
-            },
-        ],
-        "inferenceConfig": {"maxTokens": 9, "temperature": 0.5, "stopSequences": ["END"]},
-        "toolConfig": {
-            "tools": [{"toolSpec": spec}],
-            "toolChoice": {"any": {}},
-        },
-    }
-    prompt = Prompt.of("Hi", system="Be brief.", max_tokens=9, temperature=0.5, stop=("END",), tool_choice="required")
-    prompt = prompt.tool_call("t1", "look", {"at": "sky"}).tool_result("t1", "blue")
-    async with WireServer(answer(), answer()) as server:
-        await asyncio.to_thread(asked_by_boto3, server.url, **request)
-        async with BedrockClient(base_url=server.url, region="us-west-2", **KEYS) as bedrock:
-            model = LLModel("bedrock", request["modelId"])
-            await bedrock.execute_streaming_with_tools(prompt, model, [tool]).message()
-        theirs, ours = server.requests
-    assert json.loads(ours.body) == json.loads(theirs.body)
-    assert ours.path == theirs.path

@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 
 import promptport_cohere
-from promptport.messages import AssistantMessage, ImagePart, Prompt, ToolChoice, ToolResultMessage
+from promptport.messages import (
+    AssistantMessage,
+    DocumentPart,
+    ImagePart,
+    NamedTool,
+    Prompt,
+    ToolChoice,
+    ToolResultMessage,
+)
 from promptport.models import LLModel
 from promptport.stream import message_of
 from promptport.testing import WireResponse, WireServer
@@ -95,6 +103,57 @@ QUESTIONS: dict[str, tuple[Prompt, list[ToolDescriptor], list[dict[str, Any]], d
         [HI],
         {"tools": [FUNCTION], "tool_choice": "REQUIRED"},
     ),
+    "no tools": (
+        Prompt.of("Hi", tool_choice=ToolChoice.NONE),
+        [TOOL],
+        [HI],
+        {"tools": [FUNCTION], "tool_choice": "NONE"},
+    ),
+    "a named tool": (
+        Prompt.of("Hi", tool_choice=NamedTool("get_weather")),
+        [ToolDescriptor("other", "Another.", SCHEMA), TOOL],
+        [HI],
+        {"tools": [FUNCTION], "tool_choice": "REQUIRED"},
+    ),
+    "a strict tool": (
+        Prompt.of("Hi"),
+        [ToolDescriptor("get_weather", "Current weather.", SCHEMA, strict=True)],
+        [HI],
+        {"tools": [FUNCTION], "strict_tools": True},
+    ),
+    "no thoughts": (Prompt.of("Hi", reasoning_budget=0), [], [HI], {"thinking": {"type": "disabled"}}),
+    "a document": (
+        Prompt().user("read", DocumentPart(data=b"Cats purr.", media_type="text/plain", name="cats")),
+        [],
+        [{"role": "user", "content": "read"}],
+        {"documents": [{"data": {"title": "cats", "text": "Cats purr."}}]},
+    ),
+    "a picture with its data": (
+        Prompt().user("this", ImagePart(data=b"png", media_type="image/png")),
+        [],
+        [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "this"},
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,cG5n"}},
+                ],
+            }
+        ],
+        {},
+    ),
+    "a result that is an error": (
+        Prompt.of("Hi")
+        .tool_call("c1", "get_weather", '{"city":"Rome"}')
+        .add(ToolResultMessage("c1", "get_weather", "", "no such city")),
+        [TOOL],
+        [
+            HI,
+            {"role": "assistant", "tool_calls": [CALL]},
+            {"role": "tool", "tool_call_id": "c1", "content": "error: no such city"},
+        ],
+        {"tools": [FUNCTION]},
+    ),
     "schema": (
         Prompt.of("Hi", response_schema=SCHEMA),
         [],
@@ -163,3 +222,22 @@ async def test_the_sdk_asks_the_same(question: str, stream: bool) -> None:
     assert second.json() == first.json()
     assert second.path == first.path
     assert second.headers["authorization"] == first.headers["authorization"]
+
+
+@pytest.mark.parametrize("kind", ["thinking", "tool_plan"])
+async def test_its_own_thoughts_and_plans_go_back_as_the_sdk_sends_them(kind: str) -> None:
+    calls = {"tool_calls": [CALL]}
+    content = [{"type": "thinking", "thinking": "hm"}]
+    answer = {"role": "assistant", **calls, **({"content": content} if kind == "thinking" else {"tool_plan": "hm"})}
+    whole = json.dumps({"id": "1", "finish_reason": "TOOL_CALL", "message": answer}).encode()
+    response = WireResponse(whole, content_type="application/json")
+    async with WireServer(response, response, response) as server, sdk(server) as theirs:
+        async with client(base_url=server.url, api_key="test-key") as ours:
+            model = LLModel("cohere", "command-a-reasoning-08-2025")
+            message = await ours.execute(Prompt.of("Hi"), model, [TOOL])
+            prompt = Prompt.of("Hi").add(message, ToolResultMessage("c1", "get_weather", "sunny"))
+            await ours.execute(prompt, model, [TOOL])
+        history = [HI, answer, {"role": "tool", "tool_call_id": "c1", "content": "sunny"}]
+        await theirs.chat(model="command-a-reasoning-08-2025", messages=history, tools=[FUNCTION])
+        _, sent, expected = server.requests
+    assert sent.json() == expected.json()
