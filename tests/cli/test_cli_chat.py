@@ -185,7 +185,9 @@ async def test_an_error_is_one_line_and_retry_asks_again(tmp_path: Path) -> None
 
 async def test_a_conversation_is_saved_and_goes_on_in_another_process_with_another_model(tmp_path: Path) -> None:
     talk = tmp_path / "talk.json"
-    async with WireServer(WireResponse(says("Hello, Ada.")), WireResponse(says("You are Ada."))) as server:
+    async with WireServer(
+        *[WireResponse(says(text)) for text in ("Hello, Ada.", "You are Ada.", "You are still Ada.")]
+    ) as server:
         options = [*at(server), "--continue", str(talk)]
         async with chatting(tmp_path, *options) as tmux:
             await tmux.until("openai-chat/m>")
@@ -201,6 +203,9 @@ async def test_a_conversation_is_saved_and_goes_on_in_another_process_with_anoth
             await tmux.until("openai-chat/other>")
             await tmux.say("Who am I?")
             await tmux.until("You are Ada.")
+            await tmux.say("/retry")
+            await tmux.until("You are still Ada.")
+        assert asked(server, 2) == asked(server, 1)
         assert asked(server, 1) == [("user", "I am Ada."), ("assistant", "Hello, Ada."), ("user", "Who am I?")]
         assert json.loads(server.requests[1].body)["model"] == "other"
 
@@ -229,7 +234,7 @@ async def test_the_embedded_model_talks_runs_a_tool_and_is_stopped(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "line", ["/model nonsense", "/model nobody/m", "/save", "/nonsense", "/save /no/such/folder/f"]
+    "line", ["/model nonsense", "/model nobody/m", "/save", "/retry", "/nonsense", "/save /no/such/folder/f"]
 )
 def test_a_command_that_cannot_be_done_says_so_and_the_conversation_goes_on(line: str) -> None:
     ran = piped(f"{line}\n/system Be kind.\n/history\n")

@@ -119,7 +119,6 @@ class _Chat:
         self._approve_all = approve_all
         self._saved = saved
         self._prompt = Prompt()
-        self._before: Prompt | None = None  # as it was before the last thing that the user said
         self._executors: dict[str, SingleClientExecutor] = {}
         self._spent: list[tuple[LLModel, Usage]] = []
 
@@ -158,7 +157,6 @@ class _Chat:
     # ----------------------------------------------------------------------------------------- a turn
 
     async def _say(self, text: str) -> None:
-        self._before = self._prompt
         self._prompt = self._prompt.user(text)
         await self._answer()
 
@@ -244,11 +242,12 @@ class _Chat:
         self._prompt = msgspec.structs.replace(self._prompt, messages=(*first, *rest))
 
     async def _retry(self) -> None:
-        said = next((m for m in reversed(self._prompt.messages) if isinstance(m, UserMessage)), None)
-        if said is None or self._before is None:
+        messages = self._prompt.messages
+        said = max((place for place, message in enumerate(messages) if isinstance(message, UserMessage)), default=None)
+        if said is None:
             self._tell("/retry: nothing was asked yet.", bad=True)
             return
-        self._prompt = self._before.add(said)
+        self._prompt = msgspec.structs.replace(self._prompt, messages=messages[: said + 1])
         await self._answer()
 
     def _save(self, name: str) -> None:
