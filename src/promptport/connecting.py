@@ -67,6 +67,11 @@ def connect(
     """
     if not providers:
         raise InvalidInputError("connect() needs at least one provider, such as connect('openai')")
+    for name in providers:
+        if not isinstance(name, str):
+            raise InvalidInputError(
+                f"connect(): a provider must be a name, not {type(name).__name__}. Write connect('openai', 'anthropic')."
+            )
     options = options or {}
     limited = limits if isinstance(limits, Mapping) else {}
     strangers = sorted({*options, *limited} - set(providers))

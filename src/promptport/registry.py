@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from promptport.arguments import check_options
-from promptport.errors import ConfigurationError
+from promptport.errors import ConfigurationError, InvalidInputError
 from promptport.llm_client import LLMClient
 from promptport.presets import preset_client, user_names
 
@@ -86,9 +86,14 @@ def client(provider: str, **options: Any) -> LLMClient:
         options: what its factory takes: ``api_key``, ``base_url``, ``timeouts``, ``http_client``, and its own.
 
     Raises:
+        InvalidInputError: the name is not a string, or an option has the wrong type.
         ConfigurationError: no such provider (with the command that installs it), two of one name, no key, an option
             that it does not take.
     """
+    if not isinstance(provider, str):
+        raise InvalidInputError(
+            f"client(): provider must be a name, not {type(provider).__name__}. Write client('anthropic')."
+        )
     points = _entry_points().get(provider)
     if provider in user_names():
         if points is not None and points[0].dist is not None and points[0].dist.name != "promptport":

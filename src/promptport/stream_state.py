@@ -58,7 +58,7 @@ class Timeouts(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and value > 0):
+            if value is not None and not (isinstance(value, int | float) and value is not True and value > 0):
                 raise InvalidInputError(f"timeouts: {name} must be over 0 seconds, not {value}; None stops the clock")
 
 

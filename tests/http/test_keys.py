@@ -96,6 +96,17 @@ def test_whose_address_it_is(url: str, within: bool) -> None:
     assert is_within(url, "https://api.x.com/v1") is within
 
 
+@pytest.mark.parametrize(
+    "host", ["evil.com%2f.{}", "evil.com%23.{}", "evil.com\\@{}", "{}%00.evil.com", "{}\\.evil.com"]
+)
+@pytest.mark.parametrize("name", [*VARIABLES, "google", "mistral", "cohere"])
+def test_a_host_that_can_be_read_in_two_ways_is_refused(name: str, host: str) -> None:
+    home = {"anthropic": "api.anthropic.com", "ollama": "ollama.com", "google": "generativelanguage.googleapis.com"}
+    own = home.get(name, {"mistral": "api.mistral.ai", "cohere": "api.cohere.com"}.get(name, "api.openai.com"))
+    with pytest.raises(pp.ConfigurationError, match="a host with characters that no host has"):
+        pp.client(name, api_key="sk-1", base_url=f"https://{host.format(own)}/v1")
+
+
 @pytest.mark.parametrize("name", VARIABLES)
 @pytest.mark.parametrize("key", ["sk-1\n", "sk-1\r\nx-evil: 1", "sk 1", "sk-\u00e9", "sk-\x00", "sk-1\u2028"])
 def test_a_key_with_a_line_end_is_refused(name: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:

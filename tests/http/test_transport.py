@@ -366,6 +366,8 @@ def test_unusable_base_urls(url: Any) -> None:
 def test_usable_base_urls() -> None:
     assert check_base_url("https://api.example.com/v1/", provider="p") == "https://api.example.com/v1"
     assert check_base_url("http://[::1]:8080", provider="p") == "http://[::1]:8080"
+    for usual in ("http://[fe80::1%eth0]:80", "http://my_server", "https://b\u00fccher.example", "http://127.0.0.1:9"):
+        assert check_base_url(usual, provider="p") == usual
 
 
 async def test_unusable_http_clients() -> None:

@@ -16,7 +16,7 @@ from promptport.http.google_credentials import GoogleCredentials
 from promptport.http.http_client import HTTPClient, new_transport
 from promptport.http.httpx_transport import HTTPTransport, ResponseStream
 from promptport.http.keys import APIKey, check_api_key, environment_key
-from promptport.http.request import HTTPRequest, Prepare
+from promptport.http.request import HTTPRequest, Prepare, check_headers
 from promptport.http.sdk_transport import SdkTransport
 from promptport.http.status_errors import header_secrets, status_error
 from promptport.http.transport import Transport
@@ -43,6 +43,7 @@ __all__ = [
     "chat_provider",
     "check_api_key",
     "check_base_url",
+    "check_headers",
     "environment_key",
     "environment_proxy",
     "header_secrets",

@@ -19,6 +19,7 @@ __all__ = [
     "split_credentials",
 ]
 
+_HOST = re.compile(r"[\w.-]+|[0-9a-f:.]*:[0-9a-f:.]*(%\w+)?")  # a name, or IPv6 with its zone
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -35,7 +36,9 @@ def check_base_url(base_url: str, *, provider: str) -> str:
 
 
 def _url_problem(base_url: object) -> str:
-    if not isinstance(base_url, str) or not base_url:
+    if not isinstance(base_url, str):
+        return f"must be a string, not {type(base_url).__name__}"
+    if not base_url:
         return "is empty"
     if not base_url.isprintable() or " " in base_url:
         return "holds a blank or a control character"
@@ -46,6 +49,8 @@ def _url_problem(base_url: object) -> str:
         return "does not begin with http:// or https://"
     if not parts.hostname:
         return "names no host"
+    if "\\" in base_url or not _HOST.fullmatch(parts.hostname):  # which HTTP libraries read in different ways
+        return "names a host with characters that no host has"
     return "holds a query or a fragment" if parts.query or parts.fragment else ""
 
 

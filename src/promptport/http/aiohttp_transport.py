@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from promptport.decoding import Limits
 from promptport.errors import ConfigurationError
 from promptport.http.aiohttp_session import AiohttpBody, AiohttpSession
-from promptport.http.request import HTTPRequest, Prepare
+from promptport.http.request import HTTPRequest, Prepare, check_connections
 from promptport.http.transport import Transport
 from promptport.stream import Timeouts
 
@@ -52,6 +52,7 @@ class AiohttpTransport(Transport):
             max_connections: How many requests may be open at once; more wait. Default: no limit.
 
         Raises:
+            InvalidInputError: An option of the wrong type.
             ConfigurationError: The URL, a header, or options that exclude each other.
         """
         super().__init__(
@@ -64,6 +65,7 @@ class AiohttpTransport(Transport):
             prepare=prepare,
             secrets=secrets,
         )
+        check_connections(provider=provider, ssl_context=ssl_context, max_connections=max_connections)
         if http_client is not None and (ssl_context is not None or max_connections is not None):
             raise ConfigurationError(f"{provider}: an http_client brings its own ssl_context and max_connections")
         self._session = AiohttpSession(

@@ -111,6 +111,10 @@ class BaseClient(ABC):
             raise InvalidInputError(
                 f"timeouts: takes Timeouts, not {type(timeouts).__name__}. Write timeouts=Timeouts(total=60)."
             )
+        if not isinstance(limits, Limits | None):
+            raise InvalidInputError(
+                f"limits: takes Limits, not {type(limits).__name__}. Write limits=Limits(answer=100_000_000)."
+            )
         self._timeouts = timeouts if timeouts is not None else Timeouts()
         self.limits = limits if limits is not None else DEFAULT_LIMITS
         self._streams: weakref.WeakSet[FrameStream] = weakref.WeakSet()

@@ -26,7 +26,7 @@ from promptport.http.aiohttp_transport import AiohttpTransport
 from promptport.http.base_client import BaseClient, ByteStream
 from promptport.http.httpx_transport import HTTPTransport
 from promptport.http.keys import APIKey, check_api_key, environment_key
-from promptport.http.request import HTTPRequest, Prepare
+from promptport.http.request import HTTPRequest, Prepare, check_headers
 from promptport.http.sdk_transport import SdkTransport
 from promptport.http.transport import Transport
 from promptport.messages import AssistantMessage, Prompt
@@ -203,7 +203,7 @@ class HTTPClient(BaseClient):
         url = check_base_url(given or home, provider=self.provider)
         self.own = bool(home) and (not given or is_within(url, home))
         key = self._key(api_key)
-        merged = {**self.default_headers, **{name.lower(): value for name, value in (headers or {}).items()}}
+        merged = {**self.default_headers, **check_headers(headers, provider=self.provider)}
         query = dict(self.default_query)
         if isinstance(key, str):
             if self.key_query:

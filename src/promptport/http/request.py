@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
-from promptport.errors import ConfigurationError
+from promptport.errors import ConfigurationError, InvalidInputError
 
-__all__ = ["HTTPRequest", "Prepare", "check_headers"]
+__all__ = ["HTTPRequest", "Prepare", "check_connections", "check_headers"]
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -55,8 +55,13 @@ def check_headers(headers: Mapping[str, str] | None, *, provider: str) -> dict[s
     """The headers by names in lower case.
 
     Raises:
+        InvalidInputError: The headers are not a mapping.
         ConfigurationError: A name that is none, or a value with a line end or another character that HTTP refuses.
     """
+    if not isinstance(headers, Mapping | None):
+        raise InvalidInputError(
+            f"{provider}: headers takes a mapping, not {type(headers).__name__}. Write headers={{'x-name': 'value'}}."
+        )
     checked = {}
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -68,3 +73,27 @@ def check_headers(headers: Mapping[str, str] | None, *, provider: str) -> dict[s
             )
         checked[name.lower()] = value
     return checked
+
+
+def check_connections(*, provider: str, ssl_context: object, max_connections: object) -> None:
+    """Refuses what no connection can be made with.
+
+    Raises:
+        InvalidInputError: ``ssl_context`` is no `ssl.SSLContext`, or ``max_connections`` is no number above 0.
+    """
+    if ssl_context is not None and not isinstance(ssl_context, _ssl().SSLContext):
+        raise InvalidInputError(
+            f"{provider}: ssl_context takes an ssl.SSLContext, not {type(ssl_context).__name__}."
+            " Write ssl_context=ssl.create_default_context()."
+        )
+    if max_connections is not None and (type(max_connections) is not int or max_connections < 1):
+        raise InvalidInputError(
+            f"{provider}: max_connections must be a whole number of at least 1, not {max_connections!r}."
+            " Leave it out for no limit."
+        )
+
+
+def _ssl() -> Any:
+    import ssl  # noqa: PLC0415 - for those who bring certificates
+
+    return ssl

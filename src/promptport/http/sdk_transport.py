@@ -31,6 +31,7 @@ from promptport.errors import (
 from promptport.http.aiohttp_session import AiohttpSession
 from promptport.http.bodies import ResponseBody
 from promptport.http.httpx_transport import ResponseStream
+from promptport.http.request import check_connections
 from promptport.http.status_errors import header_secrets, status_error
 from promptport.http.transport import redirect_error
 from promptport.http.transport_errors import transport_error
@@ -76,8 +77,10 @@ class SdkTransport:
         secrets: What no error may quote.
 
         Raises:
+            InvalidInputError: An option of the wrong type.
             ConfigurationError: Options exclude each other, or ``sdk_client`` is no client of the SDK.
         """
+        check_connections(provider=provider, ssl_context=ssl_context, max_connections=max_connections)
         given = sdk_client if sdk_client is not None else http_client
         if given is not None and (ssl_context is not None or max_connections is not None):
             what = "sdk_client" if sdk_client is not None else "http_client"

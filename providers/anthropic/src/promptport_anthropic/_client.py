@@ -29,6 +29,7 @@ from promptport.provider import (
     ToolDescriptor,
     UnsupportedCapabilityError,
     check_base_url,
+    check_headers,
     check_options,
     environment_key,
     is_within,
@@ -132,7 +133,7 @@ class AnthropicClient(HTTPClient):
         self._platform = chosen
         known = AnthropicClient.__init__.__kwdefaults__ or {}
         check_options(sdk_options, {*known, *_SDK_OPTIONS}, where="AnthropicClient")
-        merged = {**(headers or {}), **(default_headers or {})}
+        merged = check_headers(headers, provider="anthropic") | check_headers(default_headers, provider="anthropic")
         if sdk_client is not None and any((api_key, auth_token, base_url, http_client, merged, sdk_options)):
             raise ConfigurationError(
                 "anthropic: an sdk_client brings its own api_key, base_url, http_client, headers and options."

@@ -24,6 +24,8 @@ def server(address: str | None) -> str:
     Raises:
         ConfigurationError: no address that can be asked.
     """
+    if not isinstance(address, str | None):
+        return check_base_url(address, provider="ollama")
     text = (address or "").strip().strip("\"'")
     scheme, mark, rest = text.partition("://")
     scheme, rest = (scheme.lower(), rest) if mark else ("http", text)

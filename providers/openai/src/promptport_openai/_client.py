@@ -28,6 +28,7 @@ from promptport.provider import (
     Timeouts,
     ToolDescriptor,
     check_base_url,
+    check_headers,
     check_options,
     is_within,
 )
@@ -130,7 +131,8 @@ class OpenAIClient(HTTPClient):
         known = OpenAIClient.__init__.__kwdefaults__ or {}
         check_options(sdk_options, {*known, *AZURE_OPTIONS, *_SDK_OPTIONS, *_SDK_CREDENTIALS}, where="OpenAIClient")
         given = base_url or os.environ.get(self.url_variable) or _HOME
-        merged = {**(headers or {}), **(default_headers or {})}
+        merged = check_headers(headers, provider="openai")
+        merged |= check_headers(default_headers, provider="openai")
         if sdk_client is not None:
             self._refuse_beside_sdk_client(api_key, base_url, http_client, merged, platform, sdk_options)
             given = str(sdk_client.base_url).rstrip("/") if hasattr(sdk_client, "base_url") else given
