@@ -19,7 +19,7 @@ import promptport as pp
 from promptport.errors import StreamError, TransportError
 from promptport.testing import Finish, Say, WireServer
 
-PROVIDERS = ["anthropic", "bedrock", "cohere", "google", "ollama", "openai", "openai-chat"]
+PROVIDERS = ["anthropic", "bedrock", "cohere", "google", "google-vertex", "ollama", "openai", "openai-chat"]
 STEPS = (Say("Hello"), Say(" world"), Say("!"), Finish(pp.FinishReason.STOP))
 PROMPT = pp.Prompt.of("Hi")
 Open = Callable[[], pp.FrameStream]
@@ -122,7 +122,7 @@ async def _cycles(provider: str, count: int) -> None:
     assert body is not None
     told = sum(map(len, body[:-1])) if len(body) > 1 else len(body[0]) // 2
     async with WireServer() as server:
-        client: Any = pp.client(contract.model.provider, base_url=server.url, api_key="k", timeouts=LONG)
+        client: Any = contract.make_client(server.url, LONG)
 
         async def round_of(way: Callable[[Open], Awaitable[None]]) -> None:
             options: dict[str, int] = {"reset_after": told} if way is by_a_reset else {"stall_after": told}

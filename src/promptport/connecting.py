@@ -70,7 +70,7 @@ def connect(
     for name in providers:
         if not isinstance(name, str):
             raise InvalidInputError(
-                f"connect(): a provider must be a name, not {type(name).__name__}. Write connect('openai', 'anthropic')."
+                f"connect(): a provider must be a name, not {type(name).__name__}. Write connect('openai')."
             )
     options = options or {}
     limited = limits if isinstance(limits, Mapping) else {}

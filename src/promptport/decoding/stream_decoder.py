@@ -147,6 +147,8 @@ class StreamDecoder(ABC, Generic[_Event]):
     def _again(self, data: bytes, error: Exception, what: str) -> bytes | None:
         """For an event that a JSON decoder refused: as `_readable`. ``None`` for ``[DONE]``, which proxies send last.
 
+        ``None`` also for an event without data, which keeps a connection alive.
+
         Args:
             data: The event.
             error: The decoder's.
@@ -158,7 +160,7 @@ class StreamDecoder(ABC, Generic[_Event]):
         readable = self._readable(data)
         if readable is None and data.strip() == b"[DONE]":
             self._skip("[DONE]")
-        elif readable is None:
+        elif readable is None and not self._is_heartbeat(b"", data):
             told = f"{what}: {error}" if isinstance(error, msgspec.ValidationError) else "an event is not JSON"
             raise ProtocolError(told) from None
         return readable
@@ -223,6 +225,14 @@ class StreamDecoder(ABC, Generic[_Event]):
         elif _says(body):
             self._skip(f"{where} that is no object")
         return sum(self.skipped.values()) > counted
+
+    def _is_heartbeat(self, name: bytes, data: bytes, known: Collection[str] = ()) -> bool:
+        """Whether an event without data only keeps the connection alive: its name is none that is known. Counts it."""
+        kind = name.decode(errors="replace")
+        if data.strip() or kind in known:
+            return False
+        self._skip(kind or "blank")
+        return True
 
     def _skip(self, name: str) -> None:
         if name not in self.skipped and len(self.skipped) >= self._limits.skipped:

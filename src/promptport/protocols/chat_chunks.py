@@ -184,7 +184,7 @@ def delta_of(body: dict[str, Any]) -> Delta:
 def _parts(content: Any) -> list[tuple[str, str, dict[str, Any]]]:
     """What content holds that is a list of parts: text, thinking (Mistral); plain text is one part."""
     found: list[tuple[str, str, dict[str, Any]]] = []
-    for part in _listed(content) or ():
+    for part in _list(_listed(content)) or ():
         if isinstance(part, str):
             found.append(("text", part, {}))
         elif isinstance(part, dict):

@@ -222,6 +222,8 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
             raise reported_error(data.decode(errors="replace"))
         if data.strip() == b"[DONE]":  # OpenRouter sends it after the terminal
             self._skip("[DONE]")
+        elif self._is_heartbeat(kind.encode(), data, _KNOWN - {"ping"}):
+            return
         elif self._at_end:
             raise IncompleteStreamError("the stream ended inside an event")
         elif not kind or (kind in _KNOWN and kind != "ping"):

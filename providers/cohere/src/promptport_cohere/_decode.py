@@ -151,6 +151,8 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
         if (readable := self._readable(data)) is not None:
             self._event((name, readable), out)
             return
+        if self._is_heartbeat(name, data, _KNOWN):
+            return
         if data.strip() == b"[DONE]":
             raise IncompleteStreamError("the stream ended without message-end")
         try:

@@ -153,6 +153,7 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
             readable = self._readable(data)
             if readable is not None:
                 self._event((event[0], readable), out)
+            if readable is not None or self._is_heartbeat(event[0], data, self._handlers):
                 return
             head = _lenient(data)
         previous, self._last = self._last, data
