@@ -661,3 +661,46 @@ def test_complete_and_cut() -> None:
 def test_complete_and_wrong(body: bytes, kind: type[StreamError]) -> None:
     with pytest.raises(kind):
         decode_complete(body)
+
+
+def events(*told: dict[str, Any]) -> bytes:
+    start = {"type": "message_start", "message": {"id": "m", "model": "m", "content": [], "usage": {}}}
+    return b"".join(
+        [f"event: {each['type']}\ndata: {json.dumps(each)}\n\n".encode() for each in (start, *told, STOPPED)]
+    )
+
+
+STOPPED = {"type": "message_stop"}
+OPENED = {"type": "content_block_start", "content_block": {"type": "thinking", "thinking": "", "signature": ""}}
+CALLED = {
+    "type": "content_block_start",
+    "index": 0,
+    "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {}},
+}
+
+
+def thought(index: int, text: str) -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": index, "delta": {"type": "thinking_delta", "thinking": text}}
+
+
+@pytest.mark.parametrize("closed", [[], [{"type": "content_block_stop", "index": 0}]])
+def test_thoughts_that_nobody_closed_end_where_the_next_block_begins(wire: Any, closed: list[dict[str, Any]]) -> None:
+    ended = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
+    told = [{**OPENED, "index": 0}, thought(0, "a"), {**OPENED, "index": 1}, thought(1, "b"), *closed, ended]
+    frames = frames_of(wire, events(*told))
+    assert [type(frame) for frame in frames] == [ReasoningAppend, Reasoning, ReasoningAppend, Reasoning, End]
+
+
+@pytest.mark.parametrize("arguments", [[], ["{}"], ['{"a":', " 1}"]])
+@pytest.mark.parametrize("reason", ["max_tokens", "refusal", "model_context_window_exceeded"])
+def test_a_call_that_was_open_when_the_limit_came_is_no_call(wire: Any, arguments: list[str], reason: str) -> None:
+    deltas = [
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": text}}
+        for text in arguments
+    ]
+    limit = {"type": "message_delta", "delta": {"stop_reason": reason}}
+    frames = frames_of(wire, events(CALLED, *deltas, limit, {"type": "content_block_stop", "index": 0}))
+    assert not any(isinstance(frame, ToolCall) for frame in frames)
+    end = frames[-1]
+    assert isinstance(end, End)
+    assert end.unfinished == (UnfinishedCall("t", "f", "".join(arguments)),)

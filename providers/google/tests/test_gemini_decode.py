@@ -603,6 +603,8 @@ def test_whole_answers_that_are_none(body: bytes, error: type[Exception]) -> Non
 def test_what_the_limit_cut_is_no_call_whatever_stands_beside_it(wire: Any, sealing: Any) -> None:
     parts = [BEGIN, partial("$.a", more=True, stringValue="Par")]
     result = wire.everywhere(*map(wire.response, parts), wire.response(sealing, reason="MAX_TOKENS"))
+    later = wire.everywhere(*map(wire.response, parts), wire.response(reason="MAX_TOKENS"), wire.response(sealing))
+    assert calls_of(later) == []
     end = end_of(result)
     assert calls_of(result) == []
     assert [(call.name, call.arguments[:9]) for call in end.unfinished] == [("cook", '{"a":"Par')]

@@ -144,6 +144,7 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._calls = CallAssembler(taken)
         self._blocks: dict[Hashable, _Block] = {}
         self._text_index: Hashable = _NOWHERE  # of the text block that opened last: the way of most events
+        self._limited = False  # the provider said that a limit ended the answer
         self._started = False
         self._id: str | None = None
         self._model: str | None = None
@@ -260,7 +261,8 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._count(message.usage)
         if message.delta is not None and message.delta.stop_reason:
             self._stop_reason = message.delta.stop_reason
-            self._calls.settle(out, cut=self._reason() in _CUTTING)
+            self._limited = self._reason() in _CUTTING
+            self._calls.settle(out, cut=self._limited)
         elif not message.usage:
             self._unread("message_delta", _decode_object(data))
 
@@ -283,6 +285,8 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
             raise ProtocolError("a content block has no type")
         if index in self._blocks:
             raise ProtocolError("a content block started where another is open")
+        for begun in [each for each, block in self._blocks.items() if block.type == "thinking"]:
+            self._stop(begun, out)  # thoughts that nobody closed are complete where the next block begins
         block = self._blocks[index] = _Block(kind, data)
         if kind == "text":
             self._text_index = index
@@ -356,7 +360,8 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         elif block.type == "redacted_thinking":
             out.append(Reasoning("", block.data))
         elif block.type == "tool_use":
-            self._seal(index, block, out)
+            if not self._limited:  # a call that was open when the limit came is cut, whatever stands behind it
+                self._seal(index, block, out)
         else:
             if block.parts:
                 self._take_input(block)

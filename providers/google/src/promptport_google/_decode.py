@@ -143,7 +143,7 @@ class ContentDecoder(StreamDecoder[bytes]):
         self._writer: JSONPathWriter | None = None  # of the call whose arguments are being streamed
         self._writing = ("", 0)  # the name of that call, and its number
         self._signed: dict[str, Any] | None = None  # what goes back with that call
-        self._limited = False  # this response says that the limit cut it
+        self._limited = False  # a limit cut the answer, and with it that call
         self._thoughts = Thoughts()
         self._reason = self._blocked = ""
         self._usage = _Usage()
@@ -193,7 +193,7 @@ class ContentDecoder(StreamDecoder[bytes]):
 
     def _candidate(self, candidate: _Candidate, number: int, data: bytes, out: list[StreamFrame]) -> None:
         parts = candidate.content.parts if candidate.content is not None else None
-        self._limited = _FINISH_REASONS.get(_said(candidate.finish_reason)) is FinishReason.LENGTH
+        self._limited |= _FINISH_REASONS.get(_said(candidate.finish_reason)) is FinishReason.LENGTH
         if candidate == _Candidate(content=candidate.content, index=candidate.index) and not parts:
             raw = _decode_any(data)["candidates"][number]
             told = {**raw, "content": raw.get("content") or {}}
