@@ -27,16 +27,18 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
         "errors",
-        "json_values frames models parts params turns history openai_messages messages param_options tools.*",
+        (
+            "json_values media_files visible_text frames models parts params turns history openai_messages messages"
+            " param_options tools.*"
+        ),
         "message_building stream_state decoding.* stream structured.* telemetry.*",
         "arguments protocols.* llm_client",
         "http.* text_tools.* presets.* registry",
         "provider executor",
-        "mapping",
         "policies.*",
         "connecting dispatch.* mcp.*",
-        "session session_options structured_requests front_ends.*",
-        "nodes blocking run_log.* journal.*",
+        "session session_options structured_requests mapping front_ends.*",
+        "nodes showing blocking run_log.* journal.*",
         "testing.*",
         "cli.* __main__",
     )
@@ -71,6 +73,7 @@ PURE = (
     "frames",
     "messages",
     "parts",
+    "visible_text",
     "params",
     "turns",
     "history",
@@ -356,7 +359,6 @@ _BESIDE = {
             "executor",
             "frames",
             "llm_client",
-            "mapping",
             "messages",
             "models",
             "nodes",

@@ -45,6 +45,7 @@ async def write_text(stream: pp.FrameStream) -> pp.AssistantMessage:
     return await stream.message()
 
 
+run_calls = pp.node_execute_multiple_tools("run_calls")
 ask_model = pp.node_llm_request_streaming_with_tools("ask_model", transform=write_text)
 
 
@@ -60,10 +61,9 @@ async def ask(state: State, runtime: Runtime[Talk]) -> State:
 
 
 async def run_tools(state: State, runtime: Runtime[Talk]) -> State:
-    """The calls are whole, so they may run; their results go into the conversation."""
-    for call in state["answer"].tool_calls:
-        output = await get_weather(**get_weather.validate(call.arguments))
-        runtime.context.session.add_tool_results([pp.ToolResultMessage(call.id, call.name, output)])
+    """The calls are whole, so they run, side by side; their results go into the conversation."""
+    session = runtime.context.session
+    session.add_tool_results(await run_calls(session, state["answer"]))
     return {}
 
 

@@ -28,6 +28,7 @@ async def print_text(stream: pp.FrameStream) -> pp.AssistantMessage:
     return await stream.message()
 
 
+run_calls = pp.node_execute_multiple_tools("run_calls")
 ask_model = pp.node_llm_request_streaming_with_tools("ask_model", transform=print_text)
 
 builder = GraphBuilder(state_type=pp.LLMSession, input_type=str, output_type=str)
@@ -47,10 +48,8 @@ async def ask(context: StepContext[pp.LLMSession, None, None]) -> pp.AssistantMe
 
 @builder.step
 async def run_tools(context: StepContext[pp.LLMSession, None, pp.AssistantMessage]) -> None:
-    """The calls are whole, so they may run; their results go into the conversation."""
-    for call in context.inputs.tool_calls:
-        output = await get_weather(**get_weather.validate(call.arguments))
-        context.state.add_tool_results([pp.ToolResultMessage(call.id, call.name, output)])
+    """The calls are whole, so they run, side by side; their results go into the conversation."""
+    context.state.add_tool_results(await run_calls(context.state, context.inputs))
 
 
 @builder.step

@@ -107,9 +107,20 @@ from promptport.messages import (
     UserPart,
 )
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
-from promptport.nodes import StreamingNode, node_llm_request_streaming_with_tools
+from promptport.nodes import (
+    SendingNode,
+    StreamingNode,
+    ToolNode,
+    ToolsNode,
+    node_execute_multiple_tools,
+    node_execute_tool,
+    node_llm_request_streaming_with_tools,
+    node_llm_send_multiple_tool_results,
+    node_llm_send_tool_result,
+)
 from promptport.registry import ProviderInfo, client, providers
 from promptport.session import CutPolicy, LLMSession, RunOptions
+from promptport.showing import show
 from promptport.stream import FrameBatches, FrameStream, TextStream, Timeouts, message_of
 from promptport.structured import (
     JsonDefinition,
@@ -199,6 +210,7 @@ __all__ = [
     "Restarted",
     "RunOptions",
     "RunOutcome",
+    "SendingNode",
     "ServerError",
     "SingleClientExecutor",
     "StepChange",
@@ -228,6 +240,7 @@ __all__ = [
     "ToolError",
     "ToolFailedError",
     "ToolKind",
+    "ToolNode",
     "ToolOutcome",
     "ToolProgress",
     "ToolResult",
@@ -235,6 +248,7 @@ __all__ = [
     "ToolStart",
     "ToolStarted",
     "ToolTimeoutError",
+    "ToolsNode",
     "ToolsPending",
     "ToolsPolicy",
     "TotalTimeout",
@@ -256,9 +270,14 @@ __all__ = [
     "encode_frame",
     "map_prompts",
     "message_of",
+    "node_execute_multiple_tools",
+    "node_execute_tool",
     "node_llm_request_streaming_with_tools",
+    "node_llm_send_multiple_tool_results",
+    "node_llm_send_tool_result",
     "parse_arguments",
     "providers",
+    "show",
     "tool",
 ]
 

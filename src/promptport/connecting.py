@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from promptport.errors import InvalidInputError
+from promptport.errors import ConfigurationError, InvalidInputError
 from promptport.executor import MultiProviderExecutor, ParametersPolicy, ToolsPolicy
 from promptport.llm_client import LLMClient
 from promptport.models import LLModel
@@ -27,6 +27,7 @@ def connect(
     retry: RetryConfig | None = None,
     limits: Limits | Mapping[str, Limits] | None = None,
     fallback: None = None,
+    **provider_options: Any,
 ) -> MultiProviderExecutor: ...
 @overload
 def connect(
@@ -38,6 +39,7 @@ def connect(
     retry: RetryConfig | None = None,
     limits: Limits | Mapping[str, Limits] | None = None,
     fallback: Iterable[LLModel | str],
+    **provider_options: Any,
 ) -> FallbackExecutor: ...
 def connect(
     *providers: str,
@@ -48,6 +50,7 @@ def connect(
     retry: RetryConfig | None = None,
     limits: Limits | Mapping[str, Limits] | None = None,
     fallback: Iterable[LLModel | str] | None = None,
+    **provider_options: Any,
 ) -> MultiProviderExecutor | FallbackExecutor:
     """An executor over these providers, with keys from the environment.
 
@@ -59,6 +62,7 @@ def connect(
         options: for each provider what its factory takes, such as ``{"ollama": {"base_url": "http://gpu:11434"}}``.
         retry: when a request is sent again, such as ``RetryConfig.PRODUCTION``. Default: never.
         limits: how much may be under way, for all providers together, or for each by its name. Default: no limit.
+        provider_options: what the factory of the only provider takes, such as ``api_key="…"`` or ``base_url="…"``.
         fallback: the models to ask, in this order, where the model of a request fails. Default: none.
 
     Raises:
@@ -72,7 +76,7 @@ def connect(
             raise InvalidInputError(
                 f"connect(): a provider must be a name, not {type(name).__name__}. Write connect('openai')."
             )
-    options = options or {}
+    options = _options(providers, options or {}, provider_options)
     limited = limits if isinstance(limits, Mapping) else {}
     strangers = sorted({*options, *limited} - set(providers))
     if strangers:
@@ -96,3 +100,25 @@ def connect(
     from promptport.policies import FallbackExecutor  # noqa: PLC0415 - for those who ask for it
 
     return FallbackExecutor(fallback, executor)
+
+
+def _options(
+    providers: Sequence[str], options: Mapping[str, Mapping[str, Any]], own: Mapping[str, Any]
+) -> Mapping[str, Mapping[str, Any]]:
+    """The options by provider; a model's name in place of a provider's is told."""
+    for name in providers:
+        provider, slash, model = name.partition("/")
+        if slash and model:
+            raise ConfigurationError(
+                f"connect(): {name!r} is a model, and connect() takes providers. Write connect({provider!r}), and pass"
+                f" {name!r} as the model of each request."
+            )
+    if not own:
+        return options
+    if len(set(providers)) > 1 or options:
+        named = ", ".join(sorted(own))
+        example = f"options={{{providers[0]!r}: {{{sorted(own)[0]!r}: …}}}}"
+        raise InvalidInputError(
+            f"connect(): {named} can be passed by name for one provider, without options=. Write {example}."
+        )
+    return {providers[0]: own}

@@ -5,6 +5,7 @@ Rule: what a model cannot do is the caller's decision, made by ``when_tools_cann
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
@@ -172,6 +173,13 @@ class SingleClientExecutor:
         """See `PromptExecutor`."""
         return (self._in_text() if self._forced else self._client).capabilities(as_model(model))
 
+    async def models(self) -> list[LLModel]:
+        """The models that the server lists."""
+        return await self._client.models()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._client.provider!r})"
+
     async def aclose(self) -> None:
         """See `PromptExecutor`."""
         try:
@@ -268,6 +276,27 @@ class MultiProviderExecutor:
         """See `PromptExecutor`."""
         executor, model = self._for(model)
         return executor.capabilities(model)
+
+    async def models(self, *providers: str) -> list[LLModel]:
+        """The models that the servers list, by the provider names of this executor.
+
+        Args:
+            providers: whose models; all providers if none is named.
+
+        Raises:
+            ConfigurationError: no client has the name.
+            ProviderError: a server did not answer. Name the providers to ask only some.
+        """
+        for name in providers:
+            if name not in self._executors:
+                have = ", ".join(sorted(self._executors)) or "none"
+                raise ConfigurationError(f"models(): no client for {name!r}. The executor has {have}.")
+        names = list(dict.fromkeys(providers or self._executors))
+        found = await asyncio.gather(*[self._executors[name].models() for name in names])
+        return [replace(model, provider=name) for name, models in zip(names, found, strict=True) for model in models]
+
+    def __repr__(self) -> str:
+        return f"MultiProviderExecutor({', '.join(map(repr, self._executors))})"
 
     async def aclose(self) -> None:
         """Closes all clients, also when one of them fails to close."""

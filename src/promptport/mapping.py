@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -17,6 +17,8 @@ from promptport.executor import PromptExecutor
 from promptport.frames import Usage
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import LLModel
+from promptport.structured import StructuredDataDefinition
+from promptport.structured_requests import ask_structured
 from promptport.tools import ToolDescriptor
 
 __all__ = ["MappedPrompt", "PromptMap", "map_prompts"]
@@ -30,12 +32,14 @@ class MappedPrompt(msgspec.Struct, frozen=True):
         prompt: The prompt.
         message: The answer, or `None`.
         error: Why there is none, or `None`.
+        value: What the `definition` made of it, or `None`.
     """
 
     index: int
     prompt: Prompt
     message: AssistantMessage | None = None
     error: PromptportError | None = None
+    value: Any = None
 
 
 class PromptMap:
@@ -55,6 +59,8 @@ class PromptMap:
         model: LLModel,
         tools: Sequence[ToolDescriptor],
         concurrency: int,
+        *,
+        structure: tuple[StructuredDataDefinition[Any] | type[Any], int] | None = None,
     ) -> None:
         """See `map_prompts`."""
         self.total: int | None = len(prompts) if isinstance(prompts, Sequence) else None
@@ -67,6 +73,7 @@ class PromptMap:
         self._model = model
         self._tools = tools
         self._concurrency = concurrency
+        self._structure = structure
         self._generator = self._run()
 
     def __aiter__(self) -> Self:
@@ -122,6 +129,10 @@ class PromptMap:
 
     async def _one(self, index: int, prompt: Prompt) -> MappedPrompt:
         try:
+            if self._structure is not None:
+                definition, retries = self._structure
+                message, value = await ask_structured(self._executor, self._model, prompt, definition, retries)
+                return MappedPrompt(index, prompt, message, value=value)
             async with self._executor.execute_streaming_with_tools(prompt, self._model, self._tools) as stream:
                 return MappedPrompt(index, prompt, await stream.message())
         except PromptportError as error:
@@ -135,6 +146,8 @@ def map_prompts(
     tools: Sequence[ToolDescriptor] = (),
     *,
     concurrency: int = 8,
+    definition: StructuredDataDefinition[Any] | type[Any] | None = None,
+    retries: int = 2,
 ) -> PromptMap:
     """Ask a model many prompts, several at once.
 
@@ -144,12 +157,14 @@ def map_prompts(
         model: The model to ask, as `LLModel` or as `"provider/id"`.
         tools: What the model is told of; they are not run.
         concurrency: How many requests may be under way at once. Default: 8.
+        definition: What each response is read as, such as ``JsonDefinition(Item)``; tools are not offered then.
+        retries: How often a response that does not fit is asked for again, with what is wrong. Default: 2.
 
     Returns:
         An async iterator of `MappedPrompt`, which also tells `done`, `failed`, `total` and `usage`.
 
     Raises:
-        InvalidInputError: `concurrency` is below 1.
+        InvalidInputError: `concurrency` is below 1, or `retries` below 0.
 
     Examples:
         ```python
@@ -164,4 +179,7 @@ def map_prompts(
     if concurrency < 1:
         raise InvalidInputError(f"map_prompts(): concurrency must be at least 1, not {concurrency!r}.")
     asked = LLModel.parse(model) if isinstance(model, str) else model
-    return PromptMap(executor, prompts, asked, tools, concurrency)
+    if retries < 0:
+        raise InvalidInputError(f"map_prompts(): retries must be 0 or more, not {retries!r}.")
+    structure = None if definition is None else (definition, retries)
+    return PromptMap(executor, prompts, asked, tools, concurrency, structure=structure)

@@ -6,15 +6,27 @@ frame stream by ``transform``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar, overload
 
+from promptport.dispatch import ToolResult
+from promptport.frames import InvalidToolCall, ToolCall
 from promptport.messages import AssistantMessage
 from promptport.session import LLMSession
 from promptport.stream import FrameStream
 from promptport.structured import StructuredDataDefinition
 
-__all__ = ["StreamingNode", "node_llm_request_streaming_with_tools"]
+__all__ = [
+    "SendingNode",
+    "StreamingNode",
+    "ToolNode",
+    "ToolsNode",
+    "node_execute_multiple_tools",
+    "node_execute_tool",
+    "node_llm_request_streaming_with_tools",
+    "node_llm_send_multiple_tool_results",
+    "node_llm_send_tool_result",
+]
 
 _Output = TypeVar("_Output")
 
@@ -76,3 +88,109 @@ def node_llm_request_streaming_with_tools(
         transform: makes of the frame stream what the graph passes on; without it the whole message.
     """
     return StreamingNode(name, definition, transform)
+
+
+class ToolsNode:
+    """Runs tool calls with a session's tools, as a step of a graph: ``await node(session, calls)``.
+
+    Attributes:
+        name: the step's name in the graph.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Args: ``name``: the step's name."""
+        self.name = name
+        self.__name__ = name
+
+    async def __call__(
+        self, session: LLMSession, calls: AssistantMessage | Sequence[ToolCall | InvalidToolCall]
+    ) -> list[ToolResult]:
+        """Runs the calls of one response; one result for each, in their order.
+
+        Raises:
+            InvalidInputError: a call needs approval, and the session has no ``approve``.
+        """
+        return await session.execute_tools(calls)
+
+
+class ToolNode:
+    """Runs one tool call with a session's tools, as a step of a graph: ``await node(session, call)``.
+
+    Attributes:
+        name: the step's name in the graph.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Args: ``name``: the step's name."""
+        self.name = name
+        self.__name__ = name
+
+    async def __call__(self, session: LLMSession, call: ToolCall | InvalidToolCall) -> ToolResult:
+        """Runs the call; its result. Raises as `ToolsNode` does."""
+        return (await session.execute_tools([call]))[0]
+
+
+class SendingNode(Generic[_Output]):
+    """Gives results to a session's model and asks it on, as a step of a graph: ``await node(session, results)``.
+
+    Attributes:
+        name: the step's name in the graph.
+    """
+
+    def __init__(self, name: str, ask: StreamingNode[_Output]) -> None:
+        """Args: ``name``: the step's name; ``ask``: makes the request."""
+        self.name = name
+        self.__name__ = name
+        self._ask = ask
+
+    async def __call__(self, session: LLMSession, results: ToolResult | Sequence[ToolResult]) -> _Output:
+        """Adds the results to the conversation, and streams the next response.
+
+        Raises:
+            InvalidInputError: a result answers no call of the conversation.
+            StreamError, ProviderError: see `FrameStream`; and what ``transform`` raises.
+        """
+        session.add_tool_results([results] if isinstance(results, ToolResult) else results)
+        return await self._ask(session)
+
+
+def node_execute_tool(name: str) -> ToolNode:
+    """A step that runs one tool call. Koog's `nodeExecuteTool`.
+
+    Args:
+        name: the step's name in the graph.
+    """
+    return ToolNode(name)
+
+
+def node_execute_multiple_tools(name: str) -> ToolsNode:
+    """A step that runs all calls of a response, side by side. Koog's `nodeExecuteMultipleTools`.
+
+    Args:
+        name: the step's name in the graph.
+    """
+    return ToolsNode(name)
+
+
+def node_llm_send_tool_result(
+    name: str, *, transform: Callable[[FrameStream], Awaitable[Any]] = _message
+) -> SendingNode[Any]:
+    """A step that gives one tool's result to the model, and streams what it says. Koog's `nodeLLMSendToolResult`.
+
+    Args:
+        name: the step's name in the graph.
+        transform: makes of the frame stream what the graph passes on. Default: the whole message.
+    """
+    return SendingNode(name, StreamingNode(name, None, transform))
+
+
+def node_llm_send_multiple_tool_results(
+    name: str, *, transform: Callable[[FrameStream], Awaitable[Any]] = _message
+) -> SendingNode[Any]:
+    """A step that gives the results of all calls to the model. Koog's `nodeLLMSendMultipleToolResults`.
+
+    Args:
+        name: the step's name in the graph.
+        transform: makes of the frame stream what the graph passes on. Default: the whole message.
+    """
+    return SendingNode(name, StreamingNode(name, None, transform))

@@ -5,11 +5,13 @@ Rule: what a part can hold is checked when it is made. The ``repr`` of what goes
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from os import PathLike, fspath
+from typing import ClassVar, Self, TypeAlias
 
 import msgspec
 
 from promptport.errors import InvalidInputError
+from promptport.media_files import read_media
 
 __all__ = ["AudioPart", "DocumentPart", "ImagePart", "Quiet", "TextPart", "UserPart"]
 
@@ -61,6 +63,8 @@ class _Media(Quiet, frozen=True, omit_defaults=True):
         media_type: such as ``image/png``; needed with ``data``.
     """
 
+    _kinds: ClassVar[tuple[str, ...]] = ()
+
     data: bytes | None = None
     url: str | None = None
     media_type: str | None = None
@@ -76,6 +80,31 @@ class _Media(Quiet, frozen=True, omit_defaults=True):
         if self.data == b"":
             raise InvalidInputError(f"{name} has no data")
 
+    @classmethod
+    def from_file(
+        cls, path: str | PathLike[str], *, media_type: str | None = None, max_bytes: int = 50_000_000
+    ) -> Self:
+        """Read a file into a part.
+
+        Args:
+            path: the file.
+            media_type: such as ``image/png``. Default: what the file begins with, or else what its name ends in.
+            max_bytes: the largest file that is read. Default: 50,000,000.
+
+        Raises:
+            InvalidInputError: the file cannot be read, is empty or too large, or is not of this kind.
+
+        Examples:
+            ```python
+            import promptport as pp
+
+            prompt = pp.Prompt().user("What is on this picture?", pp.ImagePart.from_file("picture.png"))
+            ```
+        """
+        where = f"{cls.__name__}.from_file()"
+        data, found = read_media(path, media_type, max_bytes, where=where, kinds=cls._kinds)
+        return cls(data=data, media_type=found)
+
 
 class ImagePart(_Media, frozen=True, tag="image", omit_defaults=True):
     """An image (``Capability.IMAGES``).
@@ -84,6 +113,8 @@ class ImagePart(_Media, frozen=True, tag="image", omit_defaults=True):
         detail: ``low``, ``high`` or what else the provider knows; ``None`` leaves it to the provider.
         cache: as in `TextPart`.
     """
+
+    _kinds = ("image/",)
 
     detail: str | None = None
     cache: bool = False
@@ -97,12 +128,24 @@ class DocumentPart(_Media, frozen=True, tag="document", omit_defaults=True):
         cache: as in `TextPart`.
     """
 
+    _kinds = ("application/", "text/")
+
     name: str | None = None
     cache: bool = False
+
+    @classmethod
+    def from_file(
+        cls, path: str | PathLike[str], *, media_type: str | None = None, max_bytes: int = 50_000_000
+    ) -> Self:
+        """Read a file into a part, with its name; see `ImagePart.from_file`."""
+        part = super().from_file(path, media_type=media_type, max_bytes=max_bytes)
+        return msgspec.structs.replace(part, name=fspath(path).replace("\\", "/").rpartition("/")[2])
 
 
 class AudioPart(_Media, frozen=True, tag="audio", omit_defaults=True):
     """Recorded speech or sound (``Capability.AUDIO``)."""
+
+    _kinds = ("audio/",)
 
 
 UserPart: TypeAlias = TextPart | ImagePart | DocumentPart | AudioPart

@@ -25,6 +25,7 @@ from promptport.dispatch import (
 )
 from promptport.errors import ConfigurationError, InvalidInputError
 from promptport.executor import PromptExecutor
+from promptport.frames import InvalidToolCall, ToolCall
 from promptport.json_values import read_value
 from promptport.messages import AssistantMessage, Message, Prompt, TextPart, ToolResultMessage, UserMessage, UserPart
 from promptport.models import LLModel
@@ -220,6 +221,10 @@ class LLMSession:
             raise InvalidInputError("resume(): this session waits for nothing. Call run() to ask the model.")
         stream = self._dispatcher().resume(self.paused, decisions, results=results, context=self.context)
         return self._followed(stream, None)
+
+    async def execute_tools(self, calls: AssistantMessage | Sequence[ToolCall | InvalidToolCall]) -> list[ToolResult]:
+        """Run calls with the session's tools, for a program with a loop of its own; see `ToolDispatcher.execute`."""
+        return await self._dispatcher().execute(calls, context=self.context)
 
     def _check_free(self) -> None:
         stream = self._under_way() if self._under_way is not None else None

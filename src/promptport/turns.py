@@ -110,7 +110,7 @@ class UserMessage(Quiet, frozen=True, tag_field="role", tag="user"):
 
 
 class AssistantMessage(msgspec.Struct, frozen=True, tag_field="role", tag="assistant", omit_defaults=True):
-    """What a model answered, in the order in which it came.
+    """What a model answered, in the order in which it came. Its ``repr`` shows the beginning of the text, and counts.
 
     Attributes:
         parts: text, reasoning, calls, citations and provider items.
@@ -147,6 +147,19 @@ class AssistantMessage(msgspec.Struct, frozen=True, tag_field="role", tag="assis
 
     def __post_init__(self) -> None:
         _parts_to_tuple(self)
+
+    def __repr__(self) -> str:
+        shown = [repr(_short(self.text))] if self.text else []
+        counts = (("tool call", len(self.tool_calls)), ("invalid tool call", len(self.invalid_tool_calls)))
+        shown += [f"{count} {words}{'s' * (count > 1)}" for words, count in counts if count]
+        if self.reasoning:
+            shown.append(f"{len(self.reasoning)} characters of reasoning")
+        if self.finish_reason is not None:
+            shown.append(str(self.finish_reason))
+        used = (self.usage.input_tokens, self.usage.output_tokens)
+        if used != (None, None):
+            shown.append("{}+{} tokens".format(*["?" if count is None else count for count in used]))
+        return f"AssistantMessage({', '.join(shown)})"
 
     @classmethod
     def of(cls, *parts: AssistantPart | str) -> AssistantMessage:
@@ -244,6 +257,12 @@ def _check_user_parts(parts: tuple[object, ...], rule: str) -> None:
         if not isinstance(part, TextPart | ImagePart | DocumentPart | AudioPart):
             raise InvalidInputError(f"{rule}, not {type(part).__name__}")
 
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+_SHOWN = 60
 
 Message: TypeAlias = SystemMessage | UserMessage | AssistantMessage | ToolResultMessage
 

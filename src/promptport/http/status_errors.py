@@ -94,6 +94,9 @@ _ADVICE: Mapping[type[ProviderError], str] = {
 }
 
 
+_BARE_PATH = re.compile(r"https?://[^/?#]*/(chat/completions|responses|models)/?(\?.*)?")
+
+
 _REQUEST_ID_HEADERS = (
     "x-request-id",
     "request-id",
@@ -113,6 +116,7 @@ def status_error(
     headers: Mapping[str, str],
     body: bytes,
     secrets: Collection[str] = (),
+    url: str = "",
 ) -> ProviderError:
     """The error for an HTTP answer that is no success. Raises nothing, whatever the body is.
 
@@ -123,6 +127,7 @@ def status_error(
         headers: of the answer; names in any case.
         body: as far as it was read.
         secrets: keys and tokens of the request; providers quote them.
+        url: what was asked, for a hint about its path; it is not shown.
     """
     lowered = {name.lower(): value for name, value in headers.items()}
     decoded = _decoded(body)
@@ -148,6 +153,8 @@ def status_error(
     said = f": {words.rstrip('.;: ')}" if words else ""
     named = f" ({code})" if code and code != str(status) else ""
     advice = _advice(kind, status, codes, words, retry_after)
+    if status in (404, 405) and _BARE_PATH.fullmatch(url):
+        advice = "the base_url has no path, and most OpenAI-compatible servers want one that ends in /v1"
     return kind(
         f"{head}: HTTP {status}{named}{said}{'; ' if advice else ''}{advice}",
         provider=provider,

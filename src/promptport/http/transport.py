@@ -219,6 +219,7 @@ class Transport(ABC):
             headers=response.headers,
             body=await beginning_of(response),
             secrets=self.secrets,
+            url=asked.url,
         )
 
     @contextmanager

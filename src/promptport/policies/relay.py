@@ -131,6 +131,9 @@ class Wrapper:
         """See `LLMClient`. Raises `AttributeError` around an executor that has no list."""
         return cast("list[LLModel]", await cast("Any", self.inner).models())
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.inner!r})"
+
     async def aclose(self) -> None:
         """Closes the streams that are still open, and whoever is wrapped."""
         try:
