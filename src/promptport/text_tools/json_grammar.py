@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from promptport.text_tools.grammar import PROSE, Grammar, Kind, Marker, Sink, State, Step
 from promptport.text_tools.patterns import HERE, SPACE, Maybe, Part, Run, Word
+from promptport.text_tools.values import ARGUMENT_KEYS, NAME_KEYS, WRAPPING_KEYS
 
 __all__ = ["ARGUMENT_KEYS", "SEAL", "Names", "hermes", "json", "llama3", "mistral", "object_states", "required"]
 
@@ -20,9 +21,6 @@ Names: TypeAlias = tuple[str, ...]
 NAME = Run(r"[\w.-]", 1, 128, "name")
 QUOTED_NAME = Run(r'[^"\\\x00-\x1f]', 1, 128, "name")
 
-NAME_KEYS = ("name", "tool", "tool_name", "function_name")
-ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
-WRAPPING_KEYS = ("function", "function_call", "tool_call")
 _KEYS = (*NAME_KEYS, *ARGUMENT_KEYS, *WRAPPING_KEYS, "id")
 _QUOTE = Run("[\"']", 1, 1)
 
@@ -92,7 +90,18 @@ def object_states(
 # ----------------------------------------------------------------------------------------- bare, fenced, in arrays
 
 # What an object begins with that may be a call.
-_TYPE = ('"type"', SPACE, ":", SPACE, '"function"', SPACE, ",", SPACE)
+_TYPE = (
+    '"type"',
+    SPACE,
+    ":",
+    SPACE,
+    '"',
+    Word(("function", "function_call", "tool_call", "tool_use")),
+    '"',
+    SPACE,
+    ",",
+    SPACE,
+)
 
 
 def _begun(names: Names) -> tuple[Part, ...]:

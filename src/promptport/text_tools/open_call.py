@@ -10,17 +10,14 @@ from typing import Literal
 
 from promptport.tools import ToolDescriptor
 
-__all__ = ["NEUTRAL_KEYS", "OpenCall"]
-
-NEUTRAL_KEYS = frozenset(["type", "id", "call_id", "tool_call_id", "index"])
-"""Keys that a call has beside its name and arguments; any other makes a tentative one text."""
+__all__ = ["OpenCall"]
 
 
 class OpenCall:
     """The call that is open."""
 
     __slots__ = (
-        *("alone", "argued", "begun", "code", "echo", "kept", "keyed", "name"),
+        *("alone", "argued", "begun", "code", "echo", "flat", "kept", "keyed", "name"),
         *("parameters", "raw", "streams", "tentative", "tool"),
     )
 
@@ -32,6 +29,7 @@ class OpenCall:
         self.name = ""  # of a tentative call
         self.argued = False  # its arguments came, or come now
         self.echo = False  # it describes the tool
+        self.flat = False  # what may be its arguments stands beside its name
         self.keyed = False  # its arguments stand under the tool's name
         self.code: list[tuple[str, str]] = []  # calls that Python code makes: names, and the text of their arguments
         self.tool: ToolDescriptor | None = None

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from promptport.text_tools.grammar import Sink
-from promptport.text_tools.open_call import NEUTRAL_KEYS, OpenCall
-from promptport.text_tools.values import code_arguments, fits_declared, literal_call
+from promptport.text_tools.open_call import OpenCall
+from promptport.text_tools.values import NAME_KEYS, NEUTRAL_KEYS, code_arguments, fits_declared, flat_call, literal_call
 from promptport.tools import ToolDescriptor
 
 __all__ = ["UndecidedCalls"]
 
-_NAMED = re.compile(r"""\{\s*'(?:name|tool|tool_name|function_name)'\s*:\s*'([^'\\]+)'""")
+_NAMED = re.compile(rf"""\{{\s*'(?:{"|".join(NAME_KEYS)})'\s*:\s*'([^'\\]+)'""")
 
 
 class UndecidedCalls:
@@ -66,7 +66,15 @@ class UndecidedCalls:
 
     def _other_key(self, match: re.Match[str] | None) -> str | None:
         assert match is not None
-        return self._drop() if self._opened_call.tentative and match["key"] not in NEUTRAL_KEYS else None
+        call = self._opened_call
+        if not call.tentative or match["key"] in NEUTRAL_KEYS:
+            return None
+        tool = self._tools.get(call.name)
+        declared = tool.parameters.get("properties") if tool is not None else None
+        if not isinstance(declared, dict) or match["key"] not in declared:
+            return self._drop()
+        call.flat = True
+        return None
 
     def _decide(self) -> str | None:
         call = self._opened_call
@@ -83,6 +91,13 @@ class UndecidedCalls:
         if not call.tentative:
             return None
         if call.keyed and fits_declared("".join(call.kept), self._tools[call.name]):
+            self._commit()
+            return None
+        if call.flat:
+            found = flat_call("".join(call.raw) + "}", self._tools)
+            if found is None:
+                return self._drop()
+            call.kept = [found[1]]
             self._commit()
             return None
         return self._drop() if call.keyed or not call.may_be_whole(self._tools) else None
@@ -119,7 +134,7 @@ class UndecidedCalls:
         """A dict, as Python writes it, is whole."""
         call = self._opened_call
         text = "{" + self._taken_value() + "}"
-        found = literal_call(text)
+        found = literal_call(text, self._tools)
         if call.tentative:
             if found is None or not (found[0] in self._tools or call.alone):
                 return self._drop()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -15,8 +16,13 @@ import msgspec
 from promptport.tools import ToolDescriptor
 
 __all__ = [
+    "ARGUMENT_KEYS",
+    "NAME_KEYS",
+    "NEUTRAL_KEYS",
+    "WRAPPING_KEYS",
     "code_arguments",
     "fits_declared",
+    "flat_call",
     "is_signature",
     "literal_call",
     "object_text",
@@ -25,6 +31,13 @@ __all__ = [
     "tagged_arguments",
     "tagged_value",
 ]
+
+NAME_KEYS = ("name", "tool", "tool_name", "function_name", "action")
+"""Under these the name of a tool stands, in the calls that models write."""
+ARGUMENT_KEYS = ("arguments", "parameters", "args", "input", "params", "action_input", "tool_input")
+WRAPPING_KEYS = ("function", "function_call", "tool_call")
+NEUTRAL_KEYS = frozenset(["type", "id", "call_id", "tool_call_id", "index"])
+"""Keys that a call has beside its name and arguments; any other is an argument, or makes a tentative one text."""
 
 _JSON_TYPES = ("string", "integer", "number", "boolean", "array", "null", "object")
 _DEPTH = 16  # how far references and unions are followed
@@ -55,22 +68,41 @@ def is_signature(arguments: str, tool: ToolDescriptor | None) -> bool:
     )
 
 
-def literal_call(text: str) -> tuple[str, str] | None:
+def literal_call(text: str, tools: Mapping[str, ToolDescriptor]) -> tuple[str, str] | None:
     """Name and arguments, as JSON, of a call that is written as a dict of Python's; ``None`` where it is none."""
     written = python_literal(text)
-    value = None if written is None else _decoded(written)
+    return None if written is None else _call_in(_decoded(written), tools)
+
+
+def flat_call(text: str, tools: Mapping[str, ToolDescriptor]) -> tuple[str, str] | None:
+    """The same for a JSON object whose arguments stand beside the name of a known tool."""
+    for _ in range(3):  # a fence, a bracket or a wrapping object may stand in front
+        text = text[text.find("{") :] if "{" in text else ""
+        value = _decoded(text)
+        if value is not _NOTHING:
+            return _call_in(value, tools)
+        text = text[1:]
+    return None
+
+
+def _call_in(value: Any, tools: Mapping[str, ToolDescriptor]) -> tuple[str, str] | None:
     for _ in range(2):
         if not isinstance(value, dict):
             return None
-        inner = next((value[key] for key in ("function", "function_call", "tool_call") if key in value), None)
+        inner = next((value[key] for key in WRAPPING_KEYS if key in value), None)
         if not isinstance(inner, dict):
             break
         value = inner
     if not isinstance(value, dict):
         return None
-    names = ("name", "tool", "tool_name", "function_name", "function")
-    name = next((value[key] for key in names if isinstance(value.get(key), str)), "")
-    given = next((value[key] for key in ("arguments", "parameters", "args", "input") if key in value), None)
+    named = next((key for key in (*NAME_KEYS, "function") if isinstance(value.get(key), str)), None)
+    if named is None:
+        return None
+    name = value[named]
+    given = next((value[key] for key in ARGUMENT_KEYS if key in value), None)
+    if given is None and name in tools:
+        rest = {key: each for key, each in value.items() if key not in (named, *NEUTRAL_KEYS)}
+        given = rest if rest and fits_declared(json.dumps(rest), tools[name]) else None
     if isinstance(given, str):
         given = _decoded(given)
     return (name, json.dumps(given, ensure_ascii=False)) if name and isinstance(given, dict) else None
