@@ -44,6 +44,25 @@ SHAPES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         (W, {"city": "b"}),
     ],
     "{'type': 'function', 'function': {'name': 'get_weather', 'arguments': {'city': 'Paris'}}}": [(W, PARIS)],
+    # Python, on lines of their own at the end of the answer
+    'get_weather(city="Paris")': [(W, PARIS)],
+    'I will call it.\n\nget_weather("Paris", 2)\n': [(W, {**PARIS, "days": 2})],
+    "print(default_api.get_weather(city='Paris'))": [(W, PARIS)],
+    'get_weather(city="a")\nget_weather(city="b")': [(W, {"city": "a"}), (W, {"city": "b"})],
+    # arguments beside the name
+    '{"tool": "get_weather", "city": "Paris", "days": 2}': [(W, {**PARIS, "days": 2})],
+    'Sure:\n```json\n{"action": "get_weather", "city": "Paris"}\n```': [(W, PARIS)],
+    "{'function': 'get_weather', 'city': 'Paris'}": [(W, PARIS)],
+    '[{"name": "get_weather", "city": "a"}, {"name": "get_weather", "city": "b"}]': [
+        (W, {"city": "a"}),
+        (W, {"city": "b"}),
+    ],
+    '<tool_call>\n{"name": "get_weather", "city": "Paris", "days": 2}\n</tool_call>': [(W, {**PARIS, "days": 2})],
+    # other words for name and arguments
+    '{"action": "get_weather", "action_input": {"city": "Paris"}}': [(W, PARIS)],
+    '{"tool_input": {"city": "Paris"}, "tool": "get_weather"}': [(W, PARIS)],
+    '```\n{"function_name": "get_weather", "params": {"city": "Paris"}}\n```': [(W, PARIS)],
+    '{"type": "tool_use", "id": "t1", "name": "get_weather", "input": {"city": "Paris"}}': [(W, PARIS)],
     # arguments under the tool's name
     '{"get_weather": {"city": "Paris"}}': [(W, PARIS)],
     '```json\n{"get_weather": {"city": "Paris"}}\n```': [(W, PARIS)],
@@ -63,6 +82,14 @@ SHAPES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     f"<function_call>{CALL}</function_call> Done.": [(W, PARIS)],
 }
 PROSE = [
+    'Write get_weather(city="Paris") to ask.',
+    'get_weather(city="Paris") returns the weather.',
+    'You call it so:\nget_weather(city="Paris")\nThen read the result.',
+    "get_weather(city)",
+    "def f():\n    return 1\nget_weather(place())\n",
+    '{"tool": "get_weather", "place": "Paris"}',
+    '{"tool": "hammer", "city": "Paris"}',
+    '{"action": "look", "city": "Paris"} is what I saw.',
     "{'name': 'Ann', 'age': 3}",
     '{"get_weather": 3}',
     '{"get_weather": {"calls": 3, "errors": 0}}',

@@ -89,7 +89,13 @@ def _auto(names: Names) -> Grammar:
     grammars = [alone.grammar(names) for alone in _ALONE]
     openers = dict.fromkeys([opener for grammar in grammars for opener in grammar.openers])
     states = {name: state for grammar in grammars for name, state in grammar.states.items()}
-    return Grammar(tuple(openers), states, "harmony")
+    if "begin" not in states:
+        return Grammar(tuple(openers), states, "harmony")
+    first, line = states["harmony"], states["begin"]
+    states["start"] = State(
+        Kind.EXPECT, *first.markers, *line.markers, otherwise=first.otherwise, at_end=first.at_end, spaces=first.spaces
+    )
+    return Grammar(tuple(openers), states, "start")
 
 
 FORMATS = {

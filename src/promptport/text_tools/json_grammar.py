@@ -24,6 +24,8 @@ QUOTED_NAME = Run(r'[^"\\\x00-\x1f]', 1, 128, "name")
 _KEYS = (*NAME_KEYS, *ARGUMENT_KEYS, *WRAPPING_KEYS, "id")
 _QUOTE = Run("[\"']", 1, 1)
 
+_BEGIN = "begin"
+
 SEAL = Step(PROSE, "seal")
 _TEXT_FOLLOWS = Step(PROSE, "followed")
 
@@ -140,7 +142,8 @@ def json(names: Names) -> Grammar:
             _following(group, names), Marker((SPACE, *last), PROSE, "seal")
         )
     # Nothing but calls in a fence, as Python writes them.
-    code: tuple[Part, ...] = (Maybe(("print", SPACE, "(", SPACE)), Word(names, "name"), SPACE, "(")
+    module = Maybe((Word(("default_api", "functions", "tools")), "."))
+    code: tuple[Part, ...] = (Maybe(("print", SPACE, "(", SPACE)), module, Word(names, "name"), SPACE, "(")
     opener_python = Marker(("```", Run("[A-Za-z_]", 0, 16), SPACE, *code), "code", "open_code")
     states["code"] = State(Kind.PYTHON, sink=Sink.VALUE, then=Step("code.done", "code_ended"))
     states["code.done"] = State(
@@ -153,7 +156,22 @@ def json(names: Names) -> Grammar:
     )
     states |= object_states("bare", names)
     states["bare.done"] = _sealed_by_what_follows(_following("bare", names))
-    return Grammar((opener, opener_python), states)
+    if not names:
+        return Grammar((opener, opener_python), states)
+    # The same without a fence, where an answer ends in nothing but such lines.
+    states["line"] = State(Kind.PYTHON, sink=Sink.VALUE, then=Step("line.done", "code_ended"))
+    states["line.done"] = State(
+        Kind.EXPECT,
+        Marker((SPACE, Run("[;,]", 0, 1), SPACE, *code), "line", "next_code"),
+        Marker((SPACE, ")"), "line.done"),
+        Marker((Run(r"[ \t\r\n]", 1, 32),), "line.done"),
+        otherwise=Step(PROSE, "followed"),
+        at_end=Step(PROSE, "code_sealed"),
+    )
+    begin = Marker((SPACE, *code), "line", "open_code")
+    states[_BEGIN] = State(Kind.EXPECT, begin, otherwise=Step(PROSE), at_end=Step(PROSE))
+    line = Marker(("\n", SPACE, *code), "line", "open_code")
+    return Grammar((opener, opener_python, line), states, _BEGIN)
 
 
 def required(names: Names) -> Grammar:
@@ -188,7 +206,7 @@ def hermes(names: Names) -> Grammar:
     )
     bare = json(names)
     states = {**bare.states, **object_states("hermes", names, closers=(closer,), at_end=None), "hermes.done": done}
-    return Grammar((opener, *bare.openers), states)
+    return Grammar((opener, *bare.openers), states, bare.start)
 
 
 def llama3(names: Names) -> Grammar:
@@ -197,7 +215,7 @@ def llama3(names: Names) -> Grammar:
     tag = Marker(("<|python_tag|>", SPACE, HERE, "{"), "llama3", "open")
     following = Marker((SPACE, ";", SPACE, HERE, "{"), "llama3", "next")
     states = {**bare.states, **object_states("llama3", names), "llama3.done": _sealed_by_what_follows(following)}
-    return Grammar((tag, *bare.openers), states)
+    return Grammar((tag, *bare.openers), states, bare.start)
 
 
 def mistral(names: Names) -> Grammar:

@@ -330,7 +330,7 @@ class TextToolsParser(UndecidedCalls):
 
     def _record(self, text: str) -> None:
         call = self._call
-        if call is not None and text and not (call.begun and call.streams):
+        if call is not None and text and (call.flat or not (call.begun and call.streams)):
             call.raw.append(text)
 
     def _taken_value(self) -> str:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 from promptport.text_tools.grammar import Sink
 from promptport.text_tools.open_call import OpenCall
-from promptport.text_tools.values import NAME_KEYS, NEUTRAL_KEYS, code_arguments, fits_declared, flat_call, literal_call
+from promptport.text_tools.values import (
+    NAME_KEYS,
+    NEUTRAL_KEYS,
+    code_arguments,
+    fits_declared,
+    flat_arguments,
+    flat_call,
+    literal_call,
+)
 from promptport.tools import ToolDescriptor
 
 __all__ = ["UndecidedCalls"]
@@ -67,13 +75,15 @@ class UndecidedCalls:
     def _other_key(self, match: re.Match[str] | None) -> str | None:
         assert match is not None
         call = self._opened_call
-        if not call.tentative or match["key"] in NEUTRAL_KEYS:
+        if match["key"] in NEUTRAL_KEYS:
             return None
-        tool = self._tools.get(call.name)
+        tool = self._tools.get(call.name) if call.tentative else call.tool
         declared = tool.parameters.get("properties") if tool is not None else None
         if not isinstance(declared, dict) or match["key"] not in declared:
-            return self._drop()
-        call.flat = True
+            return self._drop() if call.tentative else None
+        if not call.tentative and not call.flat:
+            call.raw.clear()  # from here on it holds the arguments
+        call.flat = call.flat or call.tentative or (call.begun and not call.argued)
         return None
 
     def _decide(self) -> str | None:
@@ -89,6 +99,10 @@ class UndecidedCalls:
         """The object is whole."""
         call = self._opened_call
         if not call.tentative:
+            if call.flat and not call.argued:
+                given = flat_arguments("{" + "".join(call.raw).rstrip() + "}", call.tool)
+                call.flat = False
+                self._sink(Sink.ARGUMENTS, given)
             return None
         if call.keyed and fits_declared("".join(call.kept), self._tools[call.name]):
             self._commit()
@@ -149,7 +163,7 @@ class UndecidedCalls:
     def _cut(self) -> None:
         """The text is at its end, and it is not whole: a call that was cut, or text."""
         call = self._opened_call
-        text, code = "".join(call.raw), self._name.partition(".")[0] == "code"
+        text, code = "".join(call.raw), self._name.partition(".")[0] in ("code", "line")
         written = None if call.name else _NAMED.search(text)
         name = written[1] if written else call.name
         if name not in self._tools or call.echo:

@@ -22,6 +22,7 @@ __all__ = [
     "WRAPPING_KEYS",
     "code_arguments",
     "fits_declared",
+    "flat_arguments",
     "flat_call",
     "is_signature",
     "literal_call",
@@ -83,6 +84,14 @@ def flat_call(text: str, tools: Mapping[str, ToolDescriptor]) -> tuple[str, str]
             return _call_in(value, tools)
         text = text[1:]
     return None
+
+
+def flat_arguments(text: str, tool: ToolDescriptor | None) -> str:
+    """What of this object the tool declares; nothing for what is no object."""
+    value, declared = _decoded(text), tool.parameters.get("properties") if tool is not None else None
+    if not isinstance(value, dict) or not isinstance(declared, dict):
+        return ""
+    return json.dumps({key: each for key, each in value.items() if key in declared}, ensure_ascii=False)
 
 
 def _call_in(value: Any, tools: Mapping[str, ToolDescriptor]) -> tuple[str, str] | None:
