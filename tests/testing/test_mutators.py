@@ -342,7 +342,7 @@ BAD: list[tuple[Meaning, bytes, list[StreamFrame], Exception | None, str]] = [
 
 
 def survived(meaning: Meaning, body: bytes, after: list[StreamFrame], error: Exception | None) -> None:
-    mutator = Mutator("fault", meaning, lambda wire, chooser: b"")
+    mutator = Mutator("fault", meaning, lambda wire, chooser: b"", frozenset(["openai-chat"]))
     assert_survived(mutator, "openai-chat", body, before=BEFORE, after=after, error=error)
 
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from promptport.testing.command import report_tables, run_conformance
     from promptport.testing.contract import ProviderContract
     from promptport.testing.cuts import Cut, cut_body
+    from promptport.testing.event_frames import event_frame
     from promptport.testing.matrix import MatrixCell, matrix_table, run_matrix
-    from promptport.testing.mutators import MUTATORS, Meaning, Mutator, assert_survived
+    from promptport.testing.mutators import MUTATORS, Meaning, Mutator, assert_survived, mutators_for
     from promptport.testing.record_command import record_program
     from promptport.testing.recorded_bodies import AnyProtocol, Wire, WireEvent, WireProtocol
     from promptport.testing.recorder import Recorder
@@ -30,15 +31,19 @@ if TYPE_CHECKING:
         ScriptedExecutor,
         ScriptedRequest,
     )
+    from promptport.testing.sent_messages import SentCall, SentMessage, SentResult
     from promptport.testing.steps import (
         INPUT_TOKENS,
         OUTPUT_TOKENS,
         SCENARIOS,
         Arguments,
+        Blocked,
         Expected,
         Fail,
         Finish,
         Malformed,
+        MalformedCall,
+        Opaque,
         Say,
         Scenario,
         Seal,
@@ -46,9 +51,11 @@ if TYPE_CHECKING:
         Step,
         Think,
         Unknown,
+        Used,
         expected,
         outcome,
     )
+    from promptport.testing.unstreamed_calls import WholeCall, whole_calls
     from promptport.testing.validity import assert_valid_stream
     from promptport.testing.wire_server import Answer, RecordedRequest, WireResponse, WireServer
 
@@ -62,6 +69,7 @@ __all__ = [
     "Answer",
     "AnyProtocol",
     "Arguments",
+    "Blocked",
     "Cassette",
     "CassetteRequest",
     "CassetteResponse",
@@ -72,9 +80,11 @@ __all__ = [
     "Finish",
     "Interaction",
     "Malformed",
+    "MalformedCall",
     "MatrixCell",
     "Meaning",
     "Mutator",
+    "Opaque",
     "Pause",
     "ProviderContract",
     "RecordedRequest",
@@ -87,10 +97,15 @@ __all__ = [
     "ScriptedExecutor",
     "ScriptedRequest",
     "Seal",
+    "SentCall",
+    "SentMessage",
+    "SentResult",
     "Start",
     "Step",
     "Think",
     "Unknown",
+    "Used",
+    "WholeCall",
     "Wire",
     "WireEvent",
     "WireProtocol",
@@ -99,8 +114,10 @@ __all__ = [
     "assert_survived",
     "assert_valid_stream",
     "cut_body",
+    "event_frame",
     "expected",
     "matrix_table",
+    "mutators_for",
     "outcome",
     "protocol_of",
     "record_program",
@@ -109,6 +126,7 @@ __all__ = [
     "rules_for",
     "run_conformance",
     "run_matrix",
+    "whole_calls",
 ]
 
 _HOMES = {
@@ -121,17 +139,23 @@ _HOMES = {
     "cuts": ["Cut", "cut_body"],
     "matrix": ["MatrixCell", "matrix_table", "run_matrix"],
     "request_rules": ["RULES", "RequestRules", "protocol_of", "refusals", "rules_for"],
-    "mutators": ["MUTATORS", "Meaning", "Mutator", "assert_survived"],
+    "event_frames": ["event_frame"],
+    "mutators": ["MUTATORS", "Meaning", "Mutator", "assert_survived", "mutators_for"],
+    "sent_messages": ["SentCall", "SentMessage", "SentResult"],
+    "unstreamed_calls": ["WholeCall", "whole_calls"],
     "scripted": ["CUT", "Pause", "ScriptedAnswer", "ScriptedClient", "ScriptedExecutor", "ScriptedRequest"],
     "steps": [
         "INPUT_TOKENS",
         "OUTPUT_TOKENS",
         "SCENARIOS",
         "Arguments",
+        "Blocked",
         "Expected",
         "Fail",
         "Finish",
         "Malformed",
+        "MalformedCall",
+        "Opaque",
         "Say",
         "Scenario",
         "Seal",
@@ -139,6 +163,7 @@ _HOMES = {
         "Step",
         "Think",
         "Unknown",
+        "Used",
         "expected",
         "outcome",
     ],

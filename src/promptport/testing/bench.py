@@ -18,6 +18,7 @@ from promptport.llm_client import LLMClient
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
 from promptport.stream import Timeouts
+from promptport.testing.failure_words import Story, check_same_answer, check_same_frames
 from promptport.testing.plugin import NOT_APPLICABLE
 from promptport.testing.request_rules import refusals, rules_for
 from promptport.testing.steps import SCENARIOS, Scenario, Seal, Step
@@ -90,6 +91,7 @@ class Bench:
         frames: how many frames came of them.
         enough: seconds after which what should have happened at once does not happen.
         soon: seconds within which the server must see that the client left.
+        story: what was played last, for the words of a failure.
     """
 
     enough = 10.0
@@ -101,6 +103,7 @@ class Bench:
         self.can = run(self._declared())
         self.scenarios = 0
         self.frames = 0
+        self.story = Story()
 
     async def _declared(self) -> ModelCapabilities:
         client = self.contract.make_client("http://127.0.0.1:9", LONG)
@@ -132,7 +135,36 @@ class Bench:
         body = self.contract.encode(steps)
         if body is None:
             not_applicable("the protocol cannot say this")
+        self.story = Story(steps, body=b"".join(body))
         return body
+
+    def wire_of(self, steps: Sequence[Step], *optional: type[Step]) -> list[bytes]:
+        """The same for steps that an encoder need not know: n/a where it writes nothing for these."""
+        unknown = f"the protocol, or the encoder, has no {' or '.join([kind.__name__ for kind in optional])}"
+        try:
+            body = self.contract.encode(steps)
+            without = self.contract.encode([step for step in steps if not isinstance(step, optional)])
+        except Exception as error:
+            not_applicable(f"{unknown}: {error!r}")
+        if body is None or body == without or not all(isinstance(chunk, bytes) for chunk in body):
+            not_applicable(unknown)
+        self.story = Story(steps, body=b"".join(body))
+        return body
+
+    def told(
+        self, cut: object, body: bytes | Sequence[bytes], frames: Sequence[StreamFrame], error: BaseException | None
+    ) -> None:
+        """Notes which answer of several is looked at now."""
+        whole = body if isinstance(body, bytes) else b"".join(body)
+        self.story = Story(self.story.steps, str(cut), whole, frames, error)
+
+    def same(self, got: Sequence[StreamFrame], wanted: Sequence[StreamFrame]) -> None:
+        """Fails with the first frame that differs, unless the frames are equal."""
+        check_same_frames(got, wanted, self.story)
+
+    def comes_to(self, frames: Sequence[StreamFrame], steps: Sequence[Step]) -> None:
+        """Fails with the first frame that differs, unless the frames say what the steps say."""
+        check_same_answer(frames, steps, self.story)
 
     def response(self, body: bytes | Sequence[bytes], **options: Any) -> WireResponse:
         """A streamed answer; options as in `WireResponse`."""
@@ -153,6 +185,7 @@ class Bench:
         """Counts an answer."""
         self.scenarios += 1
         self.frames += len(frames)
+        self.story.frames, self.story.error = frames, error
         assert frames or error is not None, "the scenario gave no frames"
 
     # --------------------------------------------------------------------------------------- what is done

@@ -11,33 +11,29 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from promptport.frames import FinishReason
+from promptport.frames import FinishReason, Usage
 from promptport.testing.contract import ProviderContract
 from promptport.testing.recorded_bodies import AnyProtocol
 from promptport.testing.steps import (
-    INPUT_TOKENS,
-    OUTPUT_TOKENS,
     Arguments,
+    Blocked,
     Fail,
     Finish,
     Malformed,
+    MalformedCall,
+    Opaque,
     Say,
     Seal,
     Start,
     Step,
     Think,
     Unknown,
+    Used,
 )
 
 __all__ = ["ChatCompletionsContract"]
 
 _encode = msgspec.json.Encoder().encode
-
-_USAGE = {
-    "prompt_tokens": INPUT_TOKENS,
-    "completion_tokens": OUTPUT_TOKENS,
-    "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
-}
 
 
 class ChatCompletionsContract(ProviderContract):
@@ -51,6 +47,7 @@ class ChatCompletionsContract(ProviderContract):
     """
 
     mutators: ClassVar[AnyProtocol | None] = "openai-chat"
+    ways_to_end: ClassVar[int] = 2
     head: ClassVar[Mapping[str, Any]] = {"id": "chatcmpl-1", "created": 1, "model": "test-model"}
     words: ClassVar[Mapping[FinishReason, str]] = {
         FinishReason.STOP: "stop",
@@ -67,7 +64,7 @@ class ChatCompletionsContract(ProviderContract):
 
     def encode(self, steps: Sequence[Step]) -> list[bytes] | None:
         """See `ProviderContract.encode`."""
-        if any(isinstance(step, Finish) and step.reason not in self.words for step in steps):
+        if not self._can_say(steps):
             return None
         return [self._delta(self.opening), *[event for step in steps for event in self._events(step)]]
 
@@ -78,9 +75,17 @@ class ChatCompletionsContract(ProviderContract):
             message["reasoning_content"] = thought
         if calls := [_call(step, steps) for step in steps if isinstance(step, Start)]:
             message["tool_calls"] = calls
-        reason = next(self.words[step.reason] for step in steps if isinstance(step, Finish))
-        choice = {"index": 0, "message": message, "finish_reason": reason}
-        return _encode({**self.head, "object": "chat.completion", "choices": [choice], "usage": _USAGE})
+        end = next((step for step in steps if isinstance(step, Finish)), None)
+        if end is None or not self._can_say(steps):
+            return None
+        choice = {"index": 0, "message": message, "finish_reason": self.words[end.reason]}
+        return _encode({**self.head, "object": "chat.completion", "choices": [choice], "usage": _counts(end.usage)})
+
+    def _can_say(self, steps: Sequence[Step]) -> bool:
+        """Nothing is signed, and a refused prompt has a status of HTTP."""
+        if any(isinstance(step, Opaque | Blocked) for step in steps):
+            return False
+        return all(step.reason in self.words for step in steps if isinstance(step, Finish))
 
     def encode_models(self, ids: Sequence[str]) -> bytes | None:
         """See `ProviderContract.encode_models`."""
@@ -100,9 +105,18 @@ class ChatCompletionsContract(ProviderContract):
                 return [self._call({"index": key, "function": {"arguments": text}})]
             case Seal():
                 return []
-            case Finish(reason=reason):
-                usage = _event({**self._head, "choices": [], "usage": _USAGE})
-                return [self._delta({}, self.words[reason]), usage, b"data: [DONE]\n\n"]
+            case Used(usage=usage):
+                return [_event({**self._head, "choices": [], "usage": _counts(usage)})]
+            case Finish(reason=reason, usage=usage, way=way):
+                last = self._delta({}, self.words[reason])
+                counted = _event({**self._head, "choices": [], "usage": _counts(usage)})
+                # Recorded: some servers never send [DONE], and end with their bytes.
+                return [last, counted] if way else [last, counted, b"data: [DONE]\n\n"]
+            case MalformedCall(text=text):
+                failed = self.error(Fail("Failed to call a function.", "tool_use_failed"))
+                return [_event({**failed, "failed_generation": text})]
+            case Opaque() | Blocked():
+                return []
             case Fail():
                 return [_event(self.error(step))]
             case Unknown():
@@ -124,6 +138,19 @@ class ChatCompletionsContract(ProviderContract):
 
 def _event(payload: Any) -> bytes:
     return b"data: " + _encode(payload) + b"\n\n"
+
+
+def _counts(usage: Usage) -> dict[str, Any]:
+    counts: dict[str, Any] = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": (usage.input_tokens or 0) + (usage.output_tokens or 0),
+    }
+    if usage.cached_input_tokens is not None:
+        counts["prompt_tokens_details"] = {"cached_tokens": usage.cached_input_tokens}
+    if usage.reasoning_tokens is not None:
+        counts["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return counts
 
 
 def _call(start: Start, steps: Sequence[Step]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -15,7 +16,8 @@ from promptport.models import StreamedTools
 from promptport.stream import Timeouts
 from promptport.testing.bench import TOOLS, Bench, not_applicable, run, scenario_named
 from promptport.testing.cuts import Cut
-from promptport.testing.mutators import MUTATORS, Mutator, assert_survived
+from promptport.testing.failure_words import Story
+from promptport.testing.mutators import Meaning, Mutator, assert_survived, mutators_for
 from promptport.testing.recorded_bodies import AnyProtocol, Wire
 from promptport.testing.steps import SCENARIOS, Fail, Finish, Malformed, Say, Scenario, Unknown
 from promptport.testing.wire_server import WireResponse
@@ -44,8 +46,9 @@ class WireChecks:
             assert "🌍".encode() in body, f"encode must write {text!r} as UTF-8 (json.dumps(…, ensure_ascii=False))"
         results = self.bench.play([self.bench.response(body, cut=cut, pace=0) for cut in _CUTS], tools)
         for cut, (frames, error) in zip(_CUTS, results, strict=True):
-            assert error is None, (cut, error)
-            assert frames == results[0][0], cut
+            self.bench.told(cut, body, frames, error)
+            assert error is None, f"a whole answer raised {error!r}, with its bytes cut otherwise: {cut}"
+            self.bench.same(frames, results[0][0])
 
     def test_rule_5_the_same_frames_before_an_error(self) -> None:
         """What came before an error comes out before it, however the bytes are cut."""
@@ -53,6 +56,7 @@ class WireChecks:
         cuts: list[Cut] = ["whole", "bytes", "events"]
         results = self.bench.play([self.bench.response(body, cut=cut, pace=0) for cut in cuts])
         for cut, (frames, error) in zip(cuts, results, strict=True):
+            self.bench.told(cut, body, frames, error)
             assert [frame.text for frame in frames if isinstance(frame, Append)] == ["Hel", "lo"], cut
             assert isinstance(error, ProviderStreamError), (cut, error)
 
@@ -80,7 +84,7 @@ class WireChecks:
             async with self.bench.client(response) as (server, client):
                 frames, error = await self.bench.read(client)
                 if error is None:
-                    assert frames == plain
+                    self.bench.same(frames, plain)
                 else:
                     asked = server.requests[0].headers.get("accept-encoding", "")
                     assert "gzip" not in asked, f"it asks for gzip, and then {error!r}"
@@ -141,7 +145,7 @@ class WireChecks:
                 async with client.execute_streaming_with_tools(self.bench.prompt, self.bench.model) as stream:
                     frames = [frame async for frame in stream]
                     self.bench.played(frames)
-                    assert frames == plain
+                    self.bench.same(frames, plain)
                     assert sum(stream.skipped.values()) == 3, dict(stream.skipped)
 
         run(check())
@@ -174,26 +178,40 @@ class WireChecks:
 
     # -------------------------------------------------------------------------- what is seen on real wires
 
-    @pytest.mark.parametrize("mutator", MUTATORS, ids=lambda mutator: mutator.name)
-    def test_faulty_wires(self, mutator: Mutator) -> None:
+    @classmethod
+    def pytest_generate_tests(cls, metafunc: pytest.Metafunc) -> None:
+        """The faults that can occur in this protocol; those of others are no cases."""
+        if "mutator" in metafunc.fixturenames:
+            found = cls.mutators_of()
+            metafunc.parametrize("mutator", found or [None], ids=[mutator.name for mutator in found] or ["none"])
+
+    @classmethod
+    def mutators_of(cls) -> list[Mutator]:
+        """Which faults `test_faulty_wires` plays for this contract."""
+        contract: Any = cls
+        by_bytes = contract.ends_by == "bytes"
+        return mutators_for(contract.mutators, ends_by_bytes=by_bytes, ids=contract.sends_call_ids)
+
+    def test_faulty_wires(self, mutator: Mutator | None) -> None:
         """What a mutator makes of each scenario: harmless changes nothing, and none gives a call that was not made."""
         protocol = self.bench.contract.mutators
-        if protocol is None:
+        if protocol is None or mutator is None:
             not_applicable("the mutators do not know this protocol")
-        if mutator.name == "data_after_the_end" and self.bench.contract.ends_with_its_bytes:
-            not_applicable("no event ends an answer of this protocol")
-        batches = [self._faulty(mutator, protocol, scenario) for scenario in SCENARIOS]
-        bodies = [body for batch in batches for body in batch]
+        batches = [(scenario, self._faulty(mutator, protocol, scenario)) for scenario in SCENARIOS]
+        bodies = [body for _, batch in batches for body in batch]
         if not bodies:
-            not_applicable("it applies to nothing of this protocol")
+            not_applicable("it applies to nothing that this protocol can say")
         tools = () if self.bench.can.streamed_tools is StreamedTools.NONE else TOOLS
         results = iter(self.bench.play([self.bench.response(body, cut="events") for body in bodies], tools))
-        for batch in batches:
+        for scenario, batch in batches:
             for number, (body, (frames, error)) in enumerate(zip(batch, results, strict=False)):
+                self.bench.story = Story(scenario.steps, f"mutator {mutator.name}", body, frames, error)
                 if not number:
                     assert error is None, error
                     before = frames
                 else:
+                    if mutator.meaning is Meaning.HARMLESS and error is None:
+                        self.bench.same(frames, before)
                     assert_survived(mutator, protocol, body, before=before, after=frames, error=error)
 
     def _faulty(self, mutator: Mutator, protocol: AnyProtocol, scenario: Scenario) -> list[bytes]:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pytest
 
@@ -37,15 +37,20 @@ from promptport.testing.checks_closing import ClosingChecks
 from promptport.testing.checks_errors import ErrorChecks
 from promptport.testing.checks_requests import RequestChecks
 from promptport.testing.checks_safety import SafetyChecks
+from promptport.testing.checks_special import SpecialChecks
 from promptport.testing.checks_wire import WireChecks
+from promptport.testing.failure_words import explained
 from promptport.testing.plugin import PLAYED
 from promptport.testing.recorded_bodies import AnyProtocol
+from promptport.testing.sent_messages import SentMessage
 from promptport.testing.steps import Step
 
 __all__ = ["ProviderContract"]
 
 
-class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, ErrorChecks, SafetyChecks):
+class ProviderContract(
+    AnswerChecks, WireChecks, ClosingChecks, RequestChecks, ErrorChecks, SafetyChecks, SpecialChecks
+):
     """See the module.
 
     Attributes:
@@ -54,7 +59,9 @@ class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, E
         sends_call_ids: the protocol has ids for calls, and carries them back with the results.
         mutators: the protocol's name for `promptport.testing.mutators`; ``sse`` and ``ndjson`` are any others of that
             format; ``None`` is for those that are neither.
-        ends_with_its_bytes: no event ends an answer (Gemini): what follows the reason why it ended belongs to it.
+        ends_by: ``event``, or ``bytes`` where no event ends an answer (Gemini): what follows the provider's last word
+            belongs to the answer, which ends with its bytes.
+        ways_to_end: in how many ways an answer was recorded to end; with 2, ``encode`` writes `Finish.way` 0 and 1.
         key_variables: the environment variables that may hold the key; with them, give `make_keyless_client` too.
         known: the promises that this provider cannot keep: one case of one check each, with the reason, such as
             ``{"faulty_wires[data_after_the_end]": "…"}``. If the check passes after all, it fails.
@@ -65,7 +72,8 @@ class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, E
     content_type: ClassVar[str] = "text/event-stream"
     sends_call_ids: ClassVar[bool] = True
     mutators: ClassVar[AnyProtocol | None] = None
-    ends_with_its_bytes: ClassVar[bool] = False
+    ends_by: ClassVar[Literal["event", "bytes"]] = "event"
+    ways_to_end: ClassVar[int] = 1
     key_variables: ClassVar[tuple[str, ...]] = ()
     known: ClassVar[Mapping[str, str]] = {}
     floor: ClassVar[int] = 60
@@ -78,6 +86,10 @@ class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, E
 
     def make_keyless_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
         """As `make_client`, for a program that passes no key; may raise `ConfigurationError`."""
+        raise NotImplementedError
+
+    def make_client_over(self, base_url: str, timeouts: Timeouts, http_client: Any) -> LLMClient:
+        """As `make_client`, for a program that brings an ``httpx.AsyncClient``; optional."""
         raise NotImplementedError
 
     def encode(self, steps: Sequence[Step]) -> list[bytes] | None:
@@ -96,6 +108,13 @@ class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, E
         """The body of the server's list of models; ``None`` where the protocol has none."""
         return None
 
+    def read_request(self, body: Any) -> Sequence[SentMessage] | None:
+        """The messages in a request, as JSON has it, in the kit's words; ``None``: their form is not checked.
+
+        Of the protocols whose rules the kit knows, it reads them by itself.
+        """
+        return None
+
     # --------------------------------------------------------------------------------------- the kit's own
 
     @pytest.fixture(autouse=True)
@@ -107,6 +126,8 @@ class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, E
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuses a subclass that loosens a test, or the floor."""
         super().__init_subclass__(**kwargs)
+        if cls.ends_by not in ("event", "bytes"):
+            raise TypeError(f"{cls.__name__}.ends_by is {cls.ends_by!r}. Write 'event' or 'bytes'.")
         if cls.floor < ProviderContract.floor:
             raise TypeError(f"{cls.__name__}.floor is {cls.floor}, and cannot be less than {ProviderContract.floor}")
         for name in dir(ProviderContract):
@@ -117,6 +138,10 @@ class ProviderContract(AnswerChecks, WireChecks, ClosingChecks, RequestChecks, E
                 )
         for name, reason in cls.known.items():
             _check_known(cls.__name__, name, reason)
+
+
+for _name in [name for name in dir(ProviderContract) if name.startswith("test_")]:
+    setattr(ProviderContract, _name, explained(getattr(ProviderContract, _name)))
 
 
 def _check_known(where: str, name: str, reason: Any) -> None:
@@ -131,7 +156,9 @@ def _check_known(where: str, name: str, reason: Any) -> None:
         raise TypeError(f"{told}: the kit has no such check.{advice}")
     if not isinstance(reason, str) or not reason.strip():
         raise TypeError(f"{told}: the reason is missing. Say why the provider cannot keep this promise.")
-    has_cases = any(mark.name == "parametrize" for mark in getattr(function, "pytestmark", ()))
+    has_cases = check == "faulty_wires" or any(
+        mark.name == "parametrize" for mark in getattr(function, "pytestmark", ())
+    )
     if has_cases and not (case.endswith("]") and case != "]"):
         raise TypeError(f"{told}: the check has several cases. Name one of them: {check}[CASE].")
     if bracket and not has_cases:

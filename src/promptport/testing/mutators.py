@@ -21,10 +21,11 @@ from promptport.errors import ProviderStreamError, StreamError
 from promptport.frames import Append, End, ReasoningAppend, StreamFrame, ToolCall
 from promptport.testing import mutators_any as general
 from promptport.testing import mutators_calls as calls
+from promptport.testing import mutators_frames as frames
 from promptport.testing.recorded_bodies import AnyProtocol, Wire
 from promptport.testing.validity import assert_valid_stream
 
-__all__ = ["MUTATORS", "Meaning", "Mutator", "assert_survived"]
+__all__ = ["MUTATORS", "Meaning", "Mutator", "assert_survived", "mutators_for"]
 
 
 class Meaning(enum.Enum):
@@ -51,11 +52,13 @@ class Mutator:
         name: what it is called.
         meaning: what must become of it.
         mutate: makes it.
+        protocols: those in which it can occur.
     """
 
     name: str
     meaning: Meaning
     mutate: Callable[[Wire, random.Random], bytes | None]
+    protocols: frozenset[str]
 
     def __call__(self, wire: Wire, chooser: random.Random) -> bytes | None:
         """The faulty body; ``None`` where this fault does not apply. The same ``chooser`` state gives the same body.
@@ -64,7 +67,7 @@ class Mutator:
             wire: a whole answer, without an error in it.
             chooser: for all that is left to chance.
         """
-        return self.mutate(wire, chooser)
+        return self.mutate(wire, chooser) if wire.protocol in self.protocols else None
 
 
 _BY_MEANING = {
@@ -101,6 +104,7 @@ _BY_MEANING = {
         calls.scramble_item_ids,
         calls.drop_sequence_numbers,
         calls.empty_final_output,
+        frames.frame_unknown_headers,
     ),
     Meaning.IDENTITY: (
         calls.drop_ids,
@@ -114,14 +118,78 @@ _BY_MEANING = {
         calls.items_only_when_done,
         calls.one_call_a_line,
     ),
-    Meaning.TRUNCATING: (general.cut_terminal, general.cut_anywhere, general.cut_inside_call),
-    Meaning.ERROR: (general.error_event,),
+    Meaning.TRUNCATING: (
+        general.cut_terminal,
+        general.cut_anywhere,
+        general.cut_inside_call,
+        frames.frame_checksum,
+        frames.frame_length,
+        frames.frame_truncated,
+    ),
+    Meaning.ERROR: (general.error_event, frames.frame_exception),
 }
 
+_CHAT, _RESPONSES, _MESSAGES = frozenset(["openai-chat"]), frozenset(["openai-responses"]), frozenset(["anthropic"])
+_OLLAMA, _FRAMES = frozenset(["ollama-chat"]), frozenset(["eventstream"])
+_KNOWN = _CHAT | _RESPONSES | _MESSAGES | _OLLAMA
+_SSE = _CHAT | _RESPONSES | _MESSAGES | {"sse"}
+_TEXT = _SSE | _OLLAMA | {"ndjson"}
+_OCCURS: dict[str, frozenset[str]] = {
+    **dict.fromkeys(("terminal_twice", "data_after_the_end", "cut_terminal", "cut_anywhere"), _TEXT | _FRAMES),
+    **dict.fromkeys(("byte_order_mark", "no_space_after_colon", "several_data_lines", "id_and_retry_fields"), _SSE),
+    **dict.fromkeys(("line_ends", "last_event_unterminated", "comments", "extra_fields"), _TEXT),
+    **dict.fromkeys(("pings", "error_event", "drop_ids", "repeat_ids"), _KNOWN),
+    "cut_inside_call": _KNOWN,
+    "unknown_events": _RESPONSES | _MESSAGES,
+    "shuffle_indexes": _CHAT | _RESPONSES | _MESSAGES,
+    **dict.fromkeys(("empty_input_deltas", "message_delta_twice", "input_in_block_start"), _MESSAGES),
+    **dict.fromkeys(
+        (
+            "scramble_item_ids",
+            "drop_sequence_numbers",
+            "empty_final_output",
+            "drop_item_ids",
+            "arguments_only_when_done",
+            "items_only_when_done",
+        ),
+        _RESPONSES,
+    ),
+    "one_call_a_line": _OLLAMA,
+}
+"""In which protocols a fault can occur, if not in Chat Completions alone."""
+
+
+def _occurs(name: str) -> frozenset[str]:
+    return _FRAMES if name.startswith("frame_") else _OCCURS.get(name, _CHAT)
+
+
 MUTATORS: tuple[Mutator, ...] = tuple(
-    [Mutator(mutate.__name__, meaning, mutate) for meaning, group in _BY_MEANING.items() for mutate in group]
+    [
+        Mutator(mutate.__name__, meaning, mutate, _occurs(mutate.__name__))
+        for meaning, group in _BY_MEANING.items()
+        for mutate in group
+    ]
 )
 """All of them."""
+_AFTER_THE_END = ("terminal_twice", "data_after_the_end")
+_OF_IDS = ("drop_ids", "repeat_ids")
+
+
+def mutators_for(protocol: AnyProtocol | None, *, ends_by_bytes: bool = False, ids: bool = True) -> list[Mutator]:
+    """The faults that can occur in a protocol.
+
+    Args:
+        protocol: its name; ``None`` for one of which nothing is known.
+        ends_by_bytes: no event ends an answer, so nothing comes after its end.
+        ids: calls have ids.
+    """
+    return [
+        mutator
+        for mutator in MUTATORS
+        if protocol in mutator.protocols
+        and not (ends_by_bytes and mutator.name in _AFTER_THE_END)
+        and (ids or mutator.name not in _OF_IDS)
+    ]
 
 
 def assert_survived(

@@ -165,7 +165,7 @@ def data_after_the_end(wire: Wire, chooser: random.Random) -> bytes | None:
 def _ends_for_good(wire: Wire) -> bool:
     if wire.protocol == "openai-chat":
         return bool(wire.events) and wire.events[-1].data.strip() == b"[DONE]"
-    return wire.terminal() == len(wire.events) - 1
+    return wire.protocol == "eventstream" or wire.terminal() == len(wire.events) - 1
 
 
 # --------------------------------------------------------------------------------------------------- cuts

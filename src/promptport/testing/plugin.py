@@ -21,7 +21,8 @@ __all__ = ["NOTE", "NOT_APPLICABLE", "PLAYED", "Check", "Tally", "TallyKeeper", 
 
 _CONTRACT = "promptport.testing.contract"
 _PARTS = [
-    f"promptport.testing.checks_{part}" for part in ("answers", "wire", "closing", "requests", "errors", "safety")
+    f"promptport.testing.checks_{part}"
+    for part in ("answers", "wire", "closing", "requests", "errors", "safety", "special")
 ]
 NOT_APPLICABLE = "n/a: "
 """How the kit's own skips begin."""

@@ -16,15 +16,16 @@ from typing import Any, Literal, TypeAlias, get_args
 import msgspec
 
 from promptport.decoding import NDJSONDecoder, SSEDecoder
+from promptport.testing.event_frames import split_frames
 
 __all__ = ["AnyProtocol", "Wire", "WireEvent", "WireProtocol", "chat_entries", "item_of", "ollama_calls"]
 
 WireProtocol: TypeAlias = Literal["openai-chat", "openai-responses", "anthropic", "ollama-chat"]
-AnyProtocol: TypeAlias = WireProtocol | Literal["sse", "ndjson"]
-"""``sse`` and ``ndjson`` are any other protocol of server-sent events, or of JSON lines: of it only this much is known,
-that the last event of a whole answer is the one that ends it."""
+AnyProtocol: TypeAlias = WireProtocol | Literal["sse", "ndjson", "eventstream"]
+"""``sse``, ``ndjson`` and ``eventstream`` are any other protocol of server-sent events, of JSON lines, or of AWS's
+binary frames: of it only this much is known, that the last event of a whole answer (or ``messageStop``) ends it."""
 
-_OTHERS = ("sse", "ndjson")
+_OTHERS = ("sse", "ndjson", "eventstream")
 _LINES = ("ollama-chat", "ndjson")
 
 _TERMINALS = ("response.completed", "response.incomplete", "message_stop")
@@ -33,10 +34,10 @@ _SEALS = ("content_block_stop", "response.output_item.done")
 
 
 class WireEvent(msgspec.Struct, frozen=True):
-    """One event: a server-sent event, or a line of NDJSON.
+    """One event: a server-sent event, a line of NDJSON, or a binary frame.
 
     Attributes:
-        data: the payload's bytes.
+        data: the payload's bytes; of a binary frame all of its bytes.
         name: the event's name; empty where it has none.
     """
 
@@ -75,13 +76,15 @@ class Wire(msgspec.Struct, frozen=True):
         if protocol in _LINES:
             lines = NDJSONDecoder()
             return cls(protocol, tuple([WireEvent(data) for data in [*lines.feed(body), *lines.close()]]))
+        if protocol == "eventstream":
+            return cls(protocol, tuple([WireEvent(frame, _event_type(frame)) for frame in split_frames(body)]))
         events = SSEDecoder()
         return cls(protocol, tuple([WireEvent(data, name) for name, data in [*events.feed(body), *events.close()]]))
 
     @property
     def is_sse(self) -> bool:
         """Whether the body is server-sent events."""
-        return self.protocol not in _LINES
+        return self.protocol not in _LINES and self.protocol != "eventstream"
 
     @property
     def is_known(self) -> bool:
@@ -94,6 +97,8 @@ class Wire(msgspec.Struct, frozen=True):
 
     def encoded(self, event: WireEvent) -> bytes:
         """One event as it stands in the body."""
+        if self.protocol == "eventstream":
+            return event.data
         if not self.is_sse:
             return event.data + b"\n"
         name = b"event: " + event.name + b"\n" if event.name else b""
@@ -118,7 +123,8 @@ class Wire(msgspec.Struct, frozen=True):
     def terminal(self) -> int | None:
         """The index of the event before which the answer cannot be complete; ``None`` in one that never is."""
         if not self.is_known:
-            return len(self.events) - 1 if self.events else None
+            named = [index for index, event in enumerate(self.events) if event.name == b"messageStop"]
+            return named[0] if named else len(self.events) - 1 if self.events else None
         return next((index for index, event in enumerate(self.events) if self._is_terminal(event)), None)
 
     def _is_terminal(self, event: WireEvent) -> bool:
@@ -163,6 +169,12 @@ class Wire(msgspec.Struct, frozen=True):
 
     def _payloads(self) -> list[dict[str, Any]]:
         return [event.payload() for event in self.events]
+
+
+def _event_type(frame: bytes) -> bytes:
+    """The frame's ``:event-type``, as far as it can be read."""
+    after = frame.partition(b":event-type\x07")[2]
+    return after[2 : 2 + int.from_bytes(after[:2])]
 
 
 # ---------------------------------------------------------------------------------------- in a payload

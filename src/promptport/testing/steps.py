@@ -20,6 +20,7 @@ from promptport.frames import (
     StreamFrame,
     ToolCall,
     ToolCallDelta,
+    Usage,
     parse_arguments,
 )
 
@@ -28,10 +29,13 @@ __all__ = [
     "OUTPUT_TOKENS",
     "SCENARIOS",
     "Arguments",
+    "Blocked",
     "Expected",
     "Fail",
     "Finish",
     "Malformed",
+    "MalformedCall",
+    "Opaque",
     "Say",
     "Scenario",
     "Seal",
@@ -39,6 +43,7 @@ __all__ = [
     "Step",
     "Think",
     "Unknown",
+    "Used",
     "expected",
     "increments",
     "outcome",
@@ -79,10 +84,54 @@ class Seal(msgspec.Struct, frozen=True):
     key: int
 
 
+class Opaque(msgspec.Struct, frozen=True):
+    """What the provider wants back unchanged, such as a signature.
+
+    Attributes:
+        key: the call that it belongs to; ``None`` for the reasoning before it.
+        token: what comes back in the next request to this provider, and in no other's.
+    """
+
+    key: int | None
+    token: str
+
+
+INPUT_TOKENS = 11
+OUTPUT_TOKENS = 7
+_USAGE = Usage(INPUT_TOKENS, OUTPUT_TOKENS)
+
+
+class Used(msgspec.Struct, frozen=True):
+    """The provider says on its way what was used so far; `Finish` has the last word."""
+
+    usage: Usage
+
+
 class Finish(msgspec.Struct, frozen=True):
-    """The answer's end, with 11 tokens in and 7 out; the calls that were not sealed are cut."""
+    """The answer's end; the calls that were not sealed are cut.
+
+    Attributes:
+        reason: why it ends.
+        usage: what was used: 11 tokens in and 7 out, and what else a check wants to see told.
+        way: which of `ProviderContract.ways_to_end` it ends in, from 0.
+    """
 
     reason: FinishReason
+    usage: Usage = _USAGE
+    way: int = 0
+
+
+class Blocked(msgspec.Struct, frozen=True):
+    """The provider does not answer this prompt (a filter of its input, say), and says no more."""
+
+    reason: str = "safety"
+
+
+class MalformedCall(msgspec.Struct, frozen=True):
+    """The provider says that the model wrote a call that is none, and says no more."""
+
+    name: str = "get_weather"
+    text: str = "get_weather(city=Paris"
 
 
 class Fail(msgspec.Struct, frozen=True):
@@ -100,10 +149,22 @@ class Malformed(msgspec.Struct, frozen=True):
     """An event that is known, and is not what it must be: half of its JSON, say."""
 
 
-Step: TypeAlias = Say | Think | Start | Arguments | Seal | Finish | Fail | Unknown | Malformed
-
-INPUT_TOKENS = 11
-OUTPUT_TOKENS = 7
+Step: TypeAlias = (
+    Say
+    | Think
+    | Start
+    | Arguments
+    | Seal
+    | Opaque
+    | Used
+    | Finish
+    | Fail
+    | Blocked
+    | MalformedCall
+    | Unknown
+    | Malformed
+)
+"""What happens. The kit asks for `Opaque`, `Used`, `Blocked` and `MalformedCall` only in checks of their own."""
 
 
 class Scenario(msgspec.Struct, frozen=True):

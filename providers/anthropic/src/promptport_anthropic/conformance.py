@@ -10,14 +10,16 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from promptport.provider import FinishReason, LLMClient, LLModel, Timeouts
+from promptport.provider import FinishReason, LLMClient, LLModel, Timeouts, Usage
 from promptport.testing import (
     INPUT_TOKENS,
-    OUTPUT_TOKENS,
     Arguments,
+    Blocked,
     Fail,
     Finish,
     Malformed,
+    MalformedCall,
+    Opaque,
     ProviderContract,
     Say,
     Seal,
@@ -25,6 +27,7 @@ from promptport.testing import (
     Step,
     Think,
     Unknown,
+    Used,
     WireProtocol,
 )
 from promptport_anthropic import client
@@ -70,6 +73,8 @@ class MessagesContract(ProviderContract):
 
     def encode(self, steps: Sequence[Step]) -> list[bytes] | None:
         """See `ProviderContract.encode`."""
+        if not _can_say(steps):
+            return None
         writer = _Events()
         for step in steps:
             writer.write(step)
@@ -77,6 +82,10 @@ class MessagesContract(ProviderContract):
 
     def encode_complete(self, steps: Sequence[Step]) -> bytes | None:
         """See `ProviderContract.encode_complete`."""
+        end = next((step for step in steps if isinstance(step, Finish)), None)
+        if end is None or not _can_say(steps):
+            return None
+        signature = "".join([step.token for step in steps if isinstance(step, Opaque)]) or _SIGNATURE
         content: list[dict[str, Any]] = []
         for step in steps:
             if isinstance(step, Start):
@@ -85,11 +94,11 @@ class MessagesContract(ProviderContract):
             elif isinstance(step, Say | Think):
                 kind, field = ("text", "text") if isinstance(step, Say) else ("thinking", "thinking")
                 if not content or content[-1]["type"] != kind:
-                    content.append({"type": kind, field: "", **({} if kind == "text" else {"signature": _SIGNATURE})})
+                    content.append({"type": kind, field: "", **({} if kind == "text" else {"signature": signature})})
                 content[-1][field] += step.text
-        reason = next(_WORDS[step.reason] for step in steps if isinstance(step, Finish))
-        usage = {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS}
-        return msgspec.json.encode({**_HEAD, "content": content, "stop_reason": reason, "usage": usage})
+        return msgspec.json.encode(
+            {**_HEAD, "content": content, "stop_reason": _WORDS[end.reason], "usage": _counts(end.usage)}
+        )
 
     def encode_models(self, ids: Sequence[str]) -> bytes | None:
         """See `ProviderContract.encode_models`."""
@@ -97,6 +106,23 @@ class MessagesContract(ProviderContract):
             {"type": "model", "id": name, "display_name": name, "created_at": "2026-01-01T00:00:00Z"} for name in ids
         ]
         return msgspec.json.encode({"data": listed, "has_more": False, "first_id": ids[0], "last_id": ids[-1]})
+
+
+def _can_say(steps: Sequence[Step]) -> bool:
+    """Calls have no signatures; a prompt that is refused, and a call that is none, have no events."""
+    unsaid = (isinstance(step, Blocked | MalformedCall) for step in steps)
+    return not any(unsaid) and all(step.key is None for step in steps if isinstance(step, Opaque))
+
+
+def _counts(usage: Usage) -> dict[str, Any]:
+    """What was read from the cache and written to it is counted apart from ``input_tokens``."""
+    read, written = usage.cached_input_tokens, usage.cache_write_tokens
+    given = (usage.input_tokens or 0) - (read or 0) - (written or 0)
+    counts: dict[str, Any] = {"input_tokens": given, "output_tokens": usage.output_tokens}
+    counts |= {} if read is None else {"cache_read_input_tokens": read}
+    counts |= {} if written is None else {"cache_creation_input_tokens": written}
+    thoughts = usage.reasoning_tokens
+    return counts | ({} if thoughts is None else {"output_tokens_details": {"thinking_tokens": thoughts}})
 
 
 def _tool_use(start: Start, arguments: str = "") -> dict[str, Any]:
@@ -111,6 +137,7 @@ class _Events:
     def __init__(self) -> None:
         self.events: list[bytes] = []
         self._blocks = 0
+        self._signature = _SIGNATURE
         self._open = ""  # the type of the text or thinking block under way
         self._calls: dict[int, int] = {}  # key → index of its block
         self._emit("message_start", message=_HEAD)
@@ -128,11 +155,17 @@ class _Events:
                 self._delta(self._calls[key], {"type": "input_json_delta", "partial_json": text})
             case Seal(key=key):
                 self._emit("content_block_stop", index=self._calls.pop(key))
-            case Finish(reason=reason):
+            case Opaque(token=token):
+                self._signature = token
+            case Used(usage=usage):  # as servers send it that count on their way; the counts are cumulative
+                self._emit("message_delta", delta={"stop_reason": None}, usage=_counts(usage))
+            case Finish(reason=reason, usage=usage):
                 self._close()
                 stop = {"stop_reason": _WORDS[reason], "stop_sequence": None}
-                self._emit("message_delta", delta=stop, usage={"output_tokens": OUTPUT_TOKENS})
+                self._emit("message_delta", delta=stop, usage=_counts(usage))
                 self._emit("message_stop")
+            case Blocked() | MalformedCall():
+                pass
             case Fail(message=message, code=code):
                 self._emit("error", error={"type": code, "message": message})
             case Unknown():
@@ -163,7 +196,7 @@ class _Events:
     def _close(self) -> None:
         """Ends the text or thinking block under way, which is the last that began."""
         if self._open == "thinking":
-            self._delta(self._blocks - 1, {"type": "signature_delta", "signature": _SIGNATURE})
+            self._delta(self._blocks - 1, {"type": "signature_delta", "signature": self._signature})
         if self._open:
             self._emit("content_block_stop", index=self._blocks - 1)
             self._open = ""

@@ -1,25 +1,25 @@
 """How ConverseStream writes down what a model says: the contract tests of `promptport.testing` for this provider.
 
-Written from the Bedrock runtime API reference; the frames are written here, by the format's own rules.
+Written from the Bedrock runtime API reference.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from typing import Any, ClassVar
-from zlib import crc32
 
 import msgspec
 
-from promptport.provider import FinishReason, LLMClient, LLModel, Timeouts
+from promptport.provider import FinishReason, LLMClient, LLModel, Timeouts, Usage
 from promptport.testing import (
-    INPUT_TOKENS,
-    OUTPUT_TOKENS,
+    AnyProtocol,
     Arguments,
+    Blocked,
     Fail,
     Finish,
     Malformed,
+    MalformedCall,
+    Opaque,
     ProviderContract,
     Say,
     Seal,
@@ -27,6 +27,8 @@ from promptport.testing import (
     Step,
     Think,
     Unknown,
+    Used,
+    event_frame,
 )
 from promptport_bedrock import client
 
@@ -38,19 +40,10 @@ _WORDS = {
     FinishReason.TOOL_CALLS: "tool_use",
     FinishReason.CONTENT_FILTER: "content_filtered",
 }
-_USAGE = {"inputTokens": INPUT_TOKENS, "outputTokens": OUTPUT_TOKENS, "totalTokens": INPUT_TOKENS + OUTPUT_TOKENS}
 _SIGNATURE = "c2lnbmVk"
 
 
-def frame(payload: bytes, **headers: str) -> bytes:
-    """One frame of the event stream; in the names of headers ``_`` stands for ``-``, and ``:`` goes before them."""
-    block = b""
-    for name, value in headers.items():
-        key, text = f":{name.replace('_', '-')}".encode(), value.encode()
-        block += bytes([len(key)]) + key + b"\x07" + struct.pack(">H", len(text)) + text
-    prelude = struct.pack(">II", len(block) + len(payload) + 16, len(block))
-    body = prelude + struct.pack(">I", crc32(prelude)) + block + payload
-    return body + struct.pack(">I", crc32(body))
+frame = event_frame
 
 
 class ConverseContract(ProviderContract):
@@ -58,7 +51,9 @@ class ConverseContract(ProviderContract):
 
     model: ClassVar[LLModel] = LLModel("bedrock", "test-model")
     content_type: ClassVar[str] = "application/vnd.amazon.eventstream"
-    floor: ClassVar[int] = 60
+    mutators: ClassVar[AnyProtocol | None] = "eventstream"
+    ways_to_end: ClassVar[int] = 2
+    floor: ClassVar[int] = 150
 
     def make_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
         """See `ProviderContract.make_client`."""
@@ -72,7 +67,7 @@ class ConverseContract(ProviderContract):
 
     def encode(self, steps: Sequence[Step]) -> list[bytes] | None:
         """See `ProviderContract.encode`."""
-        if any(isinstance(step, Finish) and step.reason not in _WORDS for step in steps):
+        if not _can_say(steps):
             return None
         writer = _Events()
         for step in steps:
@@ -81,9 +76,10 @@ class ConverseContract(ProviderContract):
 
     def encode_complete(self, steps: Sequence[Step]) -> bytes | None:
         """See `ProviderContract.encode_complete`."""
-        reason = next(step.reason for step in steps if isinstance(step, Finish))
-        if reason not in _WORDS:
+        end = next((step for step in steps if isinstance(step, Finish)), None)
+        if end is None or not _can_say(steps):
             return None
+        signature = _signature(steps)
         content: list[dict[str, Any]] = []
         for step in steps:
             if isinstance(step, Start):
@@ -96,11 +92,16 @@ class ConverseContract(ProviderContract):
                 content[-1]["text"] += step.text
             elif isinstance(step, Think):
                 if not content or "reasoningContent" not in content[-1]:
-                    content.append({"reasoningContent": {"reasoningText": {"text": "", "signature": _SIGNATURE}}})
+                    content.append({"reasoningContent": {"reasoningText": {"text": "", "signature": signature}}})
                 content[-1]["reasoningContent"]["reasoningText"]["text"] += step.text
         message = {"role": "assistant", "content": content}
         return msgspec.json.encode(
-            {"output": {"message": message}, "stopReason": _WORDS[reason], "usage": _USAGE, "metrics": {"latencyMs": 1}}
+            {
+                "output": {"message": message},
+                "stopReason": _WORDS[end.reason],
+                "usage": _counts(end.usage),
+                "metrics": {"latencyMs": 1},
+            }
         )
 
     def encode_models(self, ids: Sequence[str]) -> bytes | None:
@@ -109,12 +110,32 @@ class ConverseContract(ProviderContract):
         return msgspec.json.encode({"modelSummaries": listed})
 
 
+def _can_say(steps: Sequence[Step]) -> bool:
+    """Calls have no signatures, and nothing is counted before the end."""
+    unsaid = any(isinstance(step, Used) or (isinstance(step, Opaque) and step.key is not None) for step in steps)
+    return not unsaid and all(step.reason in _WORDS for step in steps if isinstance(step, Finish))
+
+
+def _signature(steps: Sequence[Step]) -> str:
+    return "".join([step.token for step in steps if isinstance(step, Opaque)]) or _SIGNATURE
+
+
+def _counts(usage: Usage) -> dict[str, Any]:
+    """What was read from the cache and written to it is counted apart from ``inputTokens``."""
+    read, written = usage.cached_input_tokens, usage.cache_write_tokens
+    given = (usage.input_tokens or 0) - (read or 0) - (written or 0)
+    counts = {"inputTokens": given, "outputTokens": usage.output_tokens}
+    counts |= {} if read is None else {"cacheReadInputTokens": read}
+    return counts | ({} if written is None else {"cacheWriteInputTokens": written})
+
+
 class _Events:
     """Writes one answer: messageStart, the content blocks one by one, messageStop, metadata."""
 
     def __init__(self) -> None:
         self.events: list[bytes] = []
         self._blocks = 0
+        self._signature = _SIGNATURE
         self._open = ""  # "text" or "reasoning": the block under way
         self._calls: dict[int, int] = {}  # key → index of its block
         self._emit("messageStart", role="assistant")
@@ -135,10 +156,13 @@ class _Events:
                 self._delta(self._calls[key], {"toolUse": {"input": text}})
             case Seal(key=key):
                 self._emit("contentBlockStop", contentBlockIndex=self._calls.pop(key))
-            case Finish(reason=reason):
-                self._close()
-                self._emit("messageStop", stopReason=_WORDS[reason])
-                self._emit("metadata", usage=_USAGE, metrics={"latencyMs": 1})
+            case Opaque(token=token):
+                self._signature = token
+            case Finish():
+                self._finish(step)
+            case Blocked() | MalformedCall():
+                reason = "guardrail_intervened" if isinstance(step, Blocked) else "malformed_tool_use"
+                self._emit("messageStop", stopReason=reason)
             case Fail(message=message, code=code):
                 body = msgspec.json.encode({"message": message})
                 self.events.append(frame(body, exception_type=code, message_type="exception"))
@@ -148,6 +172,15 @@ class _Events:
                 self.events.append(
                     frame(b'{"contentBlockIndex":', event_type="contentBlockDelta", message_type="event")
                 )
+
+    def _finish(self, finish: Finish) -> None:
+        self._close()
+        counted = {"usage": _counts(finish.usage), "metrics": {"latencyMs": 1}}
+        if finish.way:  # the counts came first
+            self._emit("metadata", **counted)
+        self._emit("messageStop", stopReason=_WORDS[finish.reason])
+        if not finish.way:
+            self._emit("metadata", **counted)
 
     def _emit(self, type: str, **fields: Any) -> None:
         payload = msgspec.json.encode({**fields, "p": "abcdefghij"[: 1 + len(self.events) % 10]})
@@ -166,7 +199,7 @@ class _Events:
     def _close(self) -> None:
         """Ends the text or reasoning block under way, which is the last that began."""
         if self._open == "reasoning":
-            self._delta(self._blocks - 1, {"reasoningContent": {"signature": _SIGNATURE}})
+            self._delta(self._blocks - 1, {"reasoningContent": {"signature": self._signature}})
         if self._open:
             self._emit("contentBlockStop", contentBlockIndex=self._blocks - 1)
             self._open = ""

@@ -10,15 +10,16 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from promptport.provider import FinishReason, LLMClient, LLModel, Timeouts
+from promptport.provider import FinishReason, LLMClient, LLModel, Timeouts, Usage
 from promptport.testing import (
-    INPUT_TOKENS,
-    OUTPUT_TOKENS,
     AnyProtocol,
     Arguments,
+    Blocked,
     Fail,
     Finish,
     Malformed,
+    MalformedCall,
+    Opaque,
     ProviderContract,
     Say,
     Seal,
@@ -26,16 +27,13 @@ from promptport.testing import (
     Step,
     Think,
     Unknown,
+    Used,
 )
 from promptport_cohere import client
 
 __all__ = ["ChatContract"]
 
 _WORDS = {FinishReason.STOP: "COMPLETE", FinishReason.LENGTH: "MAX_TOKENS", FinishReason.TOOL_CALLS: "TOOL_CALL"}
-_USAGE = {
-    "billed_units": {"input_tokens": 1, "output_tokens": 2},
-    "tokens": {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS},
-}
 _EMPTY = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}
 
 
@@ -44,6 +42,7 @@ class ChatContract(ProviderContract):
 
     model: ClassVar[LLModel] = LLModel("cohere", "test-model")
     mutators: ClassVar[AnyProtocol | None] = "sse"
+    ways_to_end: ClassVar[int] = 2
     floor: ClassVar[int] = 130
 
     def make_client(self, base_url: str, timeouts: Timeouts) -> LLMClient:
@@ -58,7 +57,7 @@ class ChatContract(ProviderContract):
 
     def encode(self, steps: Sequence[Step]) -> list[bytes] | None:
         """See `ProviderContract.encode`."""
-        if any(isinstance(step, Finish) and step.reason not in _WORDS for step in steps):
+        if not _can_say(steps):
             return None
         writer = _Events()
         for step in steps:
@@ -78,15 +77,31 @@ class ChatContract(ProviderContract):
                     content.append({"type": kind, kind: ""})
                 content[-1][kind] += step.text
         calls = [_call(step, _arguments(step.key, steps) or "null") for step in steps if isinstance(step, Start)]
-        reason = next(_WORDS.get(step.reason) for step in steps if isinstance(step, Finish))
-        if reason is None:
+        end = next((step for step in steps if isinstance(step, Finish)), None)
+        if end is None or not _can_say(steps):
             return None
         message = {"role": "assistant", "content": content, "tool_calls": calls}
-        return msgspec.json.encode({"id": "id-1", "finish_reason": reason, "message": message, "usage": _USAGE})
+        return msgspec.json.encode(
+            {"id": "id-1", "finish_reason": _WORDS[end.reason], "message": message, "usage": _counts(end.usage)}
+        )
 
     def encode_models(self, ids: Sequence[str]) -> bytes | None:
         """See `ProviderContract.encode_models`."""
         return msgspec.json.encode({"models": [{"name": name, "endpoints": ["chat"]} for name in ids]})
+
+
+def _can_say(steps: Sequence[Step]) -> bool:
+    """Nothing is signed, and nothing is counted before the end."""
+    if any(isinstance(step, Opaque | Used | Blocked | MalformedCall) for step in steps):
+        return False
+    return all(step.reason in _WORDS for step in steps if isinstance(step, Finish))
+
+
+def _counts(usage: Usage) -> dict[str, Any]:
+    tokens = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+    tokens |= {} if usage.reasoning_tokens is None else {"reasoning_tokens": usage.reasoning_tokens}
+    cached = {} if usage.cached_input_tokens is None else {"cached_tokens": usage.cached_input_tokens}
+    return {"billed_units": {"input_tokens": 1, "output_tokens": 2}, "tokens": tokens, **cached}
 
 
 def _call(start: Start, arguments: str) -> dict[str, Any]:
@@ -120,9 +135,13 @@ class _Events:
                 self._emit("tool-call-delta", index=key, delta={"message": {"tool_calls": call}})
             case Seal(key=key):
                 self._emit("tool-call-end", index=key)
-            case Finish(reason=reason):
+            case Finish(reason=reason, usage=usage, way=way):
                 self._close()
-                self._emit("message-end", delta={"finish_reason": _WORDS[reason], "usage": _USAGE})
+                self._emit("message-end", delta={"finish_reason": _WORDS[reason], "usage": _counts(usage)})
+                if way:
+                    self.events.append(b"data: [DONE]\n\n")
+            case Opaque() | Used() | Blocked() | MalformedCall():
+                pass
             case Fail(message=message):
                 self._emit("message-end", delta={"finish_reason": "ERROR", "error": message})
             case Unknown():

@@ -7,20 +7,21 @@ then ends, is whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from promptport.provider import FinishReason, LLMClient, LLModel, Timeouts, parse_arguments
+from promptport.provider import FinishReason, LLMClient, LLModel, Timeouts, Usage
 from promptport.testing import (
-    INPUT_TOKENS,
-    OUTPUT_TOKENS,
     AnyProtocol,
     Arguments,
+    Blocked,
     Fail,
     Finish,
     Malformed,
+    MalformedCall,
+    Opaque,
     ProviderContract,
     Say,
     Seal,
@@ -28,6 +29,9 @@ from promptport.testing import (
     Step,
     Think,
     Unknown,
+    Used,
+    WholeCall,
+    whole_calls,
 )
 from promptport_google import client, vertex_client
 
@@ -42,7 +46,6 @@ _WORDS = {
     FinishReason.OTHER: "MALFORMED_RESPONSE",
 }
 _HEAD = {"modelVersion": "test-model", "responseId": "id-1"}
-_USAGE = {"promptTokenCount": INPUT_TOKENS, "candidatesTokenCount": OUTPUT_TOKENS - 3, "thoughtsTokenCount": 3}
 
 
 class GeminiContract(ProviderContract):
@@ -50,7 +53,8 @@ class GeminiContract(ProviderContract):
 
     model: ClassVar[LLModel] = LLModel("google", "test-model")
     mutators: ClassVar[AnyProtocol | None] = "sse"
-    ends_with_its_bytes: ClassVar[bool] = True
+    ends_by: ClassVar[Literal["event", "bytes"]] = "bytes"
+    ways_to_end: ClassVar[int] = 2
     floor: ClassVar[int] = 140
     _ids: ClassVar[bool] = True
 
@@ -66,11 +70,12 @@ class GeminiContract(ProviderContract):
 
     def encode(self, steps: Sequence[Step]) -> list[bytes] | None:
         """See `ProviderContract.encode`."""
-        if not _can_say(steps):
+        calls = whole_calls(steps)
+        if calls is None:
             return None
-        return [b"data: %b\r\n\r\n" % event for step in steps for event in self._events(step, steps)]
+        return [b"data: %b\r\n\r\n" % event for step in steps for event in self._events(step, calls)]
 
-    def _events(self, step: Step, steps: Sequence[Step]) -> list[bytes]:
+    def _events(self, step: Step, calls: Mapping[int, WholeCall]) -> list[bytes]:
         match step:
             case Say(text=text):
                 return [_response([{"text": text}])]
@@ -78,10 +83,20 @@ class GeminiContract(ProviderContract):
                 return [_response([{"text": text, "thought": True}])]
             case Start() | Arguments():
                 return []
+            case Opaque(key=key, token=token):  # a call has its own in its part
+                return [_response([{"text": "", "thought": True, "thoughtSignature": token}])] if key is None else []
             case Seal(key=key):
-                return [_response([self._call(key, steps)])]
-            case Finish(reason=reason):
-                return [_response([{"text": ""}], _WORDS[reason])]
+                return [_response([self._call(calls[key])])]
+            case Used(usage=usage):
+                return [_response([], usage=usage)]
+            case Finish(reason=reason, usage=usage, way=way):
+                # Recorded: a last response with an empty text, or with no part at all.
+                return [_response([{"text": ""}] if not way else [], _WORDS[reason], usage)]
+            case Blocked(reason=reason):
+                return [msgspec.json.encode({"promptFeedback": {"blockReason": reason.upper()}, **_HEAD})]
+            case MalformedCall(text=text):
+                malformed = f"Malformed function call: {text}"
+                return [_response([], "MALFORMED_FUNCTION_CALL", finishMessage=malformed)]
             case Fail(message=message, code=code):
                 return [msgspec.json.encode({"error": {"code": 503, "message": message, "status": code}})]
             case Unknown():
@@ -89,24 +104,28 @@ class GeminiContract(ProviderContract):
             case Malformed():
                 return [b'{"candidates":[{"content":{"parts":[']
 
-    def _call(self, key: int, steps: Sequence[Step]) -> dict[str, Any]:
-        start = next(step for step in steps if isinstance(step, Start) and step.key == key)
-        # Raw: the arguments are JSON inside JSON. A line end in them would end the line.
-        arguments = msgspec.Raw(_arguments(key, steps).replace("\n", " ").encode())
-        call = {"name": start.name, "args": arguments}
-        return {"functionCall": {"id": start.id, **call} if self._ids else call}
+    def _call(self, call: WholeCall) -> dict[str, Any]:
+        written = {"name": call.name, "args": call.raw}
+        part: dict[str, Any] = {"functionCall": {"id": call.id, **written} if self._ids else written}
+        return {**part, "thoughtSignature": call.opaque} if call.opaque else part
 
     def encode_complete(self, steps: Sequence[Step]) -> bytes | None:
         """See `ProviderContract.encode_complete`."""
+        calls = whole_calls(steps)
+        if calls is None:
+            return None
         parts: list[dict[str, Any]] = []
         for step in steps:
             if isinstance(step, Say):
                 parts.append({"text": step.text})
             elif isinstance(step, Think):
                 parts.append({"text": step.text, "thought": True})
+            elif isinstance(step, Opaque) and step.key is None:
+                parts.append({"text": "", "thought": True, "thoughtSignature": step.token})
             elif isinstance(step, Seal):
-                parts.append(self._call(step.key, steps))
-        return _response(parts, next(_WORDS[step.reason] for step in steps if isinstance(step, Finish)))
+                parts.append(self._call(calls[step.key]))
+        end = next((step for step in steps if isinstance(step, Finish)), None)
+        return None if end is None else _response(parts, _WORDS[end.reason], end.usage)
 
     def encode_models(self, ids: Sequence[str]) -> bytes | None:
         """See `ProviderContract.encode_models`."""
@@ -134,32 +153,22 @@ class VertexContract(GeminiContract):
         return msgspec.json.encode({"publisherModels": names})
 
 
-def _can_say(steps: Sequence[Step]) -> bool:
-    """Whether every call is whole when the next thing comes, and its arguments are an object."""
-    open_call: int | None = None
-    for step in steps:
-        if isinstance(step, Start):
-            if open_call is not None:
-                return False
-            open_call = step.key
-        elif isinstance(step, Seal):
-            open_call = None
-            try:
-                parse_arguments(_arguments(step.key, steps))
-            except ValueError:
-                return False
-        elif isinstance(step, Finish | Fail) and open_call is not None:
-            return False
-    return True
+def _response(
+    parts: list[dict[str, Any]], reason: str | None = None, usage: Usage | None = None, **fields: Any
+) -> bytes:
+    candidate: dict[str, Any] = {"content": {"role": "model", "parts": parts}, "index": 0, **fields}
+    if reason is not None:
+        candidate["finishReason"] = reason
+    counted = {} if usage is None else {"usageMetadata": _counts(usage)}
+    return msgspec.json.encode({"candidates": [candidate], **counted, **_HEAD})
 
 
-def _arguments(key: int, steps: Sequence[Step]) -> str:
-    return "".join([step.text for step in steps if isinstance(step, Arguments) and step.key == key]) or "{}"
-
-
-def _response(parts: list[dict[str, Any]], reason: str | None = None) -> bytes:
-    candidate: dict[str, Any] = {"content": {"role": "model", "parts": parts}, "index": 0}
-    if reason is None:
-        return msgspec.json.encode({"candidates": [candidate], **_HEAD})
-    candidate["finishReason"] = reason
-    return msgspec.json.encode({"candidates": [candidate], "usageMetadata": _USAGE, **_HEAD})
+def _counts(usage: Usage) -> dict[str, Any]:
+    """Thoughts are counted apart from the rest of what the model wrote."""
+    thoughts = usage.reasoning_tokens or 0
+    counts = {"promptTokenCount": usage.input_tokens, "candidatesTokenCount": (usage.output_tokens or 0) - thoughts}
+    if usage.reasoning_tokens is not None:
+        counts["thoughtsTokenCount"] = thoughts
+    if usage.cached_input_tokens is not None:
+        counts["cachedContentTokenCount"] = usage.cached_input_tokens
+    return counts

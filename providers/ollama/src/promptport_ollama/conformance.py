@@ -6,19 +6,20 @@ cannot say.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
-from promptport.provider import FinishReason, LLMClient, LLModel, Timeouts, parse_arguments
+from promptport.provider import FinishReason, LLMClient, LLModel, Timeouts, Usage
 from promptport.testing import (
-    INPUT_TOKENS,
-    OUTPUT_TOKENS,
     Arguments,
+    Blocked,
     Fail,
     Finish,
     Malformed,
+    MalformedCall,
+    Opaque,
     ProviderContract,
     Say,
     Seal,
@@ -26,7 +27,10 @@ from promptport.testing import (
     Step,
     Think,
     Unknown,
+    Used,
+    WholeCall,
     WireProtocol,
+    whole_calls,
 )
 from promptport_ollama import client
 
@@ -34,7 +38,6 @@ __all__ = ["ChatContract"]
 
 _WORDS = {FinishReason.STOP: "stop", FinishReason.LENGTH: "length", FinishReason.TOOL_CALLS: "stop"}
 _HEAD = {"model": "test-model", "created_at": "2026-01-01T00:00:00Z"}
-_COUNTS = {"total_duration": 1, "prompt_eval_count": INPUT_TOKENS, "eval_count": OUTPUT_TOKENS}
 
 
 class ChatContract(ProviderContract):
@@ -58,22 +61,23 @@ class ChatContract(ProviderContract):
 
     def encode(self, steps: Sequence[Step]) -> list[bytes] | None:
         """See `ProviderContract.encode`."""
-        if not _can_say(steps):
+        calls = whole_calls(steps)
+        if calls is None or not _has_words(steps):
             return None
-        return [line + b"\n" for step in steps for line in self._lines(step, steps)]
+        return [line + b"\n" for step in steps for line in self._lines(step, calls)]
 
-    def _lines(self, step: Step, steps: Sequence[Step]) -> list[bytes]:
+    def _lines(self, step: Step, calls: Mapping[int, WholeCall]) -> list[bytes]:
         match step:
             case Say(text=text):
                 return [_line(_message(text))]
             case Think(text=text):
                 return [_line({**_message(""), "thinking": text})]
-            case Start() | Arguments():
+            case Start() | Arguments() | Opaque() | Used() | Blocked() | MalformedCall():
                 return []
             case Seal(key=key):
-                return [_line({**_message(""), "tool_calls": [self._call(key, steps)]})]
-            case Finish(reason=reason):
-                return [_line(_message(""), done=True, done_reason=_WORDS[reason], **_COUNTS)]
+                return [_line({**_message(""), "tool_calls": [self._call(calls[key])]})]
+            case Finish(reason=reason, usage=usage):
+                return [_line(_message(""), done=True, done_reason=_WORDS[reason], **_counts(usage))]
             case Fail(message=message):
                 return [msgspec.json.encode({"error": message})]
             case Unknown():
@@ -81,58 +85,44 @@ class ChatContract(ProviderContract):
             case Malformed():
                 return [b'{"model":"test-model","message":{"role":"assistant","content":']
 
-    def _call(self, key: int, steps: Sequence[Step]) -> dict[str, Any]:
-        start = next(step for step in steps if isinstance(step, Start) and step.key == key)
-        # Raw: the arguments are JSON inside JSON. A line end in them would end the line.
-        arguments = msgspec.Raw(_arguments(key, steps).replace("\n", " ").encode())
-        call = {"function": {"name": start.name, "arguments": arguments}}
-        return {"id": start.id, **call} if self.sends_call_ids else call
+    def _call(self, call: WholeCall) -> dict[str, Any]:
+        written = {"function": {"name": call.name, "arguments": call.raw}}
+        return {"id": call.id, **written} if self.sends_call_ids else written
 
     def encode_complete(self, steps: Sequence[Step]) -> bytes | None:
         """See `ProviderContract.encode_complete`."""
-        if _speaks_after_a_call(steps):
+        calls = whole_calls(steps)
+        if calls is None or not _has_words(steps) or _speaks_after_a_call(steps):
             return None  # one message has its text in front of its calls
         message: dict[str, Any] = _message("".join([step.text for step in steps if isinstance(step, Say)]))
         if thought := "".join([step.text for step in steps if isinstance(step, Think)]):
             message["thinking"] = thought
-        if calls := [self._call(step.key, steps) for step in steps if isinstance(step, Seal)]:
-            message["tool_calls"] = calls
-        reason = next(_WORDS[step.reason] for step in steps if isinstance(step, Finish))
-        return _line(message, done=True, done_reason=reason, **_COUNTS)
+        if calls:
+            message["tool_calls"] = [self._call(call) for call in calls.values()]
+        end = next(step for step in steps if isinstance(step, Finish))
+        return _line(message, done=True, done_reason=_WORDS[end.reason], **_counts(end.usage))
 
     def encode_models(self, ids: Sequence[str]) -> bytes | None:
         """See `ProviderContract.encode_models`."""
         return msgspec.json.encode({"models": [{"name": name, "model": name, "size": 1} for name in ids]})
 
 
-def _can_say(steps: Sequence[Step]) -> bool:
-    """Whether every call is whole when the next thing comes, its arguments an object, and the reason has a word."""
-    open_call: int | None = None
-    for step in steps:
-        if isinstance(step, Start):
-            if open_call is not None:
-                return False
-            open_call = step.key
-        elif isinstance(step, Seal):
-            open_call = None
-            try:
-                parse_arguments(_arguments(step.key, steps))
-            except ValueError:
-                return False
-        elif isinstance(step, Finish | Fail) and (
-            open_call is not None or (isinstance(step, Finish) and step.reason not in _WORDS)
-        ):
-            return False
-    return True
+def _has_words(steps: Sequence[Step]) -> bool:
+    """Whether the protocol has a word for all of these steps."""
+    if any(isinstance(step, Opaque | Used | Blocked | MalformedCall) for step in steps):
+        return False
+    return all(step.reason in _WORDS for step in steps if isinstance(step, Finish))
+
+
+def _counts(usage: Usage) -> dict[str, Any]:
+    counts = {"total_duration": 1, "prompt_eval_count": usage.input_tokens, "eval_count": usage.output_tokens}
+    cached = usage.cached_input_tokens
+    return counts if cached is None else {**counts, "prompt_eval_cached_count": cached}
 
 
 def _speaks_after_a_call(steps: Sequence[Step]) -> bool:
     kinds = [type(step) for step in steps]
     return Seal in kinds and any(kind in (Say, Think) for kind in kinds[kinds.index(Seal) :])
-
-
-def _arguments(key: int, steps: Sequence[Step]) -> str:
-    return "".join([step.text for step in steps if isinstance(step, Arguments) and step.key == key]) or "{}"
 
 
 def _message(content: str) -> dict[str, Any]:

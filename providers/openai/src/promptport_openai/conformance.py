@@ -9,15 +9,16 @@ import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from promptport.provider import FinishReason, LLMClient, LLModel, Timeouts
+from promptport.provider import FinishReason, LLMClient, LLModel, Timeouts, Usage
 from promptport.testing import (
-    INPUT_TOKENS,
-    OUTPUT_TOKENS,
     Arguments,
+    Blocked,
     ChatCompletionsContract,
     Fail,
     Finish,
     Malformed,
+    MalformedCall,
+    Opaque,
     ProviderContract,
     Say,
     Seal,
@@ -25,6 +26,7 @@ from promptport.testing import (
     Step,
     Think,
     Unknown,
+    Used,
     WireProtocol,
 )
 from promptport_openai import chat_client, responses_client
@@ -68,7 +70,7 @@ class ResponsesContract(ProviderContract):
 
     def encode(self, steps: Sequence[Step]) -> list[bytes] | None:
         """See `ProviderContract.encode`."""
-        if any(isinstance(step, Finish) and step.reason is FinishReason.PAUSED for step in steps):
+        if not _can_say(steps):
             return None
         writer = _Response()
         for step in steps:
@@ -77,6 +79,8 @@ class ResponsesContract(ProviderContract):
 
     def encode_complete(self, steps: Sequence[Step]) -> bytes | None:
         """See `ProviderContract.encode_complete`."""
+        if not _can_say(steps):
+            return None
         writer = _Response()
         for step in steps:
             writer.write(step)
@@ -85,6 +89,27 @@ class ResponsesContract(ProviderContract):
     def encode_models(self, ids: Sequence[str]) -> bytes | None:
         """See `ProviderContract.encode_models`."""
         return OpenAIChatContract().encode_models(ids)
+
+
+def _can_say(steps: Sequence[Step]) -> bool:
+    """Only reasoning is encrypted, and nothing is counted before the end."""
+    for step in steps:
+        if isinstance(step, Used | Blocked | MalformedCall) or (isinstance(step, Opaque) and step.key is not None):
+            return False
+        if isinstance(step, Finish) and step.reason is FinishReason.PAUSED:
+            return False
+    return True
+
+
+def _counts(usage: Usage) -> dict[str, Any]:
+    inputs = {"cached_tokens": usage.cached_input_tokens, "cache_write_tokens": usage.cache_write_tokens}
+    return {
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {name: count for name, count in inputs.items() if count is not None},
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {} if usage.reasoning_tokens is None else {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": (usage.input_tokens or 0) + (usage.output_tokens or 0),
+    }
 
 
 def _json(payload: Any) -> str:
@@ -130,8 +155,13 @@ class _Response:
                 self._emit("response.function_call_arguments.delta", **self._place(index), delta=text)
             case Seal(key=key):
                 self._seal(self._calls.pop(key))
-            case Finish(reason=reason):
-                self._finish(reason)
+            case Opaque(token=token):
+                if self._open is not None:
+                    self._output[self._open]["encrypted_content"] = token
+            case Finish(reason=reason, usage=usage):
+                self._finish(reason, usage)
+            case Used() | Blocked() | MalformedCall():
+                pass
             case Fail(message=message, code=code):
                 self._emit("error", message=message, code=code, param=None)
             case Unknown():
@@ -204,7 +234,7 @@ class _Response:
         self._output[index]["status"] = status
         self._emit("response.output_item.done", output_index=index, item=self._output[index])
 
-    def _finish(self, reason: FinishReason) -> None:
+    def _finish(self, reason: FinishReason, usage: Usage) -> None:
         self._close()
         for index in self._calls.values():
             self._done(index, "incomplete")
@@ -212,9 +242,5 @@ class _Response:
         status = "incomplete" if details else "completed"
         self.response["status"] = status
         self.response["incomplete_details"] = {"reason": details} if details else None
-        self.response["usage"] = {
-            "input_tokens": INPUT_TOKENS,
-            "output_tokens": OUTPUT_TOKENS,
-            "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
-        }
+        self.response["usage"] = _counts(usage)
         self._emit(f"response.{status}", response=self.response)
