@@ -18,7 +18,7 @@ from promptport.llm_client import LLMClient
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
 from promptport.stream import Timeouts
-from promptport.testing.failure_words import Story, check_same_answer, check_same_frames
+from promptport.testing.failure_words import Story, check_same_answer, check_same_frames, check_same_increments
 from promptport.testing.plugin import NOT_APPLICABLE
 from promptport.testing.request_rules import refusals, rules_for
 from promptport.testing.steps import SCENARIOS, Scenario, Seal, Step
@@ -161,6 +161,10 @@ class Bench:
     def same(self, got: Sequence[StreamFrame], wanted: Sequence[StreamFrame]) -> None:
         """Fails with the first frame that differs, unless the frames are equal."""
         check_same_frames(got, wanted, self.story)
+
+    def same_increments(self, frames: Sequence[StreamFrame], steps: Sequence[Step]) -> None:
+        """Fails with the first increment that differs from what the steps say."""
+        check_same_increments(frames, steps, self.story)
 
     def comes_to(self, frames: Sequence[StreamFrame], steps: Sequence[Step]) -> None:
         """Fails with the first frame that differs, unless the frames say what the steps say."""

@@ -110,7 +110,9 @@ class ErrorChecks:
                     with pytest.raises(AuthenticationError) as caught:
                         await asked
                     for key in seen:
-                        assert key not in f"{caught.value} {caught.value!r} {vars(caught.value)}"
+                        assert key not in f"{caught.value} {caught.value!r} {vars(caught.value)}", (
+                            "the key is in the error. Probably the server's text, or the client's own, quotes the key."
+                        )
 
                 await self.bench.both_ways(client, failed)
 

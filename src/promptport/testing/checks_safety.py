@@ -66,18 +66,11 @@ def _names_a_key(name: str) -> bool:
     return any(word in name.casefold() for word in _KEY_WORDS)
 
 
-class _Leaver(WireServer):
-    """Answers so many requests; reads the next one whole, and closes the connection without a word."""
-
-    def __init__(self, *responses: WireResponse) -> None:
-        super().__init__(*responses)
-        self._left_at = len(responses)
-
-    async def response_to(self, request: RecordedRequest) -> WireResponse:
-        if len(self.requests) < self._left_at:
-            return await super().response_to(request)
-        self.requests.append(request)
-        raise ConnectionAbortedError
+_LEAVING = {
+    "closes": WireResponse(head=False, drop_after=0),
+    "resets the connection": WireResponse(head=False, reset_after=0),
+}
+"""How a server leaves that read the request whole, and answers without a byte."""
 
 
 class SafetyChecks:
@@ -90,11 +83,12 @@ class SafetyChecks:
     @pytest.mark.parametrize("connection", ["fresh", "reused"])
     @pytest.mark.parametrize("how", ["streamed", "whole"])
     def test_a_request_that_was_read_is_not_sent_again(self, connection: str, how: str) -> None:
-        """The server reads the request, and closes without an answer: an error, and one request."""
+        """The server reads the request, and closes or resets before the head: an error, and one request."""
         answered = [self.bench.response(self.bench.wire((Say("Hello"), _STOP)))] if connection == "reused" else []
 
-        async def check() -> None:
-            async with _Leaver(*answered) as server:
+        async def check(leaves: str) -> None:
+            async with WireServer(*answered) as server:
+                server.answer(lambda _: _LEAVING[leaves])
                 client = self.bench.contract.make_client(server.url, LONG)
                 try:
                     for _ in answered:
@@ -105,12 +99,13 @@ class SafetyChecks:
                     await client.aclose()
                 sent = len(server.requests) - len(answered)
             assert sent == 1, (
-                f"the server got the request {sent} times, on a {connection} connection."
+                f"the server {leaves} before the head, and got the request {sent} times, on a {connection} connection."
                 " Probably the HTTP library or the SDK retries; switch that off: the model may have answered already."
             )
 
-        run(check())
-        self.bench.scenarios += 1
+        for leaves in _LEAVING:
+            run(check(leaves))
+            self.bench.scenarios += 1
 
     @pytest.mark.parametrize("status", _REDIRECTS)
     def test_a_redirect_to_another_origin_carries_nothing(self, status: int) -> None:

@@ -17,12 +17,23 @@ import pytest
 
 from promptport.frames import Append, End, InvalidToolCall, ReasoningAppend, StreamFrame, ToolCall, ToolCallDelta
 from promptport.testing.probable_causes import probable_cause
-from promptport.testing.steps import SCENARIOS, Finish, Say, Start, Step, Think, expected, outcome
+from promptport.testing.steps import (
+    SCENARIOS,
+    Finish,
+    Say,
+    Start,
+    Step,
+    Think,
+    expected,
+    increments,
+    outcome,
+    written_increments,
+)
 
 if TYPE_CHECKING:
     from promptport.testing.contract import ProviderContract
 
-__all__ = ["Story", "check_same_answer", "check_same_frames", "explained"]
+__all__ = ["Story", "check_same_answer", "check_same_frames", "check_same_increments", "explained"]
 
 _BYTES_AROUND = 80
 _SHOWN = 200  # characters of one frame or of one error
@@ -110,6 +121,11 @@ def check_same_answer(frames: Sequence[StreamFrame], steps: Sequence[Step], stor
     _differs(story, "End's finish_reason", got.finish, wanted.finish)
 
 
+def check_same_increments(frames: Sequence[StreamFrame], steps: Sequence[Step], story: Story) -> None:
+    """Raises with the first increment that is not the next one of the steps."""
+    _first(story, "increment", increments(frames), written_increments(steps))
+
+
 def _call(name: str, arguments: dict[str, Any]) -> ToolCall:
     return ToolCall("…", name, json.dumps(arguments, ensure_ascii=False))
 
@@ -130,6 +146,7 @@ def _differs(story: Story, what: str, got: Any, wanted: Any) -> None:
 def _place(body: bytes, *frames: Any) -> int | None:
     """Where in the body one of these frames is written; ``None`` if nowhere."""
     for frame in frames:
+        frame = frame[-1] if isinstance(frame, tuple) and frame else frame  # noqa: PLW2901
         text = frame if isinstance(frame, str) else _text_of(frame)
         for written in (text, json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1]) if text else ():
             at = body.find(written.encode("utf-8", "surrogatepass"))
@@ -149,6 +166,8 @@ def _text_of(frame: Any) -> str:
 
 
 def _shown(frame: Any) -> str:
+    if isinstance(frame, ToolCallDelta | ToolCall | InvalidToolCall):  # whose repr keeps a model's words to itself
+        return _short(f"{type(frame).__name__}({frame.id!r}, {frame.name!r}, {frame.arguments!r})")
     return "nothing" if frame is None else _short(repr(frame))
 
 
@@ -199,12 +218,18 @@ def _origin(error: BaseException) -> str:
     return f"{frames[-1].filename}:{frames[-1].lineno}, {frames[-1].name}()" if frames else "an unknown place"
 
 
+def _line(error: BaseException) -> str:
+    """The line of the assertion, where pytest did not rewrite it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"it does not hold: {frames[-1].line}" if frames else "it does not hold"
+
+
 def _message(contract: ProviderContract, check: str, error: BaseException, more: int) -> str:
     said = str(error)
     if not isinstance(error, AssertionError | pytest.fail.Exception):
         said = f"{type(error).__name__}: {error}, raised in {_origin(error)}"
     cause = probable_cause(check)
-    lines = [said or "it does not hold", *contract.bench.story.told()]
+    lines = [said or _line(error), *contract.bench.story.told()]
     if more:
         lines.append(f"{more} more failed like it")
     if "Probably" not in said:

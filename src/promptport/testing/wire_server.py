@@ -66,6 +66,8 @@ class WireResponse:
         reset_after: after so many bytes, reset the connection (RST).
         drop_after: after so many bytes, close the connection (FIN) without ending the body.
         end_after: after so many bytes, end the body as if that were all of it.
+        head: send the status and the headers; ``False`` with ``reset_after=0`` or ``drop_after=0`` ends the connection
+            before a byte of an answer.
     """
 
     body: bytes | Sequence[bytes] = b""
@@ -81,10 +83,13 @@ class WireResponse:
     reset_after: int | None = None
     drop_after: int | None = None
     end_after: int | None = None
+    head: bool = True
 
     def __post_init__(self) -> None:
         if sum(fault is not None for fault in self._faults) > 1:
             raise ValueError("a response stalls, resets, drops or ends early: choose one")
+        if not self.head and self.reset_after != 0 and self.drop_after != 0:
+            raise ValueError("head=False: there is no response without a head. Add reset_after=0 or drop_after=0.")
 
     @classmethod
     def json(cls, value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> WireResponse:
@@ -350,7 +355,8 @@ class _Connection:
             whole, chunks = _gzipped(chunks if complete else whole, finish=True), _gzipped(chunks, finish=complete)
         elif complete:
             whole = chunks
-        await self._write(_head(response, sum(map(len, whole))))
+        if response.head:
+            await self._write(_head(response, sum(map(len, whole))))
         for number, chunk in enumerate(chunks):
             await self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if response.framing == "chunked" else chunk)
             pause = response.pause(number)

@@ -6,7 +6,7 @@ import os
 import aiohttp
 from promptport_marmot._client import MarmotClient
 from promptport_marmot._decode import MarmotDecoder
-from tests.testing.kit_bugs.lab import Bug, declaring, decoding, sending
+from tests.kit_bugs.lab import Bug, declaring, decoding, sending
 
 from promptport import Capability, ProviderError, TransportError
 
@@ -31,16 +31,19 @@ class ResendingClient(MarmotClient):
 
 class TestSendsAStreamTwice(Bug):
     found_by = "test_a_request_that_was_read_is_not_sent_again[streamed-fresh]"
+    says = "got the request 2 times, on a fresh connection"
     client = ResendingClient
 
 
 class TestSendsAStreamTwiceOnAKeptConnection(Bug):
     found_by = "test_a_request_that_was_read_is_not_sent_again[streamed-reused]"
+    says = "got the request 2 times, on a reused connection"
     client = ResendingClient
 
 
 class TestSendsARequestTwice(Bug):
     found_by = "test_a_request_that_was_read_is_not_sent_again[whole-fresh]"
+    says = "the HTTP library or the SDK retries"
     client = ResendingClient
 
 
@@ -60,11 +63,13 @@ class FollowingClient(MarmotClient):
 
 class TestFollowsARedirectWithThePrompt(Bug):
     found_by = "test_a_redirect_to_another_origin_carries_nothing[307]"
+    says = "the prompt and the key went to another origin"
     client = FollowingClient
 
 
 class TestFollowsARedirectWithTheKey(Bug):
     found_by = "test_a_redirect_to_another_origin_carries_nothing[302]"
+    says = "the key went to another origin"
     client = FollowingClient
 
 
@@ -75,6 +80,7 @@ class OpenEndedClient(MarmotClient):
 
 class TestKeepsItsConnections(Bug):
     found_by = "test_closing_the_client_closes_every_connection"
+    says = "aclose() does not close the HTTP session"
     client = OpenEndedClient
 
 
@@ -90,6 +96,7 @@ class OutspokenClient(MarmotClient):
 
 class TestQuotesTheKeyOfAStreamError(Bug):
     found_by = "test_a_key_in_an_error_of_the_stream_is_redacted"
+    says = "does not pass through the client's redaction"
     client = OutspokenClient
 
 
@@ -104,6 +111,7 @@ class ShowingClient(MarmotClient):
 
 class TestShowsItsKey(Bug):
     found_by = "test_the_repr_of_a_client_holds_no_key"
+    says = "repr(client) holds the key"
     client = ShowingClient
 
 
@@ -116,6 +124,7 @@ def changed_in_place(body, prompt):
 
 class TestChangesThePrompt(Bug):
     found_by = "test_a_request_does_not_change_its_prompt"
+    says = "the request changed its prompt"
     client = sending(changed_in_place)
 
 
@@ -125,11 +134,13 @@ def thoughts_of_all(body, prompt):
 
 class TestSendsForeignThoughts(Bug):
     found_by = "test_what_another_provider_made_stays_there"
+    says = "another provider's thought is in the request"
     client = sending(thoughts_of_all)
 
 
 class TestTreatsAllToolChoicesAlike(Bug):
     found_by = "test_tool_choices_are_told_apart"
+    says = "AUTO and REQUIRED"
     client = declaring(Capability.TOOL_CHOICE)
 
 
@@ -143,6 +154,7 @@ class OneEffortClient(declaring(Capability.REASONING_EFFORT)):
 
 class TestHasOneEffort(Bug):
     found_by = "test_efforts_are_told_apart"
+    says = "LOW and HIGH give one and the same request"
     client = OneEffortClient
 
 
@@ -158,11 +170,13 @@ class StrictDecoder(MarmotDecoder):
 
 class TestRefusesHalfACharacter(Bug):
     found_by = "test_halves_of_a_character_are_joined[text]"
+    says = "JSON is decoded strictly, event by event"
     client = decoding(StrictDecoder)
 
 
 class TestRefusesHalfAThought(Bug):
     found_by = "test_halves_of_a_character_are_joined[reasoning]"
+    says = "JSON is decoded strictly, event by event"
     client = decoding(StrictDecoder)
 
 
@@ -175,6 +189,7 @@ class CarelessClient(MarmotClient):
 
 class TestSendsTheEnvironmentsKeyAnywhere(Bug):
     found_by = "test_a_key_of_the_environment_stays_at_home"
+    says = "the key of the environment went to another address"
     client = CarelessClient
 
     def make_keyless_client(self, base_url, timeouts):

@@ -3,7 +3,7 @@
 
 from msgspec.structs import replace
 from promptport_marmot._decode import MarmotDecoder, _Call, _End, _Error, _Piece, _Sealed, _Text
-from tests.testing.kit_bugs.lab import Bug, HandMade, decoding, streaming
+from tests.kit_bugs.lab import Bug, HandMade, decoding, streaming
 
 from promptport import (
     Append,
@@ -26,6 +26,7 @@ class Silent(HandMade):
 
 class TestGivesNothing(Bug):
     found_by = "test_rule_5_the_same_frames_for_every_chunking[nothing]"
+    says = "the scenario gave no frames"
     client = streaming(Silent)
 
 
@@ -36,6 +37,7 @@ class StrippingDecoder(MarmotDecoder):
 
 class TestStripsText(Bug):
     found_by = "test_rule_1_a_whole_answer_is_whole[text]"
+    says = "the decoder drops, strips, joins"
     client = decoding(StrippingDecoder)
 
 
@@ -56,6 +58,7 @@ class SwapsTokens(ChangesEnd):
 
 class TestSwapsTokens(Bug):
     found_by = "test_rule_1_end_tells_reason_and_usage"
+    says = "a token count is not read, or is read from the wrong field"
     client = streaming(SwapsTokens)
 
 
@@ -67,6 +70,7 @@ class CallsLimitsStops(ChangesEnd):
 
 class TestCallsALimitAStop(Bug):
     found_by = "test_rule_1_finish_reasons[length]"
+    says = "is missing from the table of finish reasons"
     client = streaming(CallsLimitsStops)
 
 
@@ -77,6 +81,7 @@ class BelievesTheProvider(ChangesEnd):
 
 class TestStopsAfterCalls(Bug):
     found_by = "test_rule_1_sealed_calls_end_in_tool_calls"
+    says = "is believed though calls came"
     client = streaming(BelievesTheProvider)
 
 
@@ -95,16 +100,19 @@ class SealingDecoder(MarmotDecoder):
 
 class TestSealsWhatWasCut(Bug):
     found_by = "test_rule_2_a_call_cut_by_the_length_limit_is_unfinished[looks whole]"
+    says = "open calls are sealed when the answer ends"
     client = decoding(SealingDecoder)
 
 
 class TestSealsTheLastCall(Bug):
     found_by = "test_rule_2_a_call_before_the_one_that_was_cut"
+    says = "only those that the provider sealed are calls"
     client = decoding(SealingDecoder)
 
 
 class TestSealsOnErrors(Bug):
     found_by = "test_rule_2_an_error_seals_nothing"
+    says = "open calls are sealed when the provider reports an error"
     client = decoding(SealingDecoder)
 
 
@@ -117,6 +125,7 @@ class TrustingDecoder(MarmotDecoder):
 
 class TestTrustsArguments(Bug):
     found_by = "test_rule_2_arguments_that_are_no_object_are_an_invalid_call[list]"
+    says = "becomes a ToolCall though its arguments are not a JSON object"
     client = decoding(TrustingDecoder)
 
 
@@ -137,6 +146,7 @@ class LateSealingDecoder(MarmotDecoder):
 
 class TestSealsAtTheEnd(Bug):
     found_by = "test_rule_2_a_sealed_call_comes_at_once"
+    says = "calls are held back until the answer ends"
     client = decoding(LateSealingDecoder)
 
 
@@ -162,6 +172,7 @@ class LastOpenDecoder(MarmotDecoder):
 
 class TestClosesTheLastOne(Bug):
     found_by = "test_rule_3_calls_may_end_in_any_order"
+    says = "is given to the call that began last"
     client = decoding(LastOpenDecoder)
 
 
@@ -176,11 +187,13 @@ class ForgetfulDecoder(MarmotDecoder):
 
 class TestRepeatsIds(Bug):
     found_by = "test_rule_3_ids_that_are_no_good_are_replaced[repeated]"
+    says = "a blank or repeated id is passed on"
     client = decoding(ForgetfulDecoder)
 
 
 class TestForgetsTheConversation(Bug):
     found_by = "test_rule_3_an_id_of_the_conversation_is_not_used_again"
+    says = "the decoder is not told which ids the conversation holds"
     client = decoding(lambda taken: MarmotDecoder())
 
 
@@ -196,6 +209,7 @@ class EmptyDecoder(MarmotDecoder):
 
 class TestGivesEmptyFrames(Bug):
     found_by = "test_rule_4_empty_increments_give_no_frames"
+    says = "an empty delta is passed on as a frame"
     client = decoding(EmptyDecoder)
 
 
@@ -205,4 +219,5 @@ class KeepsNothing(HandMade):
 
 class TestHasNoPartial(Bug):
     found_by = "test_rule_4_partial_is_what_was_iterated"
+    says = "stream.partial is not kept up"
     client = streaming(KeepsNothing)

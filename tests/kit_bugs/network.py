@@ -6,8 +6,8 @@ import asyncio
 from msgspec.structs import replace
 from promptport_marmot._client import MarmotClient
 from promptport_marmot._decode import MarmotDecoder
-from tests.testing.kit_bugs.lab import Bug, HandMade, decoding, streaming
-from tests.testing.kit_bugs.the_ten import TruncationIgnoringDecoder
+from tests.kit_bugs.lab import Bug, HandMade, decoding, streaming
+from tests.kit_bugs.the_ten import TruncationIgnoringDecoder
 
 from promptport import (
     Append,
@@ -32,6 +32,7 @@ class ReadByReadDecoder(MarmotDecoder):
 
 class TestDecodesEachReadAlone(Bug):
     found_by = "test_rule_5_the_same_frames_for_every_chunking[text]"
+    says = "each read is decoded for itself"
     client = decoding(ReadByReadDecoder)
 
 
@@ -45,6 +46,7 @@ class HastyDecoder(MarmotDecoder):
 
 class TestLosesFramesToAnError(Bug):
     found_by = "test_rule_5_the_same_frames_before_an_error"
+    says = "the frames of a read are lost"
     client = decoding(HastyDecoder)
 
 
@@ -60,6 +62,7 @@ class HoardingDecoder(MarmotDecoder):
 
 class TestGivesAllAtTheEnd(Bug):
     found_by = "test_rule_5_frames_come_with_their_bytes"
+    says = "frames are collected"
     client = decoding(HoardingDecoder)
 
 
@@ -87,6 +90,7 @@ class SimpleRaw:
 
 class TestDoesNotDecompress(Bug):
     found_by = "test_rule_5_compressed_bytes"
+    says = "it asks for gzip"
     client = RawClient
 
 
@@ -101,6 +105,7 @@ class ThoughtlessClient(MarmotClient):
 
 class TestForgetsReasoning(Bug):
     found_by = "test_rule_6_streamed_equals_complete[reasoning]"
+    says = "which leaves something out"
     client = ThoughtlessClient
 
 
@@ -116,6 +121,7 @@ class TidyClient(MarmotClient):
 
 class TestTidiesTheText(Bug):
     found_by = "test_rule_6_the_text_stream_is_the_text_frames"
+    says = "execute_streaming changes the text"
     client = TidyClient
 
 
@@ -126,6 +132,7 @@ class StrictDecoder(MarmotDecoder):
 
 class TestRefusesUnknownEvents(Bug):
     found_by = "test_rule_7_unknown_events_are_skipped_and_counted"
+    says = "an unknown event is refused"
     client = decoding(StrictDecoder)
 
 
@@ -139,6 +146,7 @@ class LaxDecoder(MarmotDecoder):
 
 class TestSkipsBrokenEvents(Bug):
     found_by = "test_rule_7_a_malformed_event_is_a_protocol_error"
+    says = "an event that cannot be read is skipped in silence"
     client = decoding(LaxDecoder)
 
 
@@ -150,6 +158,7 @@ class BottomlessDecoder(MarmotDecoder):
 
 class TestKeepsAnyEvent(Bug):
     found_by = "test_rule_7_an_event_without_end_is_a_protocol_error"
+    says = "keeps any number of bytes of one event"
     client = decoding(BottomlessDecoder)
 
 
@@ -164,11 +173,13 @@ class TalkingOnDecoder(MarmotDecoder):
 
 class TestTalksOn(Bug):
     found_by = "test_faulty_wires[data_after_the_end]"
+    says = "gave frames after its End"
     client = decoding(TalkingOnDecoder)
 
 
 class TestTakesCutEventsForWhole(Bug):
     found_by = "test_faulty_wires[cut_terminal]"
+    says = "cut_terminal: raised None"
     client = decoding(TruncationIgnoringDecoder)
 
 
@@ -187,6 +198,7 @@ class UncancellableClient(MarmotClient):
 
 class TestSwallowsCancellation(Bug):
     found_by = "test_rule_8_cancelling_at_any_moment_closes"
+    says = "the cancellation was swallowed"
     client = UncancellableClient
 
 
@@ -214,6 +226,7 @@ class QuietClient(MarmotClient):
 
 class TestEndsQuietly(Bug):
     found_by = "test_rule_8_cancelling_and_closing_at_once"
+    says = "a cancelled read ends quietly"
     client = QuietClient
 
 
@@ -224,6 +237,7 @@ class ShieldingClient(MarmotClient):
 
 class TestShieldsExecute(Bug):
     found_by = "test_rule_8_cancelling_execute_closes"
+    says = "or is shielded"
     client = ShieldingClient
 
 
@@ -237,6 +251,7 @@ class ClingingClient(MarmotClient):
 
 class TestKeepsDroppedStreams(Bug):
     found_by = "test_rule_8_a_dropped_stream_warns_and_closes"
+    says = "something keeps a reference to the stream"
     client = ClingingClient
 
 
@@ -252,6 +267,7 @@ class Forgiving(HandMade):
 
 class TestForgivesClosing(Bug):
     found_by = "test_rule_8_a_closed_stream_gives_nothing"
+    says = "a stream that was closed early is taken for a whole answer"
     client = streaming(Forgiving)
 
 
@@ -262,6 +278,7 @@ class UnkeptClient(MarmotClient):
 
 class TestKeepsNoConnection(Bug):
     found_by = "test_rule_8_a_whole_answer_leaves_the_connection_usable"
+    says = "connections are not kept"
     client = UnkeptClient
 
 
@@ -272,6 +289,7 @@ class ReopeningClient(MarmotClient):
 
 class TestOpensAgain(Bug):
     found_by = "test_a_closed_client_says_so"
+    says = "opens a new session after aclose()"
     client = ReopeningClient
 
 
@@ -282,6 +300,7 @@ class TimelessClient(MarmotClient):
 
 class TestHasNoClocks(Bug):
     found_by = "test_the_three_clocks[idle]"
+    says = "does not pass its timeouts to the stream"
     client = TimelessClient
 
 
@@ -293,6 +312,7 @@ class PatientClient(MarmotClient):
 
 class TestWaitsForExecute(Bug):
     found_by = "test_a_clock_for_execute"
+    says = "execute() waits for the answer without a timeout"
     client = PatientClient
 
 
@@ -326,6 +346,7 @@ class GreedyClient(MarmotClient):
 
 class TestReadsAhead(Bug):
     found_by = "test_rule_9_nothing_reads_ahead_without_bound"
+    says = "into a queue without a limit"
     client = GreedyClient
 
 
@@ -340,4 +361,5 @@ class MixingClient(MarmotClient):
 
 class TestMixesStreams(Bug):
     found_by = "test_two_hundred_streams_do_not_mix"
+    says = "what belongs to one request is kept on the client"
     client = MixingClient

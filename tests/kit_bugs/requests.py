@@ -4,7 +4,7 @@
 from promptport_marmot import _client
 from promptport_marmot._client import MarmotClient
 from promptport_marmot._decode import MarmotDecoder, _End
-from tests.testing.kit_bugs.lab import Bug, declaring, decoding, sending
+from tests.kit_bugs.lab import Bug, declaring, decoding, sending
 
 from promptport import (
     AuthenticationError,
@@ -24,6 +24,7 @@ def without_house(body, prompt):
 
 class TestDropsInstructions(Bug):
     found_by = "test_the_prompt_is_in_the_request"
+    says = "a message is left out"
     client = sending(without_house)
 
 
@@ -35,6 +36,7 @@ def only_outputs(body, prompt):
 
 class TestDropsErrorsOfTools(Bug):
     found_by = "test_results_go_back_with_their_calls"
+    says = "'the clock is broken': -1"
     client = sending(only_outputs)
 
 
@@ -46,6 +48,7 @@ def only_valid_calls(body, prompt):
 
 class TestForgetsInvalidCalls(Bug):
     found_by = "test_an_invalid_call_can_be_answered"
+    says = "InvalidToolCall is left out of the history"
     client = sending(only_valid_calls)
 
 
@@ -56,6 +59,7 @@ def no_reasoning(body, prompt):
 
 class TestRefusesItsReasoning(Bug):
     found_by = "test_an_answer_with_reasoning_can_be_sent_back"
+    says = "a message with reasoning makes no request"
     client = sending(no_reasoning)
 
 
@@ -67,31 +71,37 @@ def own_data(body, prompt):
 
 class TestReadsForeignData(Bug):
     found_by = "test_another_providers_answer_can_be_sent"
+    says = "is read as if it were its own"
     client = sending(own_data)
 
 
 class TestDropsImages(Bug):
     found_by = "test_parts_are_sent_or_refused[image]"
+    says = "its capability is declared and it is not written"
     client = declaring(Capability.IMAGES)
 
 
 class TestDropsImagesOfTools(Bug):
     found_by = "test_images_in_results_are_sent_or_refused"
+    says = "an image in a tool's result is dropped"
     client = declaring(Capability.TOOL_RESULT_IMAGES)
 
 
 class TestDropsCacheMarks(Bug):
     found_by = "test_cache_marks_are_sent_or_refused"
+    says = "CACHE_CONTROL is declared and the mark is not written"
     client = declaring(Capability.CACHE_CONTROL)
 
 
 class TestDropsAParameter(Bug):
     found_by = "test_parameters_are_sent_or_refused[max_tokens]"
+    says = "it was dropped"
     client = sending(lambda body, prompt: body.pop("limit", None))
 
 
 class TestOffersForbiddenTools(Bug):
     found_by = "test_tool_parameters_are_sent_or_refused[required]"
+    says = "it was dropped"
     client = declaring(Capability.TOOL_CHOICE)
 
 
@@ -102,6 +112,7 @@ class KnowingClient(MarmotClient):
 
 class TestKnowsBetter(Bug):
     found_by = "test_capabilities_are_declared_without_network"
+    says = "the table goes before model.capabilities"
     client = KnowingClient
 
 
@@ -112,11 +123,13 @@ class UncheckedClient(MarmotClient):
 
 class TestChecksNoCapabilities(Bug):
     found_by = "test_what_is_not_there_is_refused_before_anything_is_sent"
+    says = "check_request() is not called"
     client = UncheckedClient
 
 
 class TestChecksNoPrompt(Bug):
     found_by = "test_a_prompt_that_makes_no_sense_is_refused"
+    says = "check_request() is not called"
     client = UncheckedClient
 
 
@@ -133,6 +146,7 @@ class VagueClient(MarmotClient):
 
 class TestHasOneError(Bug):
     found_by = "test_http_errors_have_their_class[429]"
+    says = "all statuses become one error"
     client = VagueClient
 
 
@@ -155,6 +169,7 @@ class TalkativeClient(MarmotClient):
 
 class TestQuotesTheKey(Bug):
     found_by = "test_keys_are_in_no_error"
+    says = "the key is in the error"
     client = TalkativeClient
 
 
@@ -165,6 +180,7 @@ class PoliteDecoder(MarmotDecoder):
 
 class TestTakesAnything(Bug):
     found_by = "test_http_200_without_a_stream_is_an_error[html]"
+    says = "is taken for an empty answer"
     client = decoding(PoliteDecoder)
 
 
@@ -178,6 +194,7 @@ class BareClient(MarmotClient):
 
 class TestRaisesItsOwn(Bug):
     found_by = "test_an_unreachable_server_is_a_transport_error"
+    says = "an exception of the HTTP library gets out"
     client = BareClient
 
 
@@ -188,4 +205,5 @@ class OtherNameClient(MarmotClient):
 
 class TestNamesModelsOtherwise(Bug):
     found_by = "test_the_models_are_listed"
+    says = "or names another provider"
     client = OtherNameClient

@@ -3,10 +3,11 @@
 
 Rule: a bug is in what an author writes (the decoder, the request, the client, a stream of his own), and names the check
 that must find it; every check of the kit finds one. Not typed, because the provider is on a page, where mypy does not
-look. `tests.testing.test_kit_bugs` runs these modules with that provider on the path; here is what they share.
+look. `tests.kit_bugs.test_kit_bugs` runs these modules with that provider on the path; here is what they share.
 """
 
 import pytest
+from msgspec.structs import replace
 from promptport_marmot._client import MarmotClient
 from promptport_marmot.conformance import MarmotContract
 
@@ -21,11 +22,20 @@ class Good(MarmotContract):
     def make_client(self, base_url, timeouts):
         return self.client(base_url=base_url, api_key="test-key", timeouts=timeouts)
 
+    def make_client_over(self, base_url, timeouts, http_client):
+        return self.client(base_url=base_url, api_key="test-key", timeouts=timeouts, http_client=http_client)
+
 
 class Bug(Good):
-    """Changes one thing, and names the check that must find it."""
+    """Changes one thing, and names the check that must find it.
+
+    ``says`` is what its message must say besides the check's own sentence on the cause; ``good`` is the provider
+    without the bug, which passes the check.
+    """
 
     found_by = ""
+    says = ""
+    good = "TestGood"
 
     @pytest.fixture(autouse=True)
     def _impatient(self, _bench):
@@ -92,7 +102,7 @@ class HandMade:
     async def message(self):
         async for _ in self:
             pass
-        return message_of(self.seen)
+        return replace(message_of(self.seen), origin=(await self._stream.message()).origin)
 
     @property
     def partial(self):

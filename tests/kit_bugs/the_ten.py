@@ -4,7 +4,7 @@
 from msgspec.structs import replace
 from promptport_marmot._client import MarmotClient
 from promptport_marmot._decode import MarmotDecoder, _Call, _End, _Error, _Piece, _Sealed, _Text
-from tests.testing.kit_bugs.lab import Bug, HandMade, decoding, sending, streaming
+from tests.kit_bugs.lab import Bug, HandMade, decoding, sending, streaming
 
 from promptport import (
     End,
@@ -20,6 +20,7 @@ class DropsADeltaDecoder(MarmotDecoder):
 
 class TestDropsADelta(Bug):
     found_by = "test_rule_4_every_increment_comes_through"
+    says = "a delta is dropped"
     client = decoding(DropsADeltaDecoder)
 
 
@@ -30,6 +31,7 @@ class EndsTwice(HandMade):
 
 class TestEmitsEndTwice(Bug):
     found_by = "test_rule_1_end_comes_once_and_last"
+    says = "End stands at [1, 2] of 3 frames"
     client = streaming(EndsTwice)
 
 
@@ -49,6 +51,7 @@ class MergingDecoder(MarmotDecoder):
 
 class TestMergesCalls(Bug):
     found_by = "test_rule_3_parallel_calls_stay_apart"
+    says = "the calls are keyed alike"
     client = decoding(MergingDecoder)
 
 
@@ -59,6 +62,7 @@ class TruncationIgnoringDecoder(MarmotDecoder):
 
 class TestIgnoresTruncation(Bug):
     found_by = "test_rule_1_an_answer_that_was_cut_raises[end_after-text]"
+    says = "the end of the bytes is taken for the end of the answer"
     client = decoding(TruncationIgnoringDecoder)
 
 
@@ -85,6 +89,7 @@ class LeakyClient(MarmotClient):
 
 class TestLeaksTheSocket(Bug):
     found_by = "test_rule_8_closing_closes_the_connection[break]"
+    says = "the response is not closed when its stream is"
     client = LeakyClient
 
 
@@ -95,6 +100,7 @@ class ErrorSwallowingDecoder(MarmotDecoder):
 
 class TestSwallowsAnError(Bug):
     found_by = "test_an_error_in_the_stream_is_raised"
+    says = "the error was swallowed"
     client = decoding(ErrorSwallowingDecoder)
 
 
@@ -105,6 +111,7 @@ class IdLosingDecoder(MarmotDecoder):
 
 class TestLosesAnId(Bug):
     found_by = "test_rule_3_ids_are_kept"
+    says = "ids are made up, or lost"
     client = decoding(IdLosingDecoder)
 
 
@@ -119,11 +126,13 @@ class RewritingDecoder(MarmotDecoder):
 
 class TestMutatesArguments(Bug):
     found_by = "test_rule_4_arguments_are_as_the_model_wrote_them"
+    says = "the arguments are parsed and written anew"
     client = decoding(RewritingDecoder)
 
 
 class TestHidesTools(Bug):
     found_by = "test_tools_are_in_the_request"
+    says = "the tool get_weather is not in the request"
     client = sending(lambda body, prompt: body.pop("tools", None))
 
 
@@ -146,4 +155,5 @@ class ReorderingDecoder(MarmotDecoder):
 
 class TestReordersFrames(Bug):
     found_by = "test_rule_4_frames_keep_the_order_of_the_wire[reasoning, text and call]"
+    says = "frames are held back and given later"
     client = decoding(ReorderingDecoder)
