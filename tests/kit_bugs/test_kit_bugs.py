@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import pytest
 from tests.testing.guide import install_guide
 
-from promptport.testing.contract import ProviderContract
+from promptport.testing import ProviderContract
 
 ROOT = Path(__file__).parents[2]
 TEN = {

@@ -64,7 +64,7 @@ class Story:
         """The lines for a failure's message."""
         if not self.steps and not self.body:
             return []
-        lines = [f"scenario: {scenario_name(self.steps)}"]
+        lines = [f"scenario: {_scenario_name(self.steps)}"]
         if self.cut:
             lines.append(f"cut: {self.cut}")
         lines += self.lines
@@ -78,7 +78,7 @@ class Story:
         return lines
 
 
-def scenario_name(steps: Sequence[Step]) -> str:
+def _scenario_name(steps: Sequence[Step]) -> str:
     """The scenario's name, or its steps."""
     for scenario in SCENARIOS:
         if scenario.steps == tuple(steps):
