@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,9 @@ from rich.console import Console
 from tests.testing.guide import install_guide
 
 from promptport.errors import ConfigurationError
-from promptport.testing.command import CheckResult, ConformanceReport, contracts, report_tables, run_conformance
+from promptport.testing import ProviderContract
+from promptport.testing.command import CheckResult, ConformanceReport, contracts, report_json, run_conformance
+from promptport.testing.shown_reports import report_page, report_tables
 
 BROKEN = """
 from promptport_marmot.conformance import MarmotContract
@@ -74,10 +77,87 @@ def test_a_good_provider(installed: Path) -> None:
     assert sum(report["counts"].values()) == len(report["checks"])
     assert report["scenarios"] > 500
     assert report["frames"] > 3000
-    unsaid = [check for check in report["checks"] if check["outcome"] == "n/a" and check["name"] != "test_faulty_wires"]
-    assert [(check["name"], check["variant"], check["reason"]) for check in unsaid] == [
-        ("test_rule_1_finish_reasons", "paused", "the protocol cannot say this")
+    unsaid = [(check["name"], check["variant"]) for check in report["checks"] if check["outcome"] == "n/a"]
+    assert sorted(unsaid) == [
+        ("test_data_behind_the_last_word_belongs_to_the_answer", ""),
+        ("test_every_count_is_read", "cache_write_tokens"),
+        ("test_every_count_is_read", "cached_input_tokens"),
+        ("test_every_way_to_end_is_an_end", ""),
+        ("test_rule_1_finish_reasons", "paused"),
     ]
+    assert (report["ok"], report["summary"]) == (True, f"{report['counts']['passed']} passed, 5 n/a")
+    badge = {
+        "schemaVersion": 1,
+        "label": "promptport conformance",
+        "message": report["summary"],
+        "color": "brightgreen",
+    }
+    assert report["badge"] == badge
+    said = ran.stderr.splitlines()
+    assert said[0] == "marmot: starting"
+    assert said[-1] == f"marmot: {len(report['checks'])}/{len(report['checks'])} checks"
+
+
+def test_a_quick_run_over_two_processes(installed: Path, tmp_path: Path) -> None:
+    place = tmp_path / "report.json"
+    ran = command(installed, "marmot", "--quick", "-n", "2", "--report", str(place))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    (report,) = json.loads(place.read_bytes())
+    names = [check["name"] for check in report["checks"]]
+    assert len(names) == len(set(names)), "one case of each check"
+    assert 50 < len(names) < 80
+    assert "test_two_hundred_streams_do_not_mix" not in names
+    assert report["quick"]
+    assert ran.stdout.splitlines()[-1] == f"marmot: {report['summary']}"
+    assert report["summary"].endswith("(quick)")
+
+
+def test_all_checks_over_two_processes(installed: Path) -> None:
+    ran = command(installed, "marmot", "-n", "2", "--markdown")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "| rule 1: a whole answer is whole | 13 |" in ran.stdout
+    assert re.search(r"^- \*\*marmot\*\*: \d{3} passed, 5 n/a$", ran.stdout, re.MULTILINE)
+
+
+def test_processes_need_xdist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "xdist" else object())
+    with pytest.raises(ConfigurationError, match="-n needs pytest-xdist: pip install pytest-xdist"):
+        run_conformance(["openai"], processes=2)
+
+
+def test_a_report_says_it_in_one_line() -> None:
+    good = ConformanceReport("a", (), {"passed": 7, "n/a": 2, "xfailed": 1})
+    assert good.summary == "7 passed, 1 known exception, 2 n/a"
+    bad = ConformanceReport("a", (), {"passed": 7, "failed": 2})
+    assert (bad.summary, bad.badge["color"]) == ("2 failed, 7 passed", "red")
+    assert ConformanceReport("a", error="no such module").summary == "no result"
+    (told,) = json.loads(report_json([good]))
+    assert (told["summary"], told["ok"], told["badge"]["message"]) == (good.summary, True, good.summary)
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
+
+
+def test_the_page_of_our_providers_has_every_provider_and_every_check() -> None:
+    """The numbers are CI's, which makes the page; here is what must be on it."""
+    page = PAGE.read_text()
+    head = next(line for line in page.splitlines() if line.startswith("| Check |"))
+    assert [cell.strip() for cell in head.strip("|").split("|")[1:]] == list(contracts())
+    rows = re.findall(r"^\| ((?!Check)[^|]+) \|", page, re.MULTILINE)
+    checks = [name for name in dir(ProviderContract) if name.startswith("test_")]
+    readable = [name.removeprefix("test_").replace("_", " ") for name in checks]
+    assert sorted(rows) == sorted(re.sub(r"^rule (\d) ", r"rule \1: ", name) for name in readable)
+    assert "failed" not in page
+    assert all(re.search(rf"^- \*\*{name}\*\*: \d+ passed", page, re.MULTILINE) for name in contracts())
+
+
+def test_the_page_is_made_of_reports() -> None:
+    checks = (CheckResult("test_rule_1_x", "a", "passed", "", 0.1), CheckResult("test_rule_1_x", "b", "n/a", "no", 0.1))
+    known = CheckResult("test_y", "", "xfailed", "it closes", 0.1)
+    page = report_page([ConformanceReport("one", (*checks, known), {"passed": 1, "n/a": 1, "xfailed": 1})])
+    assert "| rule 1: x | 1, 1 n/a |" in page
+    assert "| y | 1 known |" in page
+    assert page.endswith("## Known exceptions\n\n- **one**, y: it closes\n")
 
 
 def test_a_provider_that_fails(installed: Path) -> None:

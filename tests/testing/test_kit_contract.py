@@ -17,6 +17,7 @@ from promptport.errors import ProtocolError
 from promptport.frames import Append
 from promptport.testing.bench import Bench
 from promptport.testing.contract import ProviderContract
+from promptport.testing.failure_words import Story
 
 CLOCKS = "test_the_three_clocks"
 CLOSED = "test_a_closed_client_says_so"
@@ -131,6 +132,7 @@ def test_a_class_may_have_tests_of_its_own() -> None:
 def bench() -> Bench:
     bench = Bench.__new__(Bench)
     bench.scenarios = bench.frames = 0
+    bench.story = Story()
     return bench
 
 

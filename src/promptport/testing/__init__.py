@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from promptport.testing.cassette import Cassette, CassetteRequest, CassetteResponse, Interaction
     from promptport.testing.chat_completions import ChatCompletionsContract
-    from promptport.testing.command import report_tables, run_conformance
+    from promptport.testing.command import report_json, run_conformance
     from promptport.testing.contract import ProviderContract
     from promptport.testing.cuts import Cut, cut_body
     from promptport.testing.event_frames import event_frame
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ScriptedRequest,
     )
     from promptport.testing.sent_messages import SentCall, SentMessage, SentResult
+    from promptport.testing.shown_reports import report_page, report_tables
     from promptport.testing.steps import (
         INPUT_TOKENS,
         OUTPUT_TOKENS,
@@ -122,6 +123,8 @@ __all__ = [
     "protocol_of",
     "record_program",
     "refusals",
+    "report_json",
+    "report_page",
     "report_tables",
     "rules_for",
     "run_conformance",
@@ -133,7 +136,8 @@ _HOMES = {
     "cassette": ["Cassette", "CassetteRequest", "CassetteResponse", "Interaction"],
     "record_command": ["record_program"],
     "recorder": ["Recorder"],
-    "command": ["report_tables", "run_conformance"],
+    "command": ["report_json", "run_conformance"],
+    "shown_reports": ["report_page", "report_tables"],
     "chat_completions": ["ChatCompletionsContract"],
     "contract": ["ProviderContract"],
     "cuts": ["Cut", "cut_body"],

@@ -14,24 +14,27 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from promptport.errors import ConfigurationError
 from promptport.registry import providers
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-__all__ = ["GROUP", "CheckResult", "ConformanceReport", "contracts", "report_tables", "run_conformance"]
+__all__ = ["GROUP", "CheckResult", "ConformanceReport", "Progress", "contracts", "report_json", "run_conformance"]
 
 GROUP = "promptport.conformance"
 _HINT = 'the conformance kit needs pytest: pip install "promptport[testing]"'
-_REASON_LIMIT = 300  # characters; the JSON has all of it
+_NO_XDIST = "-n needs pytest-xdist: pip install pytest-xdist. Or leave -n out: each provider has a process of its own."
+_PROGRESS = b"promptport-progress "
+"""How the other process tells its progress, at the end of a line."""
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with the provider's name, how many checks ended, and how many there are: 0 until they are collected."""
+
 _ARGUMENTS = (
     "--quiet",
     "--import-mode=importlib",
@@ -69,6 +72,7 @@ class ConformanceReport(msgspec.Struct, frozen=True):
         frames: how many frames came of them.
         floor: how many checks must run.
         error: why there is no result, or why it does not count; else an empty string.
+        quick: only the first case of each check ran, and not the slow ones.
     """
 
     provider: str
@@ -78,11 +82,38 @@ class ConformanceReport(msgspec.Struct, frozen=True):
     frames: int = 0
     floor: int = 0
     error: str = ""
+    quick: bool = False
 
     @property
     def ok(self) -> bool:
         """Whether the provider keeps the contract."""
         return not self.error and not self.counts.get("failed", 0)
+
+    @property
+    def summary(self) -> str:
+        """One line for a badge, such as ``203 passed, 9 n/a``."""
+        if self.error:
+            return "no result" if not self.checks else "too few checks ran"
+        shown = ("failed", "passed", "xfailed", "n/a", "skipped")
+        words = {"xfailed": "known exceptions" if self.counts.get("xfailed", 0) > 1 else "known exception"}
+        parts = [f"{self.counts[name]} {words.get(name, name)}" for name in shown if self.counts.get(name)]
+        return ", ".join(parts) + (" (quick)" if self.quick else "")
+
+    @property
+    def badge(self) -> dict[str, Any]:
+        """The same as shields.io's endpoint badge takes it."""
+        color = "brightgreen" if self.ok else "red"
+        return {"schemaVersion": 1, "label": "promptport conformance", "message": self.summary, "color": color}
+
+
+def report_json(reports: Sequence[ConformanceReport]) -> bytes:
+    """The reports, each with its ``ok``, ``summary`` and ``badge``."""
+    return msgspec.json.encode(
+        [
+            {**msgspec.to_builtins(report), "ok": report.ok, "summary": report.summary, "badge": report.badge}
+            for report in reports
+        ]
+    )
 
 
 class _Tally(msgspec.Struct):
@@ -110,14 +141,24 @@ def contracts() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def run_conformance(names: Sequence[str] = ()) -> list[ConformanceReport]:
+def run_conformance(
+    names: Sequence[str] = (), *, quick: bool = False, processes: int = 1, progress: Progress | None = None
+) -> list[ConformanceReport]:
     """Runs the kit for these providers, or for all that are installed.
 
+    Args:
+        names: the providers.
+        quick: only the first case of each check, and not the slow ones: for the seconds between two edits.
+        processes: over how many processes a provider's checks are spread; more than 1 needs pytest-xdist.
+        progress: called at the start, and when a check ends; from a thread for each provider.
+
     Raises:
-        ConfigurationError: pytest is not installed, or a provider is not, or it has no contract class.
+        ConfigurationError: pytest or pytest-xdist is not installed, or a provider is not, or it has no contract class.
     """
     if importlib.util.find_spec("pytest") is None:
         raise ConfigurationError(_HINT)
+    if processes > 1 and importlib.util.find_spec("xdist") is None:
+        raise ConfigurationError(_NO_XDIST)
     known = contracts()
     for name in names:
         if name not in known:
@@ -125,8 +166,18 @@ def run_conformance(names: Sequence[str] = ()) -> list[ConformanceReport]:
     chosen = list(names or known)
     if not chosen:
         raise ConfigurationError("no provider is installed that can be checked; see: promptport providers")
-    with ThreadPoolExecutor(min(len(chosen), os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda name: _run(name, known[name]), chosen))
+    options = [*(["--conformance-quick"] if quick else []), *(_spread(processes) if processes > 1 else [])]
+    at_once = max(1, (os.cpu_count() or 1) // processes)
+    with ThreadPoolExecutor(min(len(chosen), at_once)) as pool:
+        return list(pool.map(lambda name: _run(name, known[name], options, progress or _silent), chosen))
+
+
+def _spread(processes: int) -> list[str]:
+    return ["-p", "xdist.plugin", "-n", str(processes)]
+
+
+def _silent(provider: str, ended: int, total: int) -> None:
+    """Says nothing."""
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
@@ -140,7 +191,8 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     return f"there is no provider {name!r}; those that can be checked: {', '.join(known)}"
 
 
-def _run(name: str, contract: str) -> ConformanceReport:
+def _run(name: str, contract: str, options: Sequence[str], progress: Progress) -> ConformanceReport:
+    progress(name, 0, 0)
     with tempfile.TemporaryDirectory(prefix="promptport-") as folder:
         place = Path(folder)
         module, _, attribute = contract.partition(":")
@@ -149,94 +201,55 @@ def _run(name: str, contract: str) -> ConformanceReport:
             f"from {module} import {attribute}\n\n\nclass TestProvider({attribute}):\n    pass\n"
         )
         kept = {key: value for key, value in os.environ.items() if key not in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")}
-        ended = subprocess.run(  # noqa: S603 - ourselves
-            [sys.executable, "-m", __name__, folder],
+        said: list[str] = []
+        with subprocess.Popen(  # noqa: S603 - ourselves
+            [sys.executable, "-m", __name__, folder, *options],
             env={**kept, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as process:
+            for line in process.stdout or ():
+                before, told, counts_told = line.rpartition(_PROGRESS)  # it may stand behind pytest's dots
+                if told:
+                    ended, total = map(int, counts_told.split())
+                    progress(name, ended, total)
+                    line = before  # noqa: PLW2901
+                said.append(line.decode(errors="replace").strip())
         written = place / "tally.json"
         if not written.exists():
-            last = [line.strip() for line in (ended.stdout + ended.stderr).splitlines() if line.strip()]
+            last = [line for line in said if line]
             return ConformanceReport(name, error=f"the kit could not run: {' | '.join(last[-8:])}")
         tally = msgspec.json.decode(written.read_bytes(), type=_Tally)
     counts = Counter(check.outcome for check in tally.checks)
     ran = len(tally.checks) - counts["n/a"] - counts["skipped"]
-    error = f"{ran} checks ran, and the floor is {tally.floor}" if ran < tally.floor else ""
-    return ConformanceReport(name, tally.checks, dict(counts), tally.scenarios, tally.frames, tally.floor, error)
-
-
-# ------------------------------------------------------------------------------------------------- tables
-
-
-def report_tables(reports: Sequence[ConformanceReport]) -> list[RenderableType]:
-    """What a person sees: every check by every provider, the totals, and what was not applicable or went wrong."""
-    from rich.table import Table  # noqa: PLC0415 - of the extra "cli"
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table("check")
-    for report in reports:
-        table.add_column(report.provider, no_wrap=True)
-    names = dict.fromkeys(check.name for report in reports for check in report.checks)
-    for name in sorted(names, key=_rule):
-        cells = [_cell([check for check in report.checks if check.name == name]) for report in reports]
-        table.add_row(_readable(name), *cells, style="red" if any("failed" in cell for cell in cells) else None)
-    table.add_section()
-    for outcome in ("passed", "n/a", "failed", "xfailed", "skipped"):
-        if outcome in ("passed", "n/a", "failed") or any(report.counts.get(outcome) for report in reports):
-            table.add_row(outcome, *[str(report.counts.get(outcome, 0)) for report in reports])
-    table.add_row("scenarios played", *[str(report.scenarios) for report in reports])
-    table.add_row("frames seen", *[str(report.frames) for report in reports])
-    return [table, *[Text(line) for line in _notes(reports)]]
-
-
-def _rule(name: str) -> str:
-    """What to sort by: the checks of the rules first, in their order; the others stay as they came."""
-    return name[: len("test_rule_1")] if name.startswith("test_rule_") else "test_s"
-
-
-def _cell(checks: Sequence[CheckResult]) -> str:
-    """How often a check passed, and what else became of it: it has a variant for each scenario, status, fault …"""
-    counts = Counter(check.outcome for check in checks)
-    others = [f"{counts[outcome]} {outcome}" for outcome in ("failed", "xfailed", "n/a", "skipped") if counts[outcome]]
-    return ", ".join([f"{counts['passed']} ok", *others] if counts["passed"] else others)
-
-
-def _readable(name: str) -> str:
-    words = name.removeprefix("test_").split("_")
-    return f"rule {words[1]}: {' '.join(words[2:])}" if words[0] == "rule" else " ".join(words)
-
-
-def _notes(reports: Sequence[ConformanceReport]) -> list[str]:
-    """A line for each reason, with the variants that it holds for."""
-    lines: list[str] = []
-    for report in reports:
-        reasons: dict[tuple[str, str, str], list[str]] = {}
-        for check in report.checks:
-            if check.outcome != "passed":
-                reasons.setdefault((check.outcome, check.name, check.reason), []).append(check.variant)
-        for (outcome, name, reason), variants in sorted(reasons.items(), key=lambda entry: entry[0][0] != "failed"):
-            which = f" ({', '.join(variants)})" if any(variants) else ""
-            lines.append(f"{report.provider}: {outcome}: {_readable(name)}{which}: {_shortened(reason)}")
-        if report.error:
-            lines.append(f"{report.provider}: {report.error}")
-    return lines
-
-
-def _shortened(reason: str) -> str:
-    line = " ".join(reason.split())
-    return line if len(line) <= _REASON_LIMIT else f"{line[:_REASON_LIMIT]} …"
+    quick = "--conformance-quick" in options
+    error = f"{ran} checks ran, and the floor is {tally.floor}" if ran < tally.floor and not quick else ""
+    checks = tuple(sorted(tally.checks, key=lambda check: (check.name, check.variant))) if options else tally.checks
+    return ConformanceReport(name, checks, dict(counts), tally.scenarios, tally.frames, tally.floor, error, quick)
 
 
 # -------------------------------------------------------------------------------------- the other process
 
 
 class _Writer:
-    """Writes the tally where the process that asked finds it."""
+    """Tells how far the run is, and writes the tally where the process that asked finds it."""
 
     def __init__(self, place: Path) -> None:
         self._place = place
+        self._told = os.dup(1)  # which pytest does not capture
+        self._ended = self._total = 0
+
+    def pytest_collection_finish(self, session: Any) -> None:
+        self._total = self._total or len(session.items)
+        self._tell()
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.when == "teardown":
+            self._ended += 1
+            self._tell()
+
+    def _tell(self) -> None:
+        os.write(self._told, b"%b%d %d\n" % (_PROGRESS, self._ended, max(self._total, self._ended)))
 
     def pytest_sessionfinish(self, session: Any) -> None:
         tallies = session.config.pluginmanager.get_plugin("promptport-tallies").tallies
@@ -244,13 +257,22 @@ class _Writer:
             self._place.write_bytes(msgspec.json.encode(*tallies.values()))
 
 
-def _main(folder: str) -> int:
+class _SpreadWriter(_Writer):
+    """The same where other processes collect."""
+
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
+        self._total = len(ids)
+        self._tell()
+
+
+def _main(folder: str, *options: str) -> int:
     import pytest  # noqa: PLC0415 - the process that asked needs none
 
     place = Path(folder)
-    arguments = [*_ARGUMENTS, f"--rootdir={folder}", f"--config-file={place / 'pytest.ini'}", folder]
-    return int(pytest.main(arguments, plugins=[_Writer(place / "tally.json")]))
+    arguments = [*_ARGUMENTS, *options, f"--rootdir={folder}", f"--config-file={place / 'pytest.ini'}", folder]
+    writer = _SpreadWriter if "-n" in options else _Writer
+    return int(pytest.main(arguments, plugins=[writer(place / "tally.json")]))
 
 
 if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1]))
+    sys.exit(_main(*sys.argv[1:]))

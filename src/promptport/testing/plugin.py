@@ -24,6 +24,15 @@ _PARTS = [
     f"promptport.testing.checks_{part}"
     for part in ("answers", "wire", "closing", "requests", "errors", "safety", "special")
 ]
+_SLOW = (
+    "test_rule_7_an_event_without_end_is_a_protocol_error",
+    "test_rule_8_cancelling_at_any_moment_closes",
+    "test_rule_9_nothing_reads_ahead_without_bound",
+    "test_two_hundred_streams_do_not_mix",
+    "test_a_clock_for_execute",
+    "test_the_three_clocks",
+)
+"""What a quick run leaves out."""
 NOT_APPLICABLE = "n/a: "
 """How the kit's own skips begin."""
 NOTE = "promptport.check"
@@ -156,6 +165,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="none",
         help="cassettes: none plays them (default), once records those that are missing, all records every one anew",
     )
+    parser.addoption(
+        "--conformance-quick",
+        action="store_true",
+        help="conformance kit: the first case of each check, and not the slow checks; no floor",
+    )
 
 
 @pytest.fixture
@@ -186,6 +200,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     contract = getattr(sys.modules.get(_CONTRACT), "ProviderContract", None)
     if contract is None:
         return (yield)
+    if items and items[0].config.getoption("--conformance-quick"):
+        _keep_quick(items, contract)
     before = Counter(cls for item in items if (cls := _contract_of(item, contract)))
     yield
     selected = Counter(cls for item in items if (cls := _contract_of(item, contract)))
@@ -216,6 +232,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
         if strangers := sorted({*cls.known} - met[cls]):
             raise pytest.UsageError(f"{cls.__name__}.known: no check has the case {strangers[0]!r}. Remove it.")
     return None
+
+
+def _keep_quick(items: list[pytest.Item], contract: type) -> None:
+    """Deselects all but the first case of each check of a contract class, and the slow checks."""
+    seen: set[tuple[type, str]] = set()
+    kept: list[pytest.Item] = []
+    left: list[pytest.Item] = []
+    for item in items:
+        cls, name = _contract_of(item, contract), getattr(item, "originalname", item.name)
+        later = cls is not None and ((cls, name) in seen or name in _SLOW)
+        (left if later else kept).append(item)
+        if cls is not None:
+            seen.add((cls, name))
+    if left:
+        items[:] = kept
+        left[0].config.hook.pytest_deselected(items=left)
 
 
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
