@@ -277,6 +277,27 @@ async def test_an_exception_whose_text_cannot_be_had_is_an_outcome(
         assert "Rude" in str(outcome.result.error) or method != "__str__"
 
 
+@pytest.mark.parametrize("where", ["its attributes", "the name of its class"])
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt(), RecursionError(), asyncio.CancelledError()])
+async def test_an_exception_that_cannot_be_looked_at_is_an_outcome(raised: BaseException, where: str) -> None:
+    meta = type("Meta", (type,), {"__name__": property(raising(raised))} if where != "its attributes" else {})
+
+    def attribute(self: object, name: str) -> Any:
+        raise raised
+
+    rude: Any = meta("Rude", (ValueError,), {"__getattribute__": attribute} if where == "its attributes" else {})
+
+    def sync() -> None:
+        raise rude
+
+    async def asynchronous() -> None:
+        raise rude
+
+    for function in (sync, asynchronous):
+        outcome = await outcome_of(tool(function))
+        assert (outcome.state, outcome.result.error) == ("failed", "RuntimeError: the tool raised Rude")
+
+
 @pytest.mark.parametrize("raised", [SystemExit(3), GeneratorExit(), asyncio.CancelledError(), ValueError("no")])
 async def test_a_rule_or_a_validator_that_raises_anything_refuses_the_call(raised: BaseException) -> None:
     def rule(values: dict[str, Any]) -> bool:

@@ -152,12 +152,26 @@ def describe(error: BaseException) -> str:
         text = _text(str(error))
     except BaseException:  # an exception's own __str__ may do anything, such as leave the process
         text = ""
-    name = type(error).__name__
-    return _text(text if text and isinstance(error, ToolError) else f"{name}: {text}" if text else name)
+    name = _name_of(type(error))
+    return _text(text if text and issubclass(type(error), ToolError) else f"{name}: {text}" if text else name)
+
+
+class _Nothing:
+    """What no exception is: asking whether it is one looks at its class, and then at what it says that its class is."""
+
+
+def _name_of(kind: type) -> str:
+    """The name of a class, whatever its metaclass makes of ``__name__``."""
+    return str(type.__dict__["__name__"].__get__(kind))
 
 
 def tamed(error: BaseException) -> Exception:
     """The exception, as one that neither ends a thread, a process or an event loop, nor stops an iteration."""
+    kind = type(error)
+    try:
+        isinstance(error, _Nothing), kind.__name__, error.__class__, error.__traceback__
+    except BaseException:  # an exception's own attributes may do anything, too
+        return RuntimeError(f"the tool raised {_name_of(kind)}")
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int | str | None) else type(error.code).__name__
         return RuntimeError(f"the tool called sys.exit({code!r})")
