@@ -15,6 +15,7 @@ digits, which every provider takes back (Mistral refuses anything else).
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Hashable, Iterable
 from typing import Any, TypeAlias
 
@@ -60,6 +61,7 @@ class CallAssembler:
         "_open",
         "_prefix",
         "_sealed",
+        "_sorted",
         "_taken",
         "sealed",
     )
@@ -82,6 +84,7 @@ class CallAssembler:
         self._held: ToolCall | InvalidToolCall | None = None  # see `end`
         self._cut: list[UnfinishedCall] = []
         self._offered: frozenset[str] = frozenset()
+        self._sorted: list[str] = []
 
     def bound(self, limits: Limits) -> None:
         """Sets the limits for arguments and for the number of calls, before the first call."""
@@ -90,6 +93,7 @@ class CallAssembler:
     def offer(self, names: Iterable[str]) -> None:
         """The names of the tools that the model may call: one that comes in pieces is put together by them."""
         self._offered = frozenset(names)
+        self._sorted = sorted(self._offered)
 
     @property
     def open(self) -> int:
@@ -389,7 +393,8 @@ class CallAssembler:
         return arguments.lstrip().startswith("{") and call.is_whole()
 
     def _is_part(self, name: str) -> bool:
-        return any(offered.startswith(name) for offered in self._offered)
+        place = bisect_left(self._sorted, name)  # a server may write many names, and a program offer many tools
+        return place < len(self._sorted) and self._sorted[place].startswith(name)
 
     def _joined(self, part: str, name: str) -> str:
         """A name of which a part came before, or all of it once more; an empty string if it is another's."""
