@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import re
 import tempfile
@@ -30,6 +31,7 @@ from promptport.tools import ToolDescriptor
 
 __all__ = ["CacheStore", "CachedExecutor", "FolderCache", "MemoryCache"]
 
+_log = logging.getLogger("promptport")
 _messages: msgspec.json.Decoder[AssistantMessage] = msgspec.json.Decoder(AssistantMessage)
 
 
@@ -96,16 +98,20 @@ class FolderCache:
         await asyncio.to_thread(self._write, key, value)
 
     def _read(self, key: str) -> bytes | None:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # not there, or not readable: asked anew
             return (self._folder / f"{key}.json").read_bytes()
         return None
 
     def _write(self, key: str, value: bytes) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, path = tempfile.mkstemp(dir=self._folder, suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            file.write(value)
-        Path(path).replace(self._folder / f"{key}.json")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(value)
+            Path(path).replace(self._folder / f"{key}.json")
+        except OSError:
+            Path(path).unlink(missing_ok=True)
+            raise
 
 
 class CachedExecutor(Wrapper):
@@ -180,10 +186,11 @@ class CachedExecutor(Wrapper):
     async def _found(self, key: str) -> AssistantMessage | None:
         kept = await self._store.get(key)
         if kept is not None:
-            with suppress(msgspec.DecodeError):  # of another version, or damaged: asked anew
+            with suppress(ValueError):  # of another version, or damaged: asked anew
                 message = _messages.decode(kept)
-                self.hits += 1
-                return message
+                if message.finish_reason is not None:
+                    self.hits += 1
+                    return message
         self.misses += 1
         return None
 
@@ -191,7 +198,10 @@ class CachedExecutor(Wrapper):
         called = bool(message.tool_calls or message.invalid_tool_calls)
         whole = message.finish_reason in (FinishReason.STOP, FinishReason.TOOL_CALLS)
         if whole and (self._cache_calls or not called):
-            await self._store.put(key, msgspec.json.encode(message))
+            try:
+                await self._store.put(key, msgspec.json.encode(message))
+            except Exception as error:  # the response is whole all the same
+                _log.warning("CachedExecutor: a response could not be kept: %s", type(error).__name__)
 
     async def _kept(self, relay: Relay, key: str) -> AsyncGenerator[Sequence[StreamFrame], None]:
         found = await self._found(key)

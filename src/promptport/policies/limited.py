@@ -9,13 +9,14 @@ The windows are those of the package ``limits`` (extra ``limits``), in memory or
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 
 from promptport.arguments import as_model, as_prompt
-from promptport.errors import ConfigurationError, InvalidInputError, RateLimitError
+from promptport.errors import ConfigurationError, InvalidInputError, RateLimitError, TransportError
 from promptport.frames import End, StreamFrame, Usage
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import LLModel
@@ -25,7 +26,8 @@ from promptport.tools import ToolDescriptor
 
 __all__ = ["LimitedClient", "Limits"]
 
-_LOCAL = "local_limit"
+_LOCAL, _STORAGE = "local_limit", "limits_storage"
+_log = logging.getLogger("promptport")
 
 
 class Limits:
@@ -54,7 +56,7 @@ class Limits:
         """Make limits of which nothing is used.
 
         Args:
-            concurrency: How many requests of this process may be under way at once.
+            concurrency: How many requests of this process may be under way at once. It is never shared by a storage.
             requests_per_minute: How many requests may begin within any 60 s.
             tokens_per_minute: How many input and output tokens may be used in each window of 60 s.
             max_wait: Seconds that a request waits at most; `None` for no bound. Default: 60.0.
@@ -86,13 +88,21 @@ class Limits:
         self._name = name
         self._windows = _Windows(storage, requests_per_minute, tokens_per_minute)
 
-    @asynccontextmanager
-    async def place(self, model: LLModel) -> AsyncIterator[None]:
+    def place(self, model: LLModel) -> AbstractAsyncContextManager[None]:
         """A request's place: waits for one, and gives it back.
 
         Raises:
             RateLimitError: None became free within `max_wait`; nothing was sent. Its code is `local_limit`.
+            TransportError: The storage of the windows cannot be asked; nothing was sent.
         """
+        return _Place(self, model)
+
+    async def enter(self, model: LLModel) -> None:
+        """Wait for a place; see `place`."""
+        slots = self._slots
+        if not self._windows.used and slots is not None and not slots.locked():
+            await slots.acquire()  # it is free, and nobody waits for it: no timer is needed
+            return
         began = time.monotonic()
         try:
             async with asyncio.timeout(self._max_wait) as clock:
@@ -116,15 +126,59 @@ class Limits:
                 model=model.id,
                 code=_LOCAL,
             ) from None
-        try:
-            yield
-        finally:
-            if self._slots is not None:
-                self._slots.release()
+        except _Unreachable as error:
+            raise TransportError(
+                f"{model}: the storage of the limits cannot be asked: {type(error.__cause__ or error).__name__}."
+                " No request was sent. Check Limits.storage.",
+                provider=model.provider,
+                model=model.id,
+                code=_STORAGE,
+            ) from error
+
+    async def aclose(self) -> None:
+        """Close the connections to the storage, for limits on Redis; the clients that share these limits stay open."""
+        await self._windows.aclose()
+
+    def leave(self) -> None:
+        """Give the place back."""
+        if self._slots is not None:
+            self._slots.release()
 
     async def count(self, usage: Usage) -> None:
         """Count what an answer used."""
-        await self._windows.count(self._name, (usage.input_tokens or 0) + (usage.output_tokens or 0))
+        try:
+            await self._windows.count(self._name, (usage.input_tokens or 0) + (usage.output_tokens or 0))
+        except _Unreachable as error:  # the response is whole all the same
+            _log.warning("Limits: tokens could not be counted: %s", type(error.__cause__).__name__)
+
+
+class _Place:
+    """The place of one request."""
+
+    __slots__ = ("_limits", "_model")
+
+    def __init__(self, limits: Limits, model: LLModel) -> None:
+        self._limits = limits
+        self._model = model
+
+    async def __aenter__(self) -> None:
+        await self._limits.enter(self._model)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._limits.leave()
+
+
+class _Unreachable(Exception):
+    """The storage of the windows failed."""
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Whatever a storage raises is one exception."""
+    try:
+        yield
+    except Exception as error:
+        raise _Unreachable from error
 
 
 class _Windows:
@@ -132,6 +186,7 @@ class _Windows:
 
     def __init__(self, storage: str, requests: int | None, tokens: int | None) -> None:
         self.used = requests is not None or tokens is not None
+        self._store: Any = None
         if not self.used:
             return
         try:
@@ -151,20 +206,34 @@ class _Windows:
                 "Limits: the storage cannot be used. Pass an address such as 'async+redis://localhost:6379', and"
                 ' install its package: pip install "promptport[redis]".'
             ) from error
+        self._store = store
         self._moving, self._fixed = MovingWindowRateLimiter(store), FixedWindowRateLimiter(store)
         self._requests = RateLimitItemPerMinute(requests, namespace="requests") if requests is not None else None
         self._tokens = RateLimitItemPerMinute(tokens, namespace="tokens") if tokens is not None else None
 
     async def enter(self, name: str) -> None:
         """Returns when one more request may begin, and has counted it."""
-        while self._tokens is not None and not await self._fixed.test(self._tokens, name):
-            await self._until((await self._fixed.get_window_stats(self._tokens, name)).reset_time)
-        while self._requests is not None and not await self._moving.hit(self._requests, name):
-            await self._until((await self._moving.get_window_stats(self._requests, name)).reset_time)
+        while (when := await self._full(name)) is not None:
+            await self._until(when)
+
+    async def _full(self, name: str) -> float | None:
+        """When to look again; ``None`` if the request may begin, and is counted."""
+        with _asking():
+            if self._tokens is not None and not await self._fixed.test(self._tokens, name):
+                return float((await self._fixed.get_window_stats(self._tokens, name)).reset_time)
+            if self._requests is not None and not await self._moving.hit(self._requests, name):
+                return float((await self._moving.get_window_stats(self._requests, name)).reset_time)
+        return None
 
     async def count(self, name: str, tokens: int) -> None:
         if self.used and self._tokens is not None and tokens:
-            await self._fixed.hit(self._tokens, name, cost=tokens)
+            with _asking():
+                await self._fixed.hit(self._tokens, name, cost=tokens)
+
+    async def aclose(self) -> None:
+        bridge = getattr(self._store, "bridge", None)
+        if bridge is not None:
+            await bridge.get_connection().aclose()
 
     @staticmethod
     async def _until(when: float) -> None:
