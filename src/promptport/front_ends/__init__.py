@@ -8,11 +8,17 @@ extra ``serve``.
 
 from promptport.front_ends.ag_ui import AGUIEncoder
 from promptport.front_ends.ag_ui_requests import decode_agui_input
+from promptport.front_ends.anthropic_messages import AnthropicMessagesEncoder
+from promptport.front_ends.api_encoder import APIEncoder
+from promptport.front_ends.api_errors import APIError, RequestRefused, api_error, error_body
 from promptport.front_ends.chat_request import BodyLimits, ChatRequest
 from promptport.front_ends.error_codes import error_code
 from promptport.front_ends.events import EventDecoder, encode_events
 from promptport.front_ends.guard import Guard, is_loopback_host
 from promptport.front_ends.kept_threads import KeptThread, MemoryThreadStore, ThreadStore
+from promptport.front_ends.opaque import OpaqueSeal, Sealed
+from promptport.front_ends.openai_chat import OpenAIChatEncoder
+from promptport.front_ends.openai_responses import OpenAIResponsesEncoder
 from promptport.front_ends.shown import EVENT_STREAM_HEADERS, approval_id, frames_before
 from promptport.front_ends.token_buffer import TokenBuffer
 from promptport.front_ends.ui_messages import UI_MESSAGE_HEADERS, SDKVersion, UIMessageEncoder
@@ -23,6 +29,9 @@ __all__ = [
     "EVENT_STREAM_HEADERS",
     "UI_MESSAGE_HEADERS",
     "AGUIEncoder",
+    "APIEncoder",
+    "APIError",
+    "AnthropicMessagesEncoder",
     "BodyLimits",
     "ChatRequest",
     "EventDecoder",
@@ -30,15 +39,22 @@ __all__ = [
     "Guard",
     "KeptThread",
     "MemoryThreadStore",
+    "OpaqueSeal",
+    "OpenAIChatEncoder",
+    "OpenAIResponsesEncoder",
+    "RequestRefused",
     "SDKVersion",
+    "Sealed",
     "ThreadStore",
     "TokenBuffer",
     "UIMessageEncoder",
+    "api_error",
     "approval_id",
     "decode_agui_input",
     "decode_ui_request",
     "encode_events",
     "encode_frames",
+    "error_body",
     "error_code",
     "frames_before",
     "is_loopback_host",

@@ -15,6 +15,7 @@ __all__ = ["is_cut", "reason_of"]
 
 _WORDS: dict[FinishReason, str] = {
     FinishReason.STOP: "stop eos eos_token stop_token end_turn stop_sequence complete",
+    FinishReason.PAUSED: "pause_turn",
     FinishReason.LENGTH: "length max_tokens model_length max_output_tokens max_completion_tokens max_length"
     " model_context_window_exceeded context_length_exceeded context_length max_context_length length_limit incomplete",
     FinishReason.CONTENT_FILTER: "content_filter content_filtered content-filter sensitive safety recitation language"
@@ -25,7 +26,8 @@ _BROKEN = (
     " no_kv_space engine_overloaded malformed_function_call malformed_tool_use malformed_response"
 )
 _REASONS = {word: reason for reason, words in _WORDS.items() for word in words.split()}
-_CUT = frozenset([*_BROKEN.split(), *[word for word, reason in _REASONS.items() if reason is not FinishReason.STOP]])
+_WHOLE = (FinishReason.STOP, FinishReason.PAUSED)
+_CUT = frozenset([*_BROKEN.split(), *[word for word, reason in _REASONS.items() if reason not in _WHOLE]])
 
 
 def _plain(word: str | None) -> str:
