@@ -101,7 +101,7 @@ def answers(draw: st.DrawFn) -> list[pp.StreamFrame]:  # noqa: PLR0912 - one bra
                 frames.append(pp.ToolCallDelta(call.id, call.name, call.pieces.pop(0)))
         elif what == "seal" and open_calls:
             sealed += complete(open_calls.pop(0), frames)
-    while open_calls and draw(st.booleans()):
+    while draw(st.booleans()) and open_calls:
         sealed += complete(open_calls.pop(0), frames)
     came: dict[str, str] = {call.id: "" for call in open_calls}
     for frame in frames:
