@@ -198,6 +198,8 @@ def test_encoder_then_decoder_gives_the_same_frames(wire: Wire, frames: list[pp.
             return
         frames = joined(frames)
         back = joined(back)
+    if end.finish_reason is pp.FinishReason.PAUSED and wire.encoder is OpenAIResponsesEncoder:  # it has no word for it
+        frames = [*frames[:-1], replace(end, finish_reason=pp.FinishReason.OTHER)]
     assert said(back, wire) == said(frames, wire)
 
 

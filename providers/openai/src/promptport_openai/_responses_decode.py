@@ -85,11 +85,7 @@ _UNINTERESTING = re.compile(
 _ONCE = frozenset(["response.output_text.done", "response.output_item.added", "response.output_item.done"])
 """Events that say nothing when they come a second time at once."""
 
-_INCOMPLETE = {
-    "max_output_tokens": FinishReason.LENGTH,
-    "content_filter": FinishReason.CONTENT_FILTER,
-    "paused": FinishReason.PAUSED,
-}
+_INCOMPLETE = {"max_output_tokens": FinishReason.LENGTH, "content_filter": FinishReason.CONTENT_FILTER}
 
 
 class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
