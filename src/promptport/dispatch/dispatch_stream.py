@@ -19,7 +19,7 @@ from promptport.dispatch.step_loop import Run
 from promptport.dispatch.tool_frames import DispatchFrame, PausedRun, closed
 from promptport.errors import InvalidInputError
 from promptport.frames import Usage
-from promptport.messages import AssistantMessage, Message, Prompt
+from promptport.messages import AssistantMessage, Message, Origin, Prompt
 
 __all__ = ["DispatchStream", "RunOutcome"]
 
@@ -165,6 +165,11 @@ class DispatchStream:
     def messages(self) -> tuple[Message, ...]:
         """The messages of `prompt`."""
         return self._run.prompt.messages
+
+    @property
+    def origin(self) -> Origin | None:
+        """The server that makes the answer under way, or made the last one; ``None`` if no client said so."""
+        return self._run.partial.origin
 
     def follow(self, begun: Callable[[], None], done: Callable[[RunOutcome], None]) -> None:
         """Call these when the stream begins, and when it has ended, failed or been closed; each once.

@@ -1,7 +1,8 @@
 """Frames → what browsers and other programs read, and back.
 
 What enters knows a front end's protocol. An encoder or decoder is pure: ``feed`` and ``close``. Imports: frames,
-messages, `promptport.decoding`, `promptport.dispatch`. `promptport.front_ends.starlette`, the routes, and
+messages, `promptport.decoding`, `promptport.dispatch`. `promptport.front_ends.starlette` and
+`promptport.front_ends.api_routes`, the routes, and
 `promptport.front_ends.serve_app`, the application of ``promptport serve``, are doors of their own, since they need the
 extra ``serve``.
 """
@@ -9,8 +10,10 @@ extra ``serve``.
 from promptport.front_ends.ag_ui import AGUIEncoder
 from promptport.front_ends.ag_ui_requests import decode_agui_input
 from promptport.front_ends.anthropic_messages import AnthropicMessagesEncoder
+from promptport.front_ends.anthropic_requests import decode_messages_request
 from promptport.front_ends.api_encoder import APIEncoder
 from promptport.front_ends.api_errors import APIError, RequestRefused, api_error, error_body
+from promptport.front_ends.api_request import APIRequest
 from promptport.front_ends.chat_request import BodyLimits, ChatRequest
 from promptport.front_ends.error_codes import error_code
 from promptport.front_ends.events import EventDecoder, encode_events
@@ -18,7 +21,9 @@ from promptport.front_ends.guard import Guard, is_loopback_host
 from promptport.front_ends.kept_threads import KeptThread, MemoryThreadStore, ThreadStore
 from promptport.front_ends.opaque import OpaqueSeal, Sealed
 from promptport.front_ends.openai_chat import OpenAIChatEncoder
+from promptport.front_ends.openai_chat_requests import decode_chat_request
 from promptport.front_ends.openai_responses import OpenAIResponsesEncoder
+from promptport.front_ends.openai_responses_requests import decode_responses_request
 from promptport.front_ends.shown import EVENT_STREAM_HEADERS, approval_id, frames_before
 from promptport.front_ends.token_buffer import TokenBuffer
 from promptport.front_ends.ui_messages import UI_MESSAGE_HEADERS, SDKVersion, UIMessageEncoder
@@ -31,6 +36,7 @@ __all__ = [
     "AGUIEncoder",
     "APIEncoder",
     "APIError",
+    "APIRequest",
     "AnthropicMessagesEncoder",
     "BodyLimits",
     "ChatRequest",
@@ -51,6 +57,9 @@ __all__ = [
     "api_error",
     "approval_id",
     "decode_agui_input",
+    "decode_chat_request",
+    "decode_messages_request",
+    "decode_responses_request",
     "decode_ui_request",
     "encode_events",
     "encode_frames",

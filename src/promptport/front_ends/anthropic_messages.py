@@ -235,10 +235,10 @@ def _citation(citation: Citation) -> dict[str, Any]:
 
 
 def _input(call: ToolCall | InvalidToolCall) -> Any:
-    """The arguments as the object that this API has; where they are none, they stand in one."""
+    """The arguments as the object that this API has; where they are none, their text, so that no client runs it."""
     if isinstance(call, ToolCall):
         return msgspec.Raw(call.arguments.encode("utf-8", "replace"))
-    return {"INVALID_JSON": call.arguments}
+    return call.arguments
 
 
 def _counts(usage: Usage) -> dict[str, int]:

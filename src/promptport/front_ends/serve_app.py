@@ -22,6 +22,9 @@ from starlette.staticfiles import StaticFiles
 
 from promptport.dispatch import ToolDispatcher
 from promptport.errors import InvalidInputError
+from promptport.front_ends.api_errors import APIName, RequestRefused, error_body, refusal_of_status
+from promptport.front_ends.api_request import APIRequest
+from promptport.front_ends.api_routes import APITurn, api_routes
 from promptport.front_ends.chat_request import BodyLimits, ChatRequest
 from promptport.front_ends.guard import Guard
 from promptport.front_ends.starlette import ChatTurn, chat_routes
@@ -88,6 +91,17 @@ def serve_app(
         loop = ToolDispatcher(executor, [*tools, *outside]) if outside else dispatcher
         return ChatTurn(loop, _model(models, chat.extra.get("model")), prompt)
 
+    def choose_api(request: Request, asked: APIRequest) -> APITurn:
+        if asked.model not in models:
+            known = ", ".join(models)
+            raise RequestRefused(
+                f"body.model: there is no such model here. Models: {known}.",
+                status=404,
+                code="model_not_found",
+                param="model",
+            )
+        return APITurn(executor, models[asked.model], tuple(tools))
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         try:
@@ -97,7 +111,10 @@ def serve_app(
             await dispatcher.aclose()
             await executor.aclose()
 
-    routes: list[BaseRoute] = [*chat_routes(choose, log=log, limits=limits)]
+    routes: list[BaseRoute] = [
+        *chat_routes(choose, log=log, limits=limits),
+        *api_routes(choose_api, models=models, limits=limits),
+    ]
     files: list[str] = []
     if page is not None and (page / "index.html").is_file():
         files = ["/", *(f"/{one.relative_to(page).as_posix()}" for one in page.rglob("*") if one.is_file())]
@@ -111,7 +128,7 @@ def serve_app(
         )
     ]
     app = Starlette(routes=routes, lifespan=lifespan, middleware=cors if origins else [])
-    return Guard(app, key=key, hosts=hosts, origins=origins, open_paths=files)
+    return Guard(app, key=key, hosts=hosts, origins=origins, open_paths=files, refusal=_refusal)
 
 
 class _Page(StaticFiles):
@@ -130,3 +147,11 @@ def _model(models: Mapping[str, LLModel], name: object) -> LLModel:
     if not isinstance(name, str) or name not in models:
         raise HTTPException(404, f"There is no such model. Models: {', '.join(models)}.")
     return models[name]
+
+
+def _refusal(path: str, status: int, text: str) -> tuple[str, bytes]:
+    """What the guard refuses, in the form of the API that was asked."""
+    if not path.startswith("/v1/"):
+        return "text/plain; charset=utf-8", text.encode()
+    api: APIName = "anthropic" if path.startswith("/v1/messages") else "openai"
+    return "application/json", error_body(api, refusal_of_status(status, text))
