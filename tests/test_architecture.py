@@ -223,7 +223,12 @@ def rooms() -> set[str]:
     return {path.parent.name for path in CORE.glob("*/__init__.py")}
 
 
-EXTRA_DOORS = {"promptport.front_ends.api_routes", "promptport.front_ends.serve_app", "promptport.front_ends.starlette", "promptport.run_log.redis"}
+EXTRA_DOORS = {
+    "promptport.front_ends.api_routes",
+    "promptport.front_ends.serve_app",
+    "promptport.front_ends.starlette",
+    "promptport.run_log.redis",
+}
 """Doors of their own: what they lead to needs an extra, so that the room's door cannot import it."""
 
 

@@ -180,7 +180,7 @@ def _assistant_block(node: Node, talk: Conversation) -> None:
         token = node.optional("signature")
         talk.thoughts([token] if token else [], node.get("thinking").text())
     elif kind == "redacted_thinking":
-        talk.thoughts([node.value.get("data")], "")
+        talk.thoughts([node.get("data").value], "")
     elif kind == "tool_use":
         place = node.get("id")
         name = node.get("name").text(longest=200, empty=False)

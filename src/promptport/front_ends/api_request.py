@@ -127,7 +127,7 @@ def function_tool(node: Node, *, schema: str = "parameters") -> ToolDescriptor:
         schema: The key of the schema.
     """
     parameters = node.get(schema).object() if node.has(schema) else {"type": "object", "properties": {}}
-    strict = node.value.get("strict")
+    strict = node.get("strict").value
     if not isinstance(strict, bool | None):
         raise refused(node.get("strict"), "is not a boolean. Send true or false.")
     try:

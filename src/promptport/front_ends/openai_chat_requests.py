@@ -220,7 +220,7 @@ def _assistant(node: Node, talk: Conversation, limits: BodyLimits) -> None:
         if call.optional("type", "function") != "function":
             raise refused(call.get("type"), "is not supported here. Send calls of type 'function'.")
         function = call.get("function")
-        extra = call.value.get("extra_content")
+        extra = call.get("extra_content").value
         talk.call(
             call.get("id"),
             call.get("id").text(longest=500, empty=False),

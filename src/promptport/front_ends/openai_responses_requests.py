@@ -131,21 +131,21 @@ def _choice(node: Node, tools: tuple[ToolDescriptor, ...]) -> Any:
 
 
 def _item(node: Node, talk: Conversation, limits: BodyLimits) -> None:
-    kind = node.optional("type", "message")
+    kind = node.get("type").text() if node.get("type").value is not None else "message"
     if kind == "message":
         _message(node, talk, limits)
     elif kind == "function_call":
         place = node.get("call_id")
         name = node.get("name").text(longest=200, empty=False)
         arguments = node.optional("arguments")
-        talk.call(place, place.text(longest=500, empty=False), name, arguments, node.value.get("promptport"))
+        talk.call(place, place.text(longest=500, empty=False), name, arguments, node.get("promptport").value)
     elif kind == "function_call_output":
         place, output = node.get("call_id"), node.get("output")
         told = output.value if isinstance(output.value, str) else _parts(output, limits)
         talk.result(place, place.text(longest=500, empty=False), told)
     elif kind == "reasoning":
         parts = [part for key in ("summary", "content") for part in _list(node, key, limits)]
-        token = node.value.get("encrypted_content")
+        token = node.get("encrypted_content").value
         talk.thoughts([token] if token is not None else [], "".join([part.get("text").text() for part in parts]))
     elif kind == "item_reference":
         raise refused(node, f"is a reference. {_ALL_ITEMS}")
