@@ -35,6 +35,7 @@ def test_everything_runs_once(tmp_path: Path) -> None:
         "import",
         "inside/1",
         "inside/16",
+        "inside/encoders",
         "inside/policies",
         "inside/text",
         "overlap",

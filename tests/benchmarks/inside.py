@@ -18,7 +18,16 @@ from tests.benchmarks.growth import SHAPES
 
 import promptport as pp
 from promptport import telemetry
-from promptport.front_ends import encode_events
+from promptport.front_ends import (
+    AGUIEncoder,
+    AnthropicMessagesEncoder,
+    FrameEncoder,
+    OpenAIChatEncoder,
+    OpenAIResponsesEncoder,
+    UIMessageEncoder,
+    encode_events,
+    encode_frames,
+)
 from promptport.policies import (
     Asker,
     Budget,
@@ -164,6 +173,20 @@ async def routed(count: int, batch: int) -> float:
     return await _asked(RoutingExecutor(_Asker(batch), aliases({"fast": _MODEL})), count)
 
 
+_ENCODERS: dict[str, Callable[[], FrameEncoder]] = {
+    "ui_messages": lambda: UIMessageEncoder("run"),
+    "ag_ui": lambda: AGUIEncoder("thread", "run"),
+    "openai_chat": lambda: OpenAIChatEncoder("run"),
+    "openai_responses": lambda: OpenAIResponsesEncoder("run"),
+    "anthropic_messages": lambda: AnthropicMessagesEncoder("run"),
+}
+
+
+async def encoded(name: str, count: int, batch: int) -> float:
+    """The frames through one of the other encoders and the loop that drives them."""
+    return await _drained(encode_frames(_stream(count, batch), _ENCODERS[name]()))
+
+
 _PARTS = {
     "requests": requests,
     "retrying": retrying,
@@ -186,6 +209,8 @@ async def main() -> None:
         command, count = options["command"], options["count"]
         if command in SHAPES:
             cpu = await asyncio.to_thread(growth, command, count)
+        elif command in _ENCODERS:
+            cpu = await encoded(command, count, options["batch"])
         else:
             cpu = await _PARTS[command](count, options["batch"])
         print(json.dumps({"cpu": cpu}), flush=True)  # noqa: T201 - the answer

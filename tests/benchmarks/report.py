@@ -250,6 +250,16 @@ def _other_tables(figures: Figures) -> Iterator[str]:
             "**Inside** — frames that are there already: alone, through the dispatcher, to a front end\n\n"
             + _markdown(["", "CPU µs a frame"], rows)
         )
+    encoders = figures.costs.get("inside/encoders", {})
+    if encoders:
+        rows = [
+            ["events" if name == "encoder" else name, f"{of['cpu']:.2f}"]
+            for name, of in encoders.items()
+            if name != "stream"
+        ]
+        yield "**Encoders** — frames that are there already, 16 a read, through each encoder\n\n" + _markdown(
+            ["", "CPU µs a frame"], rows
+        )
     policies = figures.costs.get("inside/policies", {})
     if policies:
         rows = [[name.replace("_", " "), f"{of['cpu']:.1f}"] for name, of in policies.items()]

@@ -39,6 +39,7 @@ from promptport.frames import (
     Usage,
 )
 from promptport.front_ends.error_codes import error_code
+from promptport.front_ends.frame_handlers import frame_handlers
 from promptport.front_ends.shown import approval_id, event_data, output_json, usage_json
 from promptport.messages import Origin
 
@@ -112,25 +113,7 @@ class AGUIEncoder:
         self._outside: list[str] = []
         self._end: End | Usage | None = None
         self._over = False
-        self._kinds: dict[type, Callable[[Any, list[bytes]], None]] = {
-            Append: self._on_text,
-            ReasoningAppend: self._on_thought,
-            Reasoning: self._on_reasoning,
-            ToolCallDelta: self._on_delta,
-            ToolCall: self._on_call,
-            InvalidToolCall: self._on_call,
-            Citation: self._on_citation,
-            ProviderItem: self._on_item,
-            Restarted: self._on_reset,
-            StepReset: self._on_reset,
-            ToolStarted: _nothing,
-            ToolProgress: self._on_progress,
-            ToolResult: self._on_result,
-            StepEnd: self._on_step_end,
-            ApprovalNeeded: self._on_approval,
-            ToolsPending: self._on_pending,
-            End: self._on_end,
-        }
+        self._kinds = frame_handlers(self)
 
     # -------------------------------------------------------------------------------------------- in
 
@@ -237,6 +220,9 @@ class AGUIEncoder:
         if frame.provider_data is not None and self._shows_reasoning:
             out.append(self._opaque("tool-call", frame.id, frame.provider_data))
 
+    def _on_invalid(self, frame: InvalidToolCall, out: list[bytes]) -> None:
+        self._on_call(frame, out)
+
     def _on_citation(self, frame: Citation, out: list[bytes]) -> None:
         told = {"url": frame.url, "title": frame.title, "text": frame.text}
         value = {name: text for name, text in told.items() if text is not None}
@@ -254,6 +240,9 @@ class AGUIEncoder:
             out.append(event_data("CUSTOM", name="restarted", value={"messageId": message}))
 
     # --------------------------------------------------------------------------------------- the loop's
+
+    def _on_started(self, frame: ToolStarted, out: list[bytes]) -> None:
+        """Says nothing: that the call is complete was said."""
 
     def _on_progress(self, frame: ToolProgress, out: list[bytes]) -> None:
         if self._calls.get(frame.id) == "available" and frame.data is not None:
@@ -379,7 +368,3 @@ class AGUIEncoder:
             kept["origin"] = self._origin
         value = _encode(kept).decode()
         return event_data("REASONING_ENCRYPTED_VALUE", subtype=kind, entityId=entity, encryptedValue=value)
-
-
-def _nothing(frame: DispatchFrame, out: list[bytes]) -> None:
-    pass

@@ -14,6 +14,8 @@ from promptport.dispatch import ToolResult
 from promptport.errors import InvalidInputError
 from promptport.frames import InvalidToolCall, Reasoning, ToolCall, parse_arguments
 from promptport.front_ends.chat_request import BodyLimits, ChatRequest, Node, media_part, read_body
+from promptport.front_ends.opaque import OpaqueSeal
+from promptport.front_ends.sealed_frames import opened
 from promptport.messages import (
     AssistantMessage,
     AssistantPart,
@@ -35,12 +37,15 @@ _MEDIA = {"image": "image/png", "audio": "audio/wav", "document": "application/p
 """Kinds of parts, with the type of an address that names none."""
 
 
-def decode_agui_input(body: bytes | str | Mapping[str, Any], *, limits: BodyLimits | None = None) -> ChatRequest:
+def decode_agui_input(
+    body: bytes | str | Mapping[str, Any], *, limits: BodyLimits | None = None, seal: OpaqueSeal | None = None
+) -> ChatRequest:
     """Read the RunAgentInput of an AG-UI client, 1.0 and before.
 
     Args:
         body: The body of the request, as bytes or as decoded JSON.
         limits: How much the client may post. Default: `BodyLimits`.
+        seal: Opens what the server sealed; what has no seal has no origin. Default: the client's word counts.
 
     Raises:
         InvalidInputError: The body is too large, or not a RunAgentInput; the error names the place in the body.
@@ -58,7 +63,7 @@ def decode_agui_input(body: bytes | str | Mapping[str, Any], *, limits: BodyLimi
     root = read_body(body, limits)
     thread = root.get("threadId").text(longest=200, empty=False)
     run = root.get("runId").text(longest=200, empty=False)
-    reading = _Reading(limits)
+    reading = _Reading(limits, seal)
     for node in root.get("messages").items(limits.max_messages):
         reading.message(node)
     reading.flush()
@@ -113,8 +118,9 @@ def _tool(node: Node) -> ToolDescriptor:
 class _Reading:
     """The conversation as far as it was read."""
 
-    def __init__(self, limits: BodyLimits) -> None:
+    def __init__(self, limits: BodyLimits, seal: OpaqueSeal | None) -> None:
         self.limits = limits
+        self.seal = seal
         self.system: list[str] = []
         self.messages: list[Message] = []
         self.results: dict[str, ToolResult] = {}
@@ -134,8 +140,8 @@ class _Reading:
             if parts:
                 self.messages.append(UserMessage(parts))
         elif role == "reasoning":
-            data, self._origin = _opaque(node, self._origin)
             text = node.optional("content")
+            data, self._origin = _opaque(node, self._origin, text, self.seal)
             if text or data is not None:
                 self._thoughts.append(Reasoning(text, data))
         elif role == "assistant":
@@ -166,7 +172,7 @@ class _Reading:
             self._ids.add(call_id)
             function = call.get("function")
             name, arguments = function.get("name").text(longest=200, empty=False), function.optional("arguments")
-            data, self._origin = _opaque(call, self._origin)
+            data, self._origin = _opaque(call, self._origin, call_id, self.seal)
             self._open[call_id] = self._last[call_id] = name
             try:
                 parse_arguments(arguments or "{}")
@@ -221,7 +227,9 @@ class _Reading:
         return tuple(parts)
 
 
-def _opaque(node: Node, origin: Origin | None) -> tuple[dict[str, Any] | None, Origin | None]:
+def _opaque(
+    node: Node, origin: Origin | None, text: str, seal: OpaqueSeal | None
+) -> tuple[dict[str, Any] | None, Origin | None]:
     """What the encoder put beside a message or call for its provider; another server's is left out."""
     if not node.has("encryptedValue"):
         return None, origin
@@ -229,7 +237,8 @@ def _opaque(node: Node, origin: Origin | None) -> tuple[dict[str, Any] | None, O
         kept = msgspec.json.decode(node.get("encryptedValue").text(), type=_Kept)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         return None, origin
-    return kept.data, origin or kept.origin
+    data, made = opened(kept.data, kept.origin, text, seal)
+    return data, origin or made
 
 
 class _Kept(msgspec.Struct):

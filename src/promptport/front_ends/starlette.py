@@ -20,11 +20,14 @@ from starlette.routing import Route
 
 from promptport.dispatch import ApprovalNeeded, DispatchFrame, DispatchStream, PausedRun, ToolDispatcher, ToolsPending
 from promptport.errors import InvalidInputError, PromptportError
+from promptport.frames import InvalidToolCall, Reasoning, ToolCall
 from promptport.front_ends.ag_ui import AGUIEncoder
 from promptport.front_ends.ag_ui_requests import decode_agui_input
 from promptport.front_ends.chat_request import BodyLimits, ChatRequest
 from promptport.front_ends.error_codes import error_code
 from promptport.front_ends.kept_threads import KeptThread, MemoryThreadStore, ThreadStore
+from promptport.front_ends.opaque import OpaqueSeal
+from promptport.front_ends.sealed_frames import sealed
 from promptport.front_ends.shown import EVENT_STREAM_HEADERS, approval_id, frames_before
 from promptport.front_ends.ui_messages import UI_MESSAGE_HEADERS, SDKVersion, UIMessageEncoder
 from promptport.front_ends.ui_requests import decode_ui_request
@@ -77,6 +80,7 @@ def chat_routes(
     limits: BodyLimits | None = None,
     heartbeat: float | None = 15.0,
     error_text: Callable[..., str] | None = None,
+    seal: OpaqueSeal | None = None,
 ) -> list[Route]:
     """Make the routes of a chat.
 
@@ -96,6 +100,8 @@ def chat_routes(
         limits: How much a client may post.
         heartbeat: Seconds after which a comment keeps a connection open.
         error_text: As in `UIMessageEncoder`.
+        seal: Closes signatures and encrypted reasoning, so that a client can bring them back and not make them.
+            Default: one for this process; several processes need one with a common secret.
 
     Examples:
         ```python
@@ -121,6 +127,7 @@ def chat_routes(
         limits=limits or BodyLimits(),
         heartbeat=heartbeat,
         error_text=error_text,
+        seal=seal or OpaqueSeal(),
     )
     return [
         Route(path, chat.post, methods=["POST"]),
@@ -145,6 +152,7 @@ class _Chat:
         limits: BodyLimits,
         heartbeat: float | None,
         error_text: Callable[..., str] | None,
+        seal: OpaqueSeal,
     ) -> None:
         self.choose = choose
         self.log = log
@@ -155,6 +163,7 @@ class _Chat:
         self.limits = limits
         self.heartbeat = heartbeat
         self.error_text = error_text
+        self.seal = seal
 
     # ---------------------------------------------------------------------------------------- routes
 
@@ -168,7 +177,7 @@ class _Chat:
 
     async def _post(self, request: Request, decode: Callable[..., ChatRequest], respond: _Respond) -> Response:
         try:
-            chat = decode(await self._body(request), limits=self.limits)
+            chat = decode(await self._body(request), limits=self.limits, seal=self.seal)
         except InvalidInputError as error:
             return PlainTextResponse(str(error), 400)
         await self._allow(request, chat.thread)
@@ -253,7 +262,7 @@ class _Chat:
             async for frame in stream:
                 if isinstance(frame, ApprovalNeeded | ToolsPending):
                     await self._keep(thread, replace(kept, paused=stream.paused))
-                yield frame
+                yield sealed(frame, stream.origin, self.seal) if isinstance(frame, _OPAQUE) else frame
 
     def _ui_response(self, kept: KeptThread, named: Mapping[str, Any], *, thread: str, again: bool = False) -> Response:
         """The run as UI messages. ``again``: the reader has nothing of the message yet."""
@@ -321,6 +330,7 @@ class _Chat:
         await _value(self.threads.put(thread, kept.to_json()))
 
 
+_OPAQUE = (Reasoning, ToolCall, InvalidToolCall)
 _RESETS = ("7", "6")
 """Versions whose ``useChat`` forgets its half of the message when a stream is read again."""
 

@@ -40,6 +40,7 @@ from promptport.frames import (
     Usage,
 )
 from promptport.front_ends.error_codes import error_code
+from promptport.front_ends.frame_handlers import frame_handlers
 from promptport.front_ends.shown import EVENT_STREAM_HEADERS, approval_id, event_data, output_json, usage_json
 from promptport.front_ends.ui_call import UICall
 from promptport.messages import Origin
@@ -125,25 +126,7 @@ class UIMessageEncoder:
         self._paused: Usage | None = None
         self._complete = False  # the last frame was seen
         self._over = False
-        self._kinds: dict[type, Callable[[Any, list[bytes]], None]] = {
-            Append: self._on_text,
-            ReasoningAppend: self._on_thought,
-            Reasoning: self._on_reasoning,
-            ToolCallDelta: self._on_delta,
-            ToolCall: self._on_call,
-            InvalidToolCall: self._on_invalid,
-            Citation: self._on_citation,
-            ProviderItem: self._on_item,
-            Restarted: self._on_reset,
-            StepReset: self._on_reset,
-            ToolStarted: _nothing,
-            ToolProgress: self._on_progress,
-            ToolResult: self._on_result,
-            StepEnd: self._on_step_end,
-            ApprovalNeeded: self._on_approval,
-            ToolsPending: self._on_pending,
-            End: self._on_end,
-        }
+        self._kinds = frame_handlers(self)
 
     # -------------------------------------------------------------------------------------------- in
 
@@ -334,6 +317,9 @@ class UIMessageEncoder:
 
     # --------------------------------------------------------------------------------------- the loop's
 
+    def _on_started(self, frame: ToolStarted, out: list[bytes]) -> None:
+        """Says nothing: that the call is complete was said."""
+
     def _on_progress(self, frame: ToolProgress, out: list[bytes]) -> None:
         call = self._calls.get(frame.id)
         if self._sdk == "5.0":
@@ -490,7 +476,3 @@ class UIMessageEncoder:
         if self._origin is not None:
             kept["origin"] = self._origin
         return {"promptport": kept}
-
-
-def _nothing(frame: DispatchFrame, out: list[bytes]) -> None:
-    pass

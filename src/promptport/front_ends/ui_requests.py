@@ -15,6 +15,8 @@ from promptport.dispatch import ToolResult
 from promptport.errors import InvalidInputError
 from promptport.frames import Citation, InvalidToolCall, ProviderItem, Reasoning, ToolCall
 from promptport.front_ends.chat_request import BodyLimits, ChatRequest, Node, media_part, read_body
+from promptport.front_ends.opaque import OpaqueSeal
+from promptport.front_ends.sealed_frames import opened
 from promptport.messages import (
     AssistantMessage,
     AssistantPart,
@@ -45,7 +47,9 @@ _NOT_APPROVED = "The call was not approved: the user went on without deciding."
 _DENIED = "The user did not allow the call."
 
 
-def decode_ui_request(body: bytes | str | Mapping[str, Any], *, limits: BodyLimits | None = None) -> ChatRequest:
+def decode_ui_request(
+    body: bytes | str | Mapping[str, Any], *, limits: BodyLimits | None = None, seal: OpaqueSeal | None = None
+) -> ChatRequest:
     """Read what a chat of the AI SDK posts, of versions 5 to 7.
 
     The body has all messages in ``messages``, or the last alone in ``message``.
@@ -53,6 +57,7 @@ def decode_ui_request(body: bytes | str | Mapping[str, Any], *, limits: BodyLimi
     Args:
         body: The body of the request, as bytes or as decoded JSON.
         limits: How much the client may post. Default: `BodyLimits`.
+        seal: Opens what the server sealed; what has no seal has no origin. Default: the client's word counts.
 
     Raises:
         InvalidInputError: The body is too large, or not what a chat posts; the error names the place in the body.
@@ -75,7 +80,7 @@ def decode_ui_request(body: bytes | str | Mapping[str, Any], *, limits: BodyLimi
         nodes = [root.get("message")]
     else:
         raise root.error("has no messages. Send 'messages', or the last one as 'message'.")
-    reading = _Reading(limits)
+    reading = _Reading(limits, seal)
     for index, node in enumerate(nodes):
         reading.message(node, last=index == len(nodes) - 1)
     if not reading.messages:
@@ -104,8 +109,9 @@ def decode_ui_request(body: bytes | str | Mapping[str, Any], *, limits: BodyLimi
 class _Reading:
     """The conversation as far as it was read."""
 
-    def __init__(self, limits: BodyLimits) -> None:
+    def __init__(self, limits: BodyLimits, seal: OpaqueSeal | None) -> None:
         self.limits = limits
+        self.seal = seal
         self.system: list[str] = []
         self.messages: list[Message] = []
         self.decisions: dict[str, bool | str] = {}
@@ -164,15 +170,15 @@ class _Reading:
                     parts.append(TextPart(text))
             elif kind == "reasoning":
                 if node.optional("state") != "streaming":  # else it was cut, and has no valid signature
-                    data, made = _opaque(node, "providerMetadata")
                     text = node.get("text").text()
+                    data, made = opened(*_opaque(node, "providerMetadata"), text, self.seal)
                     if text or data is not None:
                         parts.append(Reasoning(text, data))
                     origin = origin or made
             elif kind == "data-provider_item":
                 item = node.get("data")
                 parts.append(ProviderItem(item.get("type").text(), item.get("data").object()))
-                origin = origin or _origin(item)
+                origin = origin or (_origin(item) if self.seal is None else None)
             elif kind == "source-url":
                 parts.append(Citation(node.get("url").text(), node.optional("title") or None))
             elif kind == "dynamic-tool" or kind.startswith("tool-"):
@@ -195,7 +201,7 @@ class _Reading:
         if call_id in self._ids:
             raise node.get("toolCallId").error("is the id of an earlier call too. Send each call once.")
         self._ids.add(call_id)
-        data, origin = _opaque(node, "callProviderMetadata")
+        data, origin = opened(*_opaque(node, "callProviderMetadata"), call_id, self.seal)
         call = _call_of(node, call_id, name, data)
         result = self._outcome(node, state, call_id, name, last=last)
         if result is not None and last and state != "approval-responded" and isinstance(call, ToolCall):
