@@ -48,6 +48,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 LATE = {
     ("connecting", "policies"),
     ("dispatch.run_ties", "policies"),
+    ("dispatch.workers", "dispatch.far_links"),
     ("presets.clients", "registry"),
     ("presets.table", "presets.clients"),
     ("cli.conformance_command", "testing"),

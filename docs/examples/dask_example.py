@@ -14,7 +14,7 @@ import promptport as pp
 from promptport.testing import ScriptedExecutor
 
 
-@pp.tool
+@pp.tool(repeatable=True)  # Dask runs a call again whose worker died
 def count_primes(below: int) -> dict[str, int]:
     """Counts the primes below a number."""
     primes = sum(all(number % factor for factor in range(2, int(number**0.5) + 1)) for number in range(2, below))

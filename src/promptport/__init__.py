@@ -26,6 +26,7 @@ from promptport.dispatch import (
     current_call,
     decode_dispatch_frame,
     encode_dispatch_frame,
+    progress,
 )
 from promptport.errors import (
     AuthenticationError,
@@ -276,6 +277,7 @@ __all__ = [
     "node_llm_send_multiple_tool_results",
     "node_llm_send_tool_result",
     "parse_arguments",
+    "progress",
     "providers",
     "show",
     "tool",

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from promptport.dispatch.dispatcher import ToolDispatcher
-from promptport.dispatch.tool_frames import DispatchFrame, ToolResult, ToolStarted
+from promptport.dispatch.tool_frames import DispatchFrame, ToolProgress, ToolResult, ToolStarted
+from promptport.errors import InvalidInputError
 from promptport.frames import Append, ToolCall
 from promptport.messages import Prompt
 from promptport.models import LLModel
@@ -26,6 +27,7 @@ PROMPT = Prompt.of("Go.")
 
 MODULE = """
 import os, sys, uuid
+from promptport import current_call, progress
 from promptport.tools import tool
 
 @tool
@@ -39,6 +41,13 @@ def unique(text: str) -> str:
 @tool
 def leave() -> None:
     sys.exit(4)
+
+@tool
+def steps(count: int) -> dict:
+    call = current_call()
+    for number in range(count):
+        progress({"step": number})
+    return {"id": call.id, "key": call.key}
 
 @tool
 def wait_for(event: str) -> str:
@@ -80,7 +89,7 @@ def tools(cluster: Any) -> Any:
 
 async def results_of(cluster: Any, tools: list[Tool[Any]], calls: list[ToolCall], **options: Any) -> list[ToolResult]:
     executor = ScriptedExecutor(calls, ["end"])
-    dispatcher = ToolDispatcher(executor, tools, workers=cluster.get_executor(), **options)
+    dispatcher = ToolDispatcher(executor, tools, workers=cluster.get_executor(), workers_rerun=False, **options)
     async with dispatcher, dispatcher.stream(PROMPT, MODEL) as stream:
         found = [frame async for frame in stream if type(frame) is ToolResult]
     return sorted(found, key=lambda result: result.id)
@@ -97,7 +106,7 @@ async def test_equal_calls_are_not_one(cluster: Any, tools: Any) -> None:
     """Dask takes equal tasks for one; equal calls of two answers are two."""
     answers = [[ToolCall(str(n), "unique", '{"text": "same"}')] for n in range(4)]
     executor = ScriptedExecutor(*answers, ["end"])
-    dispatcher = ToolDispatcher(executor, [tools.unique], workers=cluster.get_executor())
+    dispatcher = ToolDispatcher(executor, [tools.unique], workers=cluster.get_executor(), workers_rerun=False)
     async with dispatcher, dispatcher.stream(PROMPT, MODEL) as stream:
         outputs = [frame.output async for frame in stream if type(frame) is ToolResult]
     assert len(set(outputs)) == 4
@@ -155,7 +164,7 @@ async def test_text_flows_while_the_cluster_works(cluster: Any, tools: Any) -> N
     call = ToolCall("1", "wait_for", f'{{"event": "{name}"}}')
     executor = ScriptedExecutor([call, begun, "meanwhile"], ["end"])
     frames: list[DispatchFrame] = []
-    dispatcher = ToolDispatcher(executor, [tools.wait_for], workers=cluster.get_executor())
+    dispatcher = ToolDispatcher(executor, [tools.wait_for], workers=cluster.get_executor(), workers_rerun=False)
     async with dispatcher, dispatcher.stream(PROMPT, MODEL) as stream:
         async for frame in stream:
             frames.append(frame)
@@ -174,3 +183,45 @@ async def test_a_timeout_does_not_wait_for_the_worker(cluster: Any, tools: Any) 
     (result,) = await results_of(cluster, [tools.wait_for], [call], timeout=0.05)
     assert result.error == "the tool did not finish within 0.05 s"
     await asyncio.to_thread(distributed.Event(name, client=cluster).set)
+
+
+async def test_the_key_arrives_and_progress_is_shown(cluster: Any, tools: Any) -> None:
+    call = ToolCall("1", "steps", '{"count": 40}')
+    dispatcher = ToolDispatcher(
+        ScriptedExecutor([call], ["end"]),
+        [tools.steps],
+        workers={"steps": cluster.get_executor()},
+        workers_rerun=False,
+    )
+    async with dispatcher, dispatcher.stream(PROMPT, MODEL) as stream:
+        frames = [frame async for frame in stream]
+    assert [frame.data for frame in frames if type(frame) is ToolProgress] == [{"step": n} for n in range(40)]
+    (result,) = [frame for frame in frames if type(frame) is ToolResult]
+    assert '"id":"1"' in str(result.output)
+    assert '/1"' in str(result.output)
+
+
+async def test_the_wait_for_a_worker_is_not_the_tool_s_time(cluster: Any, tools: Any) -> None:
+    """Four threads are held, and the call waits for longer than it may take."""
+    name = uuid.uuid4().hex
+
+    def hold(event: str) -> None:
+        assert distributed.Event(event).wait(60)
+
+    with cluster.get_executor(pure=False) as executor:
+        held = [executor.submit(hold, name) for _ in range(4)]
+        call = ToolCall("1", "process", '{"number": "4"}')
+        task = asyncio.create_task(results_of(cluster, [tools.process], [call], timeout=0.3))
+        await asyncio.sleep(1)
+        assert not task.done()
+        await asyncio.to_thread(distributed.Event(name, client=cluster).set)
+        (result,) = await asyncio.wait_for(task, 60)
+        assert result.error is None
+        await asyncio.gather(*map(asyncio.wrap_future, held))
+
+
+def test_a_cluster_that_runs_a_call_again_is_refused_for_what_is_not_repeatable(cluster: Any, tools: Any) -> None:
+    with pytest.raises(InvalidInputError, match="allowed-failures"):
+        ToolDispatcher(ScriptedExecutor(), [tools.process], workers=cluster.get_executor())
+    repeatable = tool(tools.process.function, repeatable=True)
+    ToolDispatcher(ScriptedExecutor(), [repeatable], workers=cluster.get_executor())

@@ -25,6 +25,7 @@ from promptport.dispatch.tool_frames import (
     decode_dispatch_frame,
     encode_dispatch_frame,
 )
+from promptport.dispatch.tool_view import progress
 
 __all__ = [
     "ApprovalNeeded",
@@ -52,5 +53,6 @@ __all__ = [
     "decode_dispatch_frame",
     "enclosing_usage",
     "encode_dispatch_frame",
+    "progress",
     "within_budgets",
 ]

@@ -17,35 +17,24 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from promptport.arguments import as_model, as_prompt, check_asker
 from promptport.dispatch.dispatch_stream import DispatchStream
-from promptport.dispatch.entries import Approve, ToolOutcome
-from promptport.dispatch.journaling import CallContext, Journal, Ledger, current_call
+from promptport.dispatch.entries import Approve
+from promptport.dispatch.journaling import Journal, Ledger
 from promptport.dispatch.recorded_pause import take_up
 from promptport.dispatch.run_ties import RunTies
 from promptport.dispatch.settings import (
     RESUMED_BEFORE,
     OnStep,
     Settings,
-    StepChange,
     StepChoice,
-    StepState,
     StreamingExecutor,
     by_name,
 )
 from promptport.dispatch.step_loop import Run
 from promptport.dispatch.tool_frames import (
-    ApprovalNeeded,
-    DispatchFrame,
     MemoryPauseStore,
     PausedRun,
     PauseStore,
-    StepEnd,
-    StepReset,
-    ToolProgress,
     ToolResult,
-    ToolsPending,
-    ToolStarted,
-    decode_dispatch_frame,
-    encode_dispatch_frame,
 )
 from promptport.dispatch.tool_output import describe, output_of
 from promptport.dispatch.workers import Workers
@@ -60,31 +49,7 @@ from promptport.tools import ToolDescriptor, ToolStart
 if TYPE_CHECKING:
     from promptport.policies import Budget
 
-__all__ = [
-    "ApprovalNeeded",
-    "Approve",
-    "CallContext",
-    "DispatchFrame",
-    "DispatchStream",
-    "Journal",
-    "MemoryPauseStore",
-    "PauseStore",
-    "PausedRun",
-    "StepChange",
-    "StepEnd",
-    "StepReset",
-    "StepState",
-    "StreamingExecutor",
-    "ToolDispatcher",
-    "ToolOutcome",
-    "ToolProgress",
-    "ToolResult",
-    "ToolStarted",
-    "ToolsPending",
-    "current_call",
-    "decode_dispatch_frame",
-    "encode_dispatch_frame",
-]
+__all__ = ["DispatchStream", "ToolDispatcher"]
 
 
 class ToolDispatcher:
@@ -120,7 +85,8 @@ class ToolDispatcher:
         max_output_chars: int | None = None,
         tool_choice: StepChoice | None = None,
         on_step: OnStep | None = None,
-        workers: Executor | None = None,
+        workers: Executor | Mapping[str, Executor] | None = None,
+        workers_rerun: bool | None = None,
         store: PauseStore | None = None,
         observers: Sequence[Observer] = (),
         budget: Budget | None = None,
@@ -136,8 +102,8 @@ class ToolDispatcher:
                 several calls at once. Without it the stream pauses: see `ApprovalNeeded` and `resume`.
             start: ``"on_finish"`` starts no call before the model's answer is complete.
             max_concurrency: how many tools of one stream run at a time.
-            timeout: seconds from a tool's start to its result, for tools that say nothing; ``None`` is no limit. On
-                busy ``workers`` the wait for a free one counts.
+            timeout: seconds from a tool's start to its result, for tools that say nothing; ``None`` is no limit. The
+                wait for a free thread, process, or worker of a Ray or Dask cluster does not count.
             grace: seconds that a tool has to end after its timeout, or after the stream was left. One that swallows
                 its cancellation is abandoned then, with a `RuntimeWarning` that names it.
             max_steps: how many requests one stream may make; one more raises `StepLimitError`.
@@ -151,10 +117,13 @@ class ToolDispatcher:
                 holds, of which ``REQUIRED`` or a named tool is for the first request only, so that the loop can end.
             on_step: called between two requests; may change the prompt or the tools from there on. An async function,
                 or a plain one that does not block.
-            workers: runs sync tools: any ``concurrent.futures.Executor``, such as a process pool or
-                ``dask.distributed.Client.get_executor()``; the caller closes it. Threads by default. Where it is not
-                a thread pool, function, arguments and result must be picklable. A cluster may run a call again that
-                its worker did not survive, unless it is configured not to (Dask: ``allowed-failures: 0``).
+            workers: runs sync tools: any ``concurrent.futures.Executor``, such as a process pool,
+                `promptport.dispatch.ray.RayExecutor` or ``dask.distributed.Client.get_executor()``; or a mapping of
+                tool names to executors. The caller closes them. Threads by default. If it is not a thread pool,
+                function, arguments and result must be picklable.
+            workers_rerun: whether ``workers`` may run a call again whose worker died; if so, tools that are not
+                ``repeatable`` are refused. By default that holds for Dask, and for a `RayExecutor` with retries. Pass
+                ``False`` if the cluster is configured not to (Dask: ``distributed.scheduler.allowed-failures: 0``).
             store: remembers which pauses were resumed. Default: the memory of this process; see `PauseStore`.
             observers: who is told of this dispatcher's loops, requests and tools; see `promptport.telemetry`.
             budget: what all its requests together may use; a request over it raises `BudgetExceededError`.
@@ -201,7 +170,7 @@ class ToolDispatcher:
             Ledger(journal) if journal is not None else None,
         )
         self._tools = by_name(tools)
-        self._workers = Workers(workers)
+        self._workers = Workers(workers, self._tools, rerun=workers_rerun, complete=on_step is None)
         self._budget = budget
         self._context = context
 

@@ -61,6 +61,8 @@ class Entry:
         begun: its tool was given to a task.
         hold: its outcome is shown only when a journal has recorded it.
         shown: its outcome was shown.
+        view: where its function runs, and when it began.
+        late: ends its tool.
         settled: resolved with its outcome, where somebody waits for it.
         twins: the identical calls of the same answer, which get its result.
     """
@@ -71,6 +73,7 @@ class Entry:
         "call",
         "context",
         "hold",
+        "late",
         "outcome",
         "settled",
         "shown",
@@ -81,6 +84,7 @@ class Entry:
         "twins",
         "unchecked",
         "values",
+        "view",
     )
 
     def __init__(self, call: ToolCall | InvalidToolCall, outcome: ToolOutcome | None = None) -> None:
@@ -97,5 +101,7 @@ class Entry:
         self.begun = False
         self.hold = False
         self.shown = outcome is not None
+        self.view: Any = None
+        self.late: asyncio.TimerHandle | None = None
         self.settled: asyncio.Future[None] | None = None
         self.twins: list[Entry] = []

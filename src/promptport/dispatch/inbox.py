@@ -41,9 +41,13 @@ class Inbox(Generic[_Item]):
         self.push(item)
         await self.room()
 
+    def has_room(self) -> bool:
+        """Whether not too many items are unread."""
+        return len(self.items) <= _ROOM
+
     async def room(self) -> None:
         """Waits while too many items are unread."""
-        if len(self.items) > _ROOM:
+        if not self.has_room():
             self._room.clear()
             await self._room.wait()
 

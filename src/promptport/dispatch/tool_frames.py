@@ -65,11 +65,11 @@ class ToolStarted(msgspec.Struct, frozen=True, gc=False, tag="tool_started"):
 
 
 class ToolProgress(msgspec.Struct, frozen=True, gc=False, tag="tool_progress"):
-    """An async-generator tool yielded something on its way. Its ``repr`` shows no contents.
+    """A tool showed something on its way, by `progress` or as an async generator. Its ``repr`` shows no contents.
 
     Attributes:
         id: the call's id.
-        data: what it yielded, as JSON types.
+        data: what it showed, as JSON types.
     """
 
     id: str

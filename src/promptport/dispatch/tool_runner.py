@@ -24,6 +24,7 @@ from promptport.dispatch.recorded_calls import RecordedCall
 from promptport.dispatch.run_ties import RunTies
 from promptport.dispatch.tool_frames import ToolProgress, ToolResult, ToolStarted
 from promptport.dispatch.tool_output import Given, Output, describe, limited, output_of, progress_of, tamed
+from promptport.dispatch.tool_view import SHOWS, ToolView
 from promptport.dispatch.workers import Workers
 from promptport.errors import InvalidToolArgumentsError, ToolError, ToolFailedError, ToolTimeoutError
 from promptport.frames import ToolCall
@@ -284,15 +285,17 @@ class RunningTools:
         seconds = tool.timeout if tool.timeout is not None else self._timeout
         return None if seconds == math.inf else seconds
 
-    async def _execute(self, entry: Entry) -> None:
+    async def _execute(self, entry: Entry) -> None:  # noqa: PLR0912 - one outcome for each way to end
         """Runs a call that was started, whose outcome is settled when this returns or raises."""
         tool, task = entry.tool, asyncio.current_task()
         assert tool is not None
         assert task is not None
         seconds = self._seconds(tool)
-        late: asyncio.TimerHandle | None = None
+        view = entry.view = ToolView(entry, self._inbox)
+        if tool.kind != "sync":
+            view.begin()
         if seconds is not None:
-            late = asyncio.get_running_loop().call_later(seconds, self._time_is_over, entry, task)
+            entry.late = asyncio.get_running_loop().call_later(seconds, self._time_is_over, entry, task, seconds)
         try:
             given = await self._output(entry, tool)
         except (asyncio.CancelledError, KeyboardInterrupt) as error:
@@ -316,10 +319,15 @@ class RunningTools:
                 output = limited(given.output, self._limit)
                 self._settle(entry, "finished", output, json=given.json and output == given.output)
         finally:
-            if late is not None:
-                late.cancel()
+            if entry.late is not None:
+                entry.late.cancel()
+            view.end()
 
-    def _time_is_over(self, entry: Entry, task: asyncio.Task[Any]) -> None:
+    def _time_is_over(self, entry: Entry, task: asyncio.Task[Any], seconds: float) -> None:
+        left = entry.view.left(seconds)  # the wait for a place is not the tool's time
+        if left > 0:
+            entry.late = asyncio.get_running_loop().call_later(left, self._time_is_over, entry, task, seconds)
+            return
         entry.timed_out = True
         task.cancel()
         asyncio.get_running_loop().call_later(self._grace, self._abandon, task)
@@ -343,9 +351,10 @@ class RunningTools:
         function, values = tool.function, self._ties.values(tool, entry.values)
         self._ties.enter()
         CALL.set(entry.context or CallContext(entry.call.id, f"{self._token}/{entry.call.id}"))  # in the tool's task
+        SHOWS.set(entry.view)
         kind = tool.kind
         if kind == "sync":
-            return await self._workers.call(function, values)
+            return await self._workers.call(function, values, tool, entry.view)
         if kind == "async":
             return output_of(await function(**values))
         progress = _Progress(entry, self._inbox)
