@@ -94,12 +94,17 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         mine = (frozenset(Capability) - _HAS_NOT | frozenset(self.has)) - frozenset(self.lacks)
         row = next((row for pattern, row in self.models.items() if fnmatchcase(model, pattern)), None)
         if row is None:
-            return ModelCapabilities(self.tools, mine, known=False)
+            return ModelCapabilities(self.tools, _consistent(self.tools, mine), known=False)
         tools = row.tools if row.tools is not None else self.tools
         theirs = (mine | frozenset(row.has)) - frozenset(row.lacks)
-        if tools is StreamedTools.NONE:
-            theirs -= {Capability.TOOLS, Capability.TOOL_CHOICE, Capability.PARALLEL_TOOL_CALLS}
-        return ModelCapabilities(tools, theirs, row.context_length, row.max_output_tokens)
+        return ModelCapabilities(tools, _consistent(tools, theirs), row.context_length, row.max_output_tokens)
+
+
+def _consistent(tools: StreamedTools, has: frozenset[Capability]) -> frozenset[Capability]:
+    """Without tools there is no choice among them, and without images a result holds none."""
+    if tools is StreamedTools.NONE:
+        has -= {Capability.TOOLS, Capability.TOOL_CHOICE, Capability.PARALLEL_TOOL_CALLS, Capability.TOOL_RESULT_IMAGES}
+    return has if Capability.IMAGES in has else has - {Capability.TOOL_RESULT_IMAGES}
 
 
 def register(rows: Mapping[str, Mapping[str, Any]]) -> None:

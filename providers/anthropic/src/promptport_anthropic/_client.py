@@ -35,7 +35,7 @@ from promptport.provider import (
     is_within,
 )
 from promptport_anthropic._decode import MessagesDecoder, decode_complete
-from promptport_anthropic._models import capabilities_of
+from promptport_anthropic._models import CHECKED, DESCRIBED, capabilities_of
 from promptport_anthropic._platform_events import PlatformEvents
 from promptport_anthropic._platforms import Bedrock, platform_of
 from promptport_anthropic._request import messages_body
@@ -63,6 +63,8 @@ class AnthropicClient(HTTPClient):
     """The Messages API, at Anthropic or at a server that speaks it."""
 
     provider = "anthropic"
+    described_models = DESCRIBED
+    described_on = CHECKED
     tool_dialect = "anthropic"
     answer_dialect = "anthropic-strict"
     base_url = _HOME

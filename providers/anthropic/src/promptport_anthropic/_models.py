@@ -14,7 +14,7 @@ import msgspec
 
 from promptport.provider import Capability, ModelCapabilities, StreamedTools
 
-__all__ = ["CHECKED", "Family", "capabilities_of", "family_of"]
+__all__ = ["CHECKED", "DESCRIBED", "Family", "capabilities_of", "family_of"]
 
 CHECKED = "2026-11-21"
 """When this table was compared with its sources."""
@@ -84,6 +84,9 @@ _FAMILIES: dict[str, Family] = {
     "claude-haiku-5-5": Family(("adaptive", "disabled")),
     "claude-haiku-4-5": _BUDGETED,
 }
+
+DESCRIBED = tuple(_FAMILIES)
+"""The models of the table, for people who look it up."""
 
 
 def family_of(model_id: str) -> Family | None:

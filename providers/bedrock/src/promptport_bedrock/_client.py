@@ -18,7 +18,7 @@ from promptport.provider import (
     dict_in,
 )
 from promptport_bedrock._decode import ConverseDecoder, decode_complete
-from promptport_bedrock._models import base_id, capabilities_of
+from promptport_bedrock._models import CHECKED_ON, DESCRIBED, base_id, capabilities_of
 from promptport_bedrock._request import converse_body
 
 __all__ = ["BedrockClient"]
@@ -28,6 +28,8 @@ class BedrockClient(HTTPClient):
     """Models on AWS Bedrock; ``pp.client("bedrock", …)`` makes one. It belongs to one event loop."""
 
     provider = "bedrock"
+    described_models = DESCRIBED
+    described_on = CHECKED_ON
     tool_dialect = "bedrock"
     answer_dialect = "bedrock-strict"
     accept = "application/vnd.amazon.eventstream"

@@ -18,7 +18,7 @@ import msgspec
 
 from promptport.provider import Capability, ModelCapabilities, StreamedTools
 
-__all__ = ["CHECKED_ON", "TABLE", "THINKING", "Family", "base_id", "capabilities_of", "family_of"]
+__all__ = ["CHECKED_ON", "DESCRIBED", "TABLE", "THINKING", "Family", "base_id", "capabilities_of", "family_of"]
 
 CHECKED_ON = "2026-11-25"
 
@@ -170,6 +170,9 @@ TABLE: dict[str, Family] = {
     "minimax.*": _plain(200_000, 8192),
     "writer.palmyra*": Family(status=False, alone=True, context_length=122_880, max_output_tokens=8192),
 }
+
+DESCRIBED = tuple([pattern.replace("*", "") for pattern in TABLE])
+"""The models of the table, for people who look it up."""
 """Patterns of a model's base id; the first that fits is its family."""
 
 _CLAUDE_EFFORTS = ("low", "medium", "high", "xhigh", "max")

@@ -9,7 +9,7 @@ import msgspec
 
 from promptport.provider import HTTPClient, LLModel, ModelCapabilities, ProtocolError, count_in, dict_in
 from promptport_cohere._decode import ChatDecoder, decode_complete
-from promptport_cohere._models import capabilities_of
+from promptport_cohere._models import CHECKED, DESCRIBED, capabilities_of
 from promptport_cohere._request import chat_body
 
 __all__ = ["CohereClient"]
@@ -19,6 +19,8 @@ class CohereClient(HTTPClient):
     """Cohere's chat API; ``pp.client("cohere", …)`` makes one. It belongs to one event loop."""
 
     provider = "cohere"
+    described_models = DESCRIBED
+    described_on = CHECKED
     answer_dialect = "cohere"
     base_url = "https://api.cohere.com"
     path = "/v2/chat"

@@ -13,7 +13,7 @@ import msgspec
 
 from promptport.provider import Capability, ModelCapabilities, StreamedTools
 
-__all__ = ["CHECKED", "capabilities_of"]
+__all__ = ["CHECKED", "DESCRIBED", "capabilities_of"]
 
 CHECKED = "2026-11-25"
 """When this table was compared with its sources."""
@@ -41,6 +41,9 @@ _FAMILIES: dict[str, _Family] = {
     "command-r-plus-08-2024": _Family(_OLD, 128_000, 4_000),
     "command-r7b": _Family(_TOOLS, 128_000, 4_000),
 }
+
+DESCRIBED = tuple(_FAMILIES)
+"""The models of the table, for people who look it up."""
 
 
 def capabilities_of(model_id: str) -> ModelCapabilities:

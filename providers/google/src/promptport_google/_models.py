@@ -15,7 +15,7 @@ import msgspec
 
 from promptport.provider import Capability, ModelCapabilities, StreamedTools
 
-__all__ = ["CHECKED", "Family", "capabilities_of", "family_of"]
+__all__ = ["CHECKED", "DESCRIBED", "Family", "capabilities_of", "family_of"]
 
 CHECKED = "2026-11-25"
 """When this table was compared with its sources."""
@@ -89,6 +89,9 @@ _FAMILIES: dict[str, Family] = {
     "gemini-4": Family((*_MINIMAL, "xhigh"), third=True),
     "gemma-": Family(capabilities=_GEMMA, context_length=262_144, max_output_tokens=32_768),
 }
+
+DESCRIBED = tuple(_FAMILIES)
+"""The models of the table, for people who look it up."""
 
 
 def family_of(model_id: str) -> Family | None:

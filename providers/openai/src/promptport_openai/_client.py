@@ -33,6 +33,7 @@ from promptport.provider import (
     is_within,
 )
 from promptport_openai._azure import AZURE_OPTIONS, azure_of
+from promptport_openai._models import CHECKED, DESCRIBED
 
 if TYPE_CHECKING:
     import ssl
@@ -73,6 +74,8 @@ class OpenAIClient(HTTPClient):
     base_url = _HOME
     key_variable = "OPENAI_API_KEY"
     url_variable = "OPENAI_BASE_URL"
+    described_models = DESCRIBED
+    described_on = CHECKED
 
     def __init__(
         self,

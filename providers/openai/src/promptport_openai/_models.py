@@ -18,7 +18,7 @@ import msgspec
 
 from promptport.provider import Capability, ModelCapabilities, StreamedTools
 
-__all__ = ["CHECKED", "chat_capabilities", "responses_capabilities"]
+__all__ = ["CHECKED", "DESCRIBED", "chat_capabilities", "responses_capabilities"]
 
 CHECKED = "2026-11-21"
 """When this table was compared with its sources."""
@@ -101,6 +101,9 @@ _FAMILIES = (
     _Family(("gpt-3.5-turbo", "gpt-3.5-turbo-0125", "gpt-3.5-turbo-1106"), _GPT4, 16_385, 4_096),
     _Family(("gpt-audio", "gpt-audio-mini"), _AUDIO, 128_000, 16_384),
 )
+
+DESCRIBED = tuple([name for family in _FAMILIES for name in family.names])
+"""The models of the table, for people who look it up."""
 
 
 def _in_responses(capabilities: Iterable[Capability]) -> frozenset[Capability]:
