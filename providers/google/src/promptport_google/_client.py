@@ -28,7 +28,7 @@ from promptport.provider import (
     text_in,
 )
 from promptport_google._decode import ContentDecoder, decode_complete
-from promptport_google._models import CHECKED, DESCRIBED, capabilities_of
+from promptport_google._models import Described, capabilities_of
 from promptport_google._request import content_body
 
 __all__ = ["GeminiClient", "VertexClient"]
@@ -36,12 +36,10 @@ __all__ = ["GeminiClient", "VertexClient"]
 _VERSION = re.compile(r"/v\d+(alpha|beta)?\d*$")
 
 
-class GeminiClient(HTTPClient):
+class GeminiClient(Described, HTTPClient):
     """The Gemini Developer API; ``pp.client("google", …)`` makes one. It belongs to one event loop."""
 
     provider = "google"
-    described_models = DESCRIBED
-    described_on = CHECKED
     answer_dialect = "gemini"
     base_url = "https://generativelanguage.googleapis.com"
     url_variable = "GOOGLE_GEMINI_BASE_URL"

@@ -15,7 +15,7 @@ import msgspec
 
 from promptport.provider import Capability, ModelCapabilities, StreamedTools
 
-__all__ = ["CHECKED", "DESCRIBED", "Family", "capabilities_of", "family_of"]
+__all__ = ["CHECKED", "Described", "Family", "capabilities_of", "family_of"]
 
 CHECKED = "2026-11-25"
 """When this table was compared with its sources."""
@@ -90,8 +90,12 @@ _FAMILIES: dict[str, Family] = {
     "gemma-": Family(capabilities=_GEMMA, context_length=262_144, max_output_tokens=32_768),
 }
 
-DESCRIBED = tuple(_FAMILIES)
-"""The models of the table, for people who look it up."""
+
+class Described:
+    """What a client tells people who look the table up."""
+
+    described_models = tuple(_FAMILIES)
+    described_on = CHECKED
 
 
 def family_of(model_id: str) -> Family | None:
