@@ -25,12 +25,14 @@ RESPONSES_TOOLS: Any = [{"type": "function", **TOOL, "strict": False}]
 MESSAGES_TOOLS: Any = [{"name": TOOL["name"], "description": TOOL["description"], "input_schema": TOOL["parameters"]}]
 
 _PATHS = {"chat": "/chat/completions", "responses": "/responses", "anthropic": "/v1/messages", "ollama": "/api/chat"}
-_PREFIXES = {"chat": "/v1", "responses": "/v1", "anthropic": "", "ollama": ""}
+_PATHS |= {"google": f"/models/{MODELS['google']}:streamGenerateContent", "cohere": "/v2/chat"}
+_PATHS |= {"bedrock": "/model/nova/converse-stream", "mistral": "/chat/completions"}
+_PREFIXES = {"chat": "/v1", "responses": "/v1", "mistral": "/v1"}
 
 
 def base_url(api: str, url: str) -> str:
     """The base URL as the API's SDK wants it."""
-    return url + _PREFIXES[api]
+    return url + _PREFIXES.get(api, "")
 
 
 # ------------------------------------------------------------------------------------------------ floors
@@ -71,6 +73,8 @@ def bytes_floor(api: str, url: str, tool: bool) -> Stream:
 
 def floor(api: str, url: str, tool: bool) -> Stream:
     """The HTTP library, a split at the event's end, and a typed decode of the one field that matters. No checks."""
+    if api == "bedrock":
+        return _floor_of_frames(api, url, tool)
     target, body = base_url(api, url) + _PATHS[api], _body(api, tool)
     end, text_of = _minimal(api, tool)
     session = None
@@ -90,12 +94,87 @@ def floor(api: str, url: str, tool: bool) -> Stream:
     return stream
 
 
+def _floor_of_frames(api: str, url: str, tool: bool) -> Stream:
+    """As `floor`, where a length stands before each event."""
+    import msgspec
+
+    target, body = base_url(api, url) + _PATHS[api], _body(api, tool)
+    inner: Any = [("toolUse", dict[str, str], {})] if tool else [("text", str, "")]
+    delta = msgspec.defstruct("Delta", inner, gc=False)
+    decode: Any = msgspec.json.Decoder(msgspec.defstruct("Event", [("delta", delta)], gc=False)).decode
+    session = None
+
+    async def stream(take: Take) -> None:
+        nonlocal session
+        session = session or _session()
+        rest = b""
+        async with session.post(target, json=body) as response:
+            async for data in response.content.iter_any():
+                rest += data
+                start = 0
+                while len(rest) - start >= 12:
+                    end = start + int.from_bytes(rest[start : start + 4])
+                    if len(rest) < end:
+                        break
+                    begin = start + 12 + int.from_bytes(rest[start + 4 : start + 8])
+                    if rest.find(b"contentBlockDelta", start, begin) >= 0:
+                        found = decode(rest[begin : end - 4]).delta
+                        take(found.toolUse["input"] if tool else found.text)
+                    start = end
+                rest = rest[start:]
+
+    return stream
+
+
+def _minimal_google() -> Callable[[bytes], str | None]:
+    import msgspec
+
+    part = msgspec.defstruct("Part", [("text", str, "")], gc=False)
+    content = msgspec.defstruct("Content", [("parts", list[part])], gc=False)  # type: ignore[valid-type]
+    candidate = msgspec.defstruct("Candidate", [("content", content)], gc=False)
+    chunk = msgspec.defstruct("Chunk", [("candidates", list[candidate])], gc=False)  # type: ignore[valid-type]
+    decode: Any = msgspec.json.Decoder(chunk).decode
+
+    def text(event: bytes) -> str | None:
+        found: str = decode(event[6:]).candidates[0].content.parts[0].text
+        return found
+
+    return text
+
+
+def _minimal_cohere(tool: bool) -> Callable[[bytes], str | None]:
+    import msgspec
+
+    start = b"event: tool-call-delta\ndata: " if tool else b"event: content-delta\ndata: "
+    text = msgspec.defstruct("Text", [("text", str, "")], gc=False)
+    function = msgspec.defstruct("Function", [("arguments", str, "")], gc=False)
+    call = msgspec.defstruct("Call", [("function", function)], gc=False)
+    message = msgspec.defstruct("Message", [("tool_calls", call) if tool else ("content", text)], gc=False)
+    delta = msgspec.defstruct("Delta", [("message", message)], gc=False)
+    decode: Any = msgspec.json.Decoder(msgspec.defstruct("Event", [("delta", delta)], gc=False)).decode
+
+    def text_of(event: bytes) -> str | None:
+        return decode(event[len(start) :]).delta.message.content.text if event.startswith(start) else None
+
+    def arguments(event: bytes) -> str | None:
+        if not event.startswith(start):
+            return None
+        given: str = decode(event[len(start) :]).delta.message.tool_calls.function.arguments
+        return given
+
+    return arguments if tool else text_of
+
+
 def _minimal(api: str, tool: bool) -> tuple[bytes, Callable[[bytes], str | None]]:
     """What ends an event, and how its text is had."""
     import msgspec
 
-    if api == "chat":
+    if api in ("chat", "mistral"):
         return b"\n\n", _minimal_chat(tool)
+    if api == "google":
+        return b"\r\n\r\n", _minimal_google()
+    if api == "cohere":
+        return b"\n\n", _minimal_cohere(tool)
     if api == "ollama":
         message = msgspec.defstruct("Message", [("content", str, "")], gc=False)
         line = msgspec.defstruct("Line", [("message", message)], gc=False)
@@ -170,7 +249,8 @@ def _minimal_messages(tool: bool) -> Callable[[bytes], str | None]:
 # ------------------------------------------------------------------------------------------------ promptport
 
 
-_PROVIDERS = {"chat": "openai-chat", "responses": "openai", "anthropic": "anthropic", "ollama": "ollama"}
+_PROVIDERS = {"chat": "openai-chat", "responses": "openai"}
+_OPTIONS = {"bedrock": {"region": "us-east-1"}}
 
 
 def over_httpx(api: str, url: str, tool: bool) -> Stream:
@@ -184,7 +264,8 @@ def promptport(api: str, url: str, tool: bool, **options: Any) -> Stream:
     """This library, through the client of the API's provider."""
     import promptport as pp
 
-    provider = _PROVIDERS[api]
+    provider = _PROVIDERS.get(api, api)
+    options = {**_OPTIONS.get(api, {}), **options}
     client = pp.client(provider, api_key=KEY, base_url=base_url(api, url), **options)
     model = pp.LLModel(provider, MODELS[api])
     prompt = pp.Prompt.of(PROMPT)
@@ -301,11 +382,80 @@ def _ollama_sdk(url: str, tool: bool) -> Stream:
     return stream
 
 
+def _google_sdk(url: str, tool: bool) -> Stream:
+    from google import genai
+
+    client = genai.Client(api_key=KEY, http_options={"base_url": url, "api_version": "v1beta"})
+
+    async def stream(take: Take) -> None:
+        async for chunk in await client.aio.models.generate_content_stream(model=MODELS["google"], contents=PROMPT):
+            if chunk.text:
+                take(chunk.text)
+
+    return stream
+
+
+def _bedrock_sdk(url: str, tool: bool) -> Stream:
+    import asyncio
+
+    import boto3
+
+    keys = {"aws_access_key_id": "id", "aws_secret_access_key": "secret"}
+    client: Any = boto3.client("bedrock-runtime", region_name="us-east-1", endpoint_url=url, **keys)
+    messages = [{"role": "user", "content": [{"text": PROMPT}]}]
+
+    def read(take: Take) -> None:
+        for event in client.converse_stream(modelId=MODELS["bedrock"], messages=messages)["stream"]:
+            delta = event.get("contentBlockDelta", {}).get("delta", {})
+            text = delta.get("text") or delta.get("toolUse", {}).get("input")
+            if text:
+                take(text)
+
+    async def stream(take: Take) -> None:
+        await asyncio.to_thread(read, take)  # it has no other way
+
+    return stream
+
+
+def _cohere_sdk(url: str, tool: bool) -> Stream:
+    import cohere
+
+    client = cohere.AsyncClientV2(api_key=KEY, base_url=url)
+
+    async def stream(take: Take) -> None:
+        events: Any = client.chat_stream(model=MODELS["cohere"], messages=MESSAGES)
+        async for event in events:
+            if event.type == "content-delta":
+                take(event.delta.message.content.text)
+            elif event.type == "tool-call-delta":
+                take(event.delta.message.tool_calls.function.arguments)
+
+    return stream
+
+
+def _mistral_sdk(url: str, tool: bool) -> Stream:
+    from mistralai.client import Mistral
+
+    client = Mistral(api_key=KEY, server_url=url.removesuffix("/v1"))
+
+    async def stream(take: Take) -> None:
+        events: Any = await client.chat.stream_async(model=MODELS["mistral"], messages=MESSAGES)
+        async with events:
+            async for event in events:
+                take_chat(event.data, take)
+
+    return stream
+
+
 _SDKS: dict[str, Callable[[str, bool], Stream]] = {
     "chat": _chat_sdk,
     "responses": _responses_sdk,
     "anthropic": _anthropic_sdk,
     "ollama": _ollama_sdk,
+    "google": _google_sdk,
+    "bedrock": _bedrock_sdk,
+    "cohere": _cohere_sdk,
+    "mistral": _mistral_sdk,
 }
 
 CONTENDERS: dict[str, Make] = {

@@ -115,7 +115,8 @@ def litellm(api: str, url: str, tool: bool) -> Stream:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     module: Any = import_module("litellm")
     module.telemetry = False
-    model = {"chat": "openai", "anthropic": "anthropic", "ollama": "ollama_chat"}[api] + "/" + MODELS[api]
+    families = {"chat": "openai", "ollama": "ollama_chat", "google": "gemini", "cohere": "cohere_chat"}
+    model = families.get(api, api) + "/" + MODELS[api]
     options: dict[str, Any] = {"tools": CHAT_TOOLS} if tool else {}
     if api == "chat":
         options["stream_options"] = {"include_usage": True}
@@ -155,7 +156,7 @@ PEERS: dict[str, Make] = {
 SPEAKS = {
     "pydantic-ai": ("chat", "responses", "anthropic"),
     "langchain": ("chat", "responses", "anthropic", "ollama"),
-    "litellm": ("chat", "anthropic", "ollama"),
+    "litellm": ("chat", "anthropic", "ollama", "mistral"),
     "any-llm": ("chat", "anthropic", "ollama"),
 }
 """The APIs that each is measured on."""

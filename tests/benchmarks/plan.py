@@ -18,7 +18,7 @@ from tests.benchmarks.environments import ROOT, python_of
 from tests.benchmarks.growth import COUNTS, SHAPES
 from tests.benchmarks.peers import SPEAKS
 from tests.benchmarks.running import Client, Failed, Result, Server, environment
-from tests.benchmarks.wires import APIS
+from tests.benchmarks.wires import APIS, MORE_APIS
 
 Rounds = list[dict[str, float]]
 Measured = dict[str, dict[str, Rounds]]
@@ -69,9 +69,9 @@ class Work:
 
 _WITH_DELTAS = ("chat", "responses", "anthropic")
 BURSTS = {
-    "text": Work("5,000 text deltas, one a chunk"),
+    "text": Work("5,000 text deltas, one a chunk", apis=(*APIS, *MORE_APIS)),
     "text16": Work("5,000 text deltas, 16 a chunk", per_chunk=16),
-    "call": Work("2,000 argument deltas, one a chunk", kind="call", events=2000, apis=_WITH_DELTAS),
+    "call": Work("2,000 argument deltas, one a chunk", kind="call", events=2000, apis=(*_WITH_DELTAS, *MORE_APIS[1:])),
     "lone": Work("text deltas, one a millisecond: one a read", events=400, period=0.001, everybody=False),
     "huge": Work("one event of 4 MiB", kind="huge", events=1, requests=3, whole=True),
     "short": Work("a request of 64 events, connection reused", events=60, requests=20, whole=True),
@@ -84,7 +84,7 @@ PACED = {
     "200": Work("200 streams, an event each 50 ms", "paced", 60, period=0.05, streams=200),
     "1000": Work("1,000 streams, 5,000 events a second", "paced", 15, period=0.2, streams=1000, everybody=False),
 }
-GROUPS = (*APIS, "paced", "import", "cold", "inside", "overlap")
+GROUPS = (*APIS, *MORE_APIS, "paced", "import", "cold", "inside", "overlap")
 _COLD_PEERS = ("pydantic-ai", "any-llm")
 _COLD_ROUNDS = 9
 _LOOPS = {"promptport": "promptport", "pydantic-ai": "pydantic-ai", "openai-agents": "openai-agents"}
@@ -111,7 +111,7 @@ class Plan:
     def run(self) -> Measured:
         """Measures all of it."""
         measured: Measured = {}
-        for api in APIS:
+        for api in (*APIS, *MORE_APIS):
             if api in self.groups:
                 measured.update(self._bursts(api))
         if "paced" in self.groups:

@@ -21,12 +21,16 @@ from tests.benchmarks.environments import versions_of
 from tests.benchmarks.growth import COUNTS, SHAPES
 from tests.benchmarks.peers import SPEAKS
 from tests.benchmarks.plan import BURSTS, PACED, Measured, Rounds
-from tests.benchmarks.wires import APIS
+from tests.benchmarks.wires import APIS, MORE_APIS
 
 _ALLOWED = 1.2
 _BEGIN, _FINISH = "<!-- figures: made by tests/benchmarks -->\n", "<!-- end of figures -->"
 _NAMES = {
     "chat": "Chat Completions",
+    "google": "Gemini",
+    "bedrock": "Bedrock",
+    "cohere": "Cohere",
+    "mistral": "Mistral",
     "responses": "Responses",
     "anthropic": "Anthropic",
     "ollama": "Ollama",
@@ -157,7 +161,7 @@ def _burst_tables(figures: Figures) -> Iterator[str]:
     for key, work in BURSTS.items():
         if key in ("long", "long-call"):
             continue
-        columns = [api for api in APIS if f"{api}/{key}" in figures.costs]
+        columns = [api for api in (*APIS, *MORE_APIS) if f"{api}/{key}" in figures.costs]
         if columns:
             unit = "CPU µs a request" if work.whole else "CPU µs an event"
             yield f"**{work.title}** — {unit}; in brackets how many times as much as promptport\n\n" + _table(

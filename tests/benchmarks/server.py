@@ -19,7 +19,7 @@ from tests.benchmarks.wires import STAMP, Wire, overlapping, wire
 
 _SETTLE = 0.05, 0.0005  # seconds, and as many more for each stream
 _STAMP = STAMP.encode()
-_TYPES = {"ollama": b"application/x-ndjson"}
+_TYPES = {"ollama": b"application/x-ndjson", "bedrock": b"application/vnd.amazon.eventstream"}
 _SEALED_AT = 0.035
 
 

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import itertools
 import json
+import struct
+import zlib
 from dataclasses import dataclass
 
 APIS = ("chat", "responses", "anthropic", "ollama")
+MORE_APIS = ("google", "bedrock", "cohere", "mistral")
+"""Measured on text and on arguments only."""
 MODELS = {"chat": "gpt-5-mini", "responses": "gpt-5-mini", "anthropic": "claude-sonnet-5", "ollama": "qwen3:8b"}
+MODELS |= {"google": "gemini-3.5-flash", "bedrock": "amazon.nova-pro-v1:0"}
+MODELS |= {"cohere": "command-a-03-2025", "mistral": "mistral-medium-latest"}
 TOOL = {
     "name": "save_text",
     "description": "Saves a text.",
     "parameters": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
 }
+TOOL_NAME = str(TOOL["name"])
 CALL_ID = "call_8Jt2mVxk3QdYw0LrNfBzTgHc"
 HUGE = 4 * 1024 * 1024
 STAMP = "@" * 18
@@ -331,4 +338,114 @@ def _ollama(pieces: list[str], call: bool) -> Wire:
     return Wire([], [line(piece, number) for number, piece in enumerate(pieces)], [tail])
 
 
+# ------------------------------------------------------------------------------------------------ Gemini
+
+
+def _google(pieces: list[str], call: bool) -> Wire:
+    if call:
+        raise ValueError("Gemini's calls come whole: they have no deltas")
+
+    def event(text: str, number: int, **candidate: object) -> bytes:
+        content = {"parts": [{"text": text}], "role": "model"}
+        body = {
+            "candidates": [{"content": content, **candidate, "index": 0}],
+            "usageMetadata": {
+                "promptTokenCount": 78,
+                "candidatesTokenCount": number + 1,
+                "totalTokenCount": 79 + number,
+                "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 78}],
+            },
+            "modelVersion": MODELS["google"],
+            "responseId": "5Xk1aY7bLqfVz7IPx8mR6Ao",
+        }
+        return b"data: " + _json(body) + b"\r\n\r\n"
+
+    deltas = [event(piece, number) for number, piece in enumerate(pieces)]
+    return Wire([], deltas, [event("", len(pieces), finishReason="STOP")])
+
+
+# ----------------------------------------------------------------------------------------------- Bedrock
+
+
+def _bedrock(pieces: list[str], call: bool) -> Wire:
+    def delta(piece: str, number: int) -> bytes:
+        inner = {"toolUse": {"input": piece}} if call else {"text": piece}
+        return _frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": inner, "p": _padding(number)})
+
+    tool = {"toolUse": {"name": TOOL["name"], "toolUseId": "tooluse_8Jt2mVxk3QdYw0LrNfBzTg"}}
+    head = [_frame("messageStart", {"p": "abcd", "role": "assistant"})]
+    head += [_frame("contentBlockStart", {"contentBlockIndex": 0, "p": "abc", "start": tool})] if call else []
+    usage = {"inputTokens": 78, "outputTokens": len(pieces), "totalTokens": 78 + len(pieces)}
+    tail = [
+        _frame("contentBlockStop", {"contentBlockIndex": 0, "p": "abcde"}),
+        _frame("messageStop", {"p": "abcdef", "stopReason": "tool_use" if call else "end_turn"}),
+        _frame("metadata", {"metrics": {"latencyMs": 1200}, "p": "ab", "usage": usage}),
+    ]
+    return Wire(head, [delta(piece, number) for number, piece in enumerate(pieces)], tail)
+
+
+def _frame(kind: str, body: object) -> bytes:
+    """One message of an AWS event stream."""
+    told = {":event-type": kind, ":content-type": "application/json", ":message-type": "event"}
+    headers = b"".join(
+        [
+            struct.pack("!B", len(name)) + name.encode() + struct.pack("!BH", 7, len(value)) + value.encode()
+            for name, value in told.items()
+        ]
+    )
+    payload = _json(body)
+    prelude = struct.pack("!II", 16 + len(headers) + len(payload), len(headers))
+    message = prelude + struct.pack("!I", zlib.crc32(prelude)) + headers + payload
+    return message + struct.pack("!I", zlib.crc32(message))
+
+
+# ------------------------------------------------------------------------------------------------ Cohere
+
+
+def _cohere(pieces: list[str], call: bool) -> Wire:
+    def event(type: str, **fields: object) -> bytes:
+        return b"event: " + type.encode() + b"\n" + _data({"type": type, **fields})
+
+    def said(message: dict[str, object]) -> dict[str, object]:
+        return {"message": message}
+
+    head = [event("message-start", id="29f14a5a-11de", delta=said({"role": "assistant", "content": []}))]
+    if call:
+        opened = {"id": "save_text_8Jt2mVxk3Q", "type": "function", "function": {"name": TOOL["name"], "arguments": ""}}
+        head.append(event("tool-call-start", index=0, delta=said({"tool_calls": opened})))
+        deltas = [
+            event("tool-call-delta", index=0, delta=said({"tool_calls": {"function": {"arguments": piece}}}))
+            for piece in pieces
+        ]
+    else:
+        head.append(event("content-start", index=0, delta=said({"content": {"type": "text", "text": ""}})))
+        deltas = [event("content-delta", index=0, delta=said({"content": {"text": piece}})) for piece in pieces]
+    tokens = {"input_tokens": 78, "output_tokens": len(pieces)}
+    ended = {"finish_reason": "TOOL_CALL" if call else "COMPLETE", "usage": {"billed_units": tokens, "tokens": tokens}}
+    tail = [event("tool-call-end" if call else "content-end", index=0), event("message-end", delta=ended)]
+    return Wire(head, deltas, [*tail, b"data: [DONE]\n\n"])
+
+
+# ----------------------------------------------------------------------------------------------- Mistral
+
+
+def _mistral(pieces: list[str], call: bool) -> Wire:
+    def chunk(delta: dict[str, object], number: int = 0, reason: str | None = None, **more: object) -> bytes:
+        head = {"id": "b5d5a2d8c1d44c0a9c5a2c7b8f5e6a11", "object": "chat.completion.chunk", "created": 1790000000}
+        choice = {"index": 0, "delta": delta, "finish_reason": reason}
+        return _data({**head, "model": MODELS["mistral"], "choices": [choice], **more, "p": _padding(number)})
+
+    def entry(name: str, arguments: str) -> dict[str, object]:
+        return {"tool_calls": [{"id": "D681PevKs", "function": {"name": name, "arguments": arguments}, "index": 0}]}
+
+    if call:
+        deltas = [chunk(entry("" if number else TOOL_NAME, piece), number) for number, piece in enumerate(pieces)]
+    else:
+        deltas = [chunk({"content": piece}, number) for number, piece in enumerate(pieces)]
+    usage = {"prompt_tokens": 78, "completion_tokens": len(pieces), "total_tokens": 78 + len(pieces)}
+    last = chunk({"content": ""}, 0, "tool_calls" if call else "stop", usage=usage)
+    return Wire([chunk({"role": "assistant", "content": ""})], deltas, [last, b"data: [DONE]\n\n"])
+
+
 _MAKERS = {"chat": _chat, "responses": _responses, "anthropic": _anthropic, "ollama": _ollama}
+_MAKERS |= {"google": _google, "bedrock": _bedrock, "cohere": _cohere, "mistral": _mistral}
