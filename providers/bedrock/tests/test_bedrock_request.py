@@ -10,6 +10,7 @@ import pytest
 from promptport import (
     AssistantMessage,
     Capability,
+    Citation,
     DocumentPart,
     ImagePart,
     InvalidInputError,
@@ -264,3 +265,24 @@ def test_arguments_that_are_no_object_are_refused_before_sending() -> None:
     prompt = Prompt((UserMessage.of("Hi"), call, ToolResultMessage("t1", "look", "seen")))
     with pytest.raises(InvalidInputError, match="look"):
         converse_body(prompt, LLModel("bedrock", "m"), [])
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        AssistantMessage((Reasoning("hm", {"signature": "x"}),), origin=Origin("anthropic", "api.anthropic.com")),
+        AssistantMessage((ProviderItem("web_search", {"id": "1"}),), origin=Origin("openai", "api.openai.com")),
+        AssistantMessage((Reasoning("hm"),)),
+        AssistantMessage((TextPart(" "),)),
+        AssistantMessage(()),
+        AssistantMessage((Citation("https://example.com"),)),
+    ],
+    ids=["thoughts", "item", "unsigned", "blank", "empty", "citation"],
+)
+def test_roles_alternate_where_nothing_of_a_turn_can_be_sent(nothing: AssistantMessage) -> None:
+    prompt = Prompt.of("One").add(nothing).user("Two").add(AssistantMessage((TextPart("Yes."),))).user("Three")
+    assert body(prompt)["messages"] == [
+        {"role": "user", "content": [{"text": "One"}, {"text": "Two"}]},
+        {"role": "assistant", "content": [{"text": "Yes."}]},
+        {"role": "user", "content": [{"text": "Three"}]},
+    ]

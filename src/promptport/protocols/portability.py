@@ -276,7 +276,8 @@ class _Fit:
             made = self._part(part, own)
             if made is not None:
                 parts.append(made)
-        if not parts and not (own and self._rules.blank_text):
+        # A source without its text says nothing that any server takes.
+        if all(isinstance(part, Citation) for part in parts) and not (own and self._rules.blank_text):
             return None
         if not own and any(map(_before_other, parts, parts[1:])):
             parts.sort(key=_is_call)  # results come right behind the calls, and some servers want them nowhere else
