@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import shlex
@@ -48,6 +49,9 @@ def says(*pieces: str) -> bytes:
 def calls(name: str, **arguments: str) -> bytes:
     entry = {"index": 0, "id": "c1", "function": {"name": name, "arguments": json.dumps(arguments)}}
     return chunk({"tool_calls": [entry]}) + chunk({}, "tool_calls") + END
+
+
+_numbers = itertools.count()
 
 
 class Tmux:
@@ -96,7 +100,7 @@ class Tmux:
 
 @asynccontextmanager
 async def chatting(folder: Path, *options: str, width: int = 100) -> AsyncIterator[Tmux]:
-    tmux = Tmux(folder / "tmux")
+    tmux = Tmux(folder / f"tmux{next(_numbers)}")  # a server that is ending takes no other session
     command = [sys.executable, "-c", "from promptport.cli import main; main()", "chat", *options]
     try:
         await tmux.start(command, {"OPENAI_API_KEY": "test-key", "PYTHONWARNINGS": "ignore"}, width=width)

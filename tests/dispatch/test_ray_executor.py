@@ -18,6 +18,7 @@ from promptport.testing import ScriptedExecutor
 ray = pytest.importorskip("ray", reason="needs ray")
 
 pytestmark = [
+    pytest.mark.slow,  # it starts a cluster
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
     pytest.mark.timeout(280),
 ]
@@ -27,6 +28,8 @@ MODEL = pp.LLModel("scripted", "m")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
+    # Under "uv run", Ray would start its workers by "uv run" too, each with an environment of its own.
+    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
     ray.init(
