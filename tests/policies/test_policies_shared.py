@@ -207,7 +207,7 @@ async def test_closing_ends_a_backoff_at_once() -> None:
 
 
 @pytest.mark.parametrize("package", ["openai", "anthropic"])
-def test_no_provider_takes_an_idempotency_key(package: str) -> None:
+def test_the_sdks_of_openai_and_anthropic_send_no_idempotency_key(package: str) -> None:
     """Both SDKs can send one, and are configured without the header: there is none for us to send."""
     sdk = pytest.importorskip(package)
     client = (sdk.AsyncOpenAI if package == "openai" else sdk.AsyncAnthropic)(api_key="test-key")
