@@ -173,7 +173,7 @@ def test_the_options_are_the_dispatcher_s() -> None:
 
     named = set(inspect.signature(pp.ToolDispatcher.__init__).parameters)
     assert set(RunOptions.__annotations__) == named - {
-        *("self", "executor", "tools", "tool_choice", "on_step", "workers", "journal", "context")
+        *("self", "executor", "tools", "tool_choice", "on_step", "workers", "workers_rerun", "journal", "context")
     }
 
 

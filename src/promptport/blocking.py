@@ -183,7 +183,7 @@ class BlockingExecutor:
     ) -> BlockingStream[DispatchFrame]:
         """The tool loop: ``ToolDispatcher(executor, tools, **options).stream(prompt, model)``."""
 
-        def start() -> Any:
+        async def start() -> Any:  # what a plain function gives would be awaited, and a `DispatchStream` can be
             return ToolDispatcher(self._executor, tools, **options).stream(prompt, model)
 
         return BlockingStream(self._call, self._call(start), _one)

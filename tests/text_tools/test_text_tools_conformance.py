@@ -23,6 +23,7 @@ class TestTextTools(OpenAIChatContract):
     mutators: ClassVar[WireProtocol | None] = None
     floor: ClassVar[int] = 100
     known: ClassVar[Mapping[str, str]] = {
+        "the_messages_are_in_the_request": "the tools stand in the first message, in words",
         "tools_are_in_the_request": "quotes are escaped where JSON stands in a message's text",
         "capabilities_are_declared_without_network": "they are the wrapped client's, and tools come on top",
         "what_is_not_there_is_refused_before_anything_is_sent": "text tools are there for models that have none",
