@@ -20,9 +20,9 @@ from promptport.front_ends.api_request import (
     refused,
     tool_choice,
 )
+from promptport.front_ends.api_values import flag, response_schema, stop_texts
 from promptport.front_ends.chat_request import BodyLimits, Node, media_part
 from promptport.front_ends.opaque import OpaqueSeal
-from promptport.front_ends.openai_chat_requests import flag, response_schema, stop_texts
 from promptport.messages import AudioPart, DocumentPart, SystemMessage, TextPart, UserMessage, UserPart
 from promptport.tools import ToolDescriptor
 

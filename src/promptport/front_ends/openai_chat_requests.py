@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec.structs import replace
-
 from promptport.front_ends.api_request import (
     APIRequest,
     Conversation,
@@ -17,14 +15,22 @@ from promptport.front_ends.api_request import (
     function_tool,
     read_request,
     refused,
-    tool_choice,
+)
+from promptport.front_ends.api_values import (
+    flag,
+    list_at,
+    openai_tool_choice,
+    parts_at,
+    picture,
+    response_schema,
+    stop_texts,
 )
 from promptport.front_ends.chat_request import BodyLimits, Node, media_part
 from promptport.front_ends.opaque import OpaqueSeal
-from promptport.messages import ImagePart, SystemMessage, TextPart, UserMessage, UserPart
+from promptport.messages import SystemMessage, TextPart, UserMessage, UserPart
 from promptport.tools import ToolDescriptor
 
-__all__ = ["SHARED_REFUSALS", "decode_chat_request", "flag", "picture", "response_schema", "stop_texts"]
+__all__ = ["decode_chat_request"]
 
 _KNOWN = [
     "model",
@@ -58,7 +64,7 @@ _IGNORED = [
     "prompt_cache_retention",
     "verbosity",
 ]
-SHARED_REFUSALS = {
+_REFUSALS = {
     "functions": "Send 'tools'.",
     "function_call": "Send 'tool_choice'.",
     "logit_bias": "Leave it out.",
@@ -96,7 +102,7 @@ def decode_chat_request(
 
 
 def _read(root: Node, limits: BodyLimits, seal: OpaqueSeal | None) -> APIRequest:
-    ignored = check_keys(root, _KNOWN, _IGNORED, SHARED_REFUSALS)
+    ignored = check_keys(root, _KNOWN, _IGNORED, _REFUSALS)
     model = root.get("model").text(longest=200, empty=False)
     if root.has("n") and root.value["n"] != 1:
         raise refused(root.get("n"), "is not 1. Ask once for each response that you want.")
@@ -114,7 +120,7 @@ def _read(root: Node, limits: BodyLimits, seal: OpaqueSeal | None) -> APIRequest
         "max_tokens": most if most is not None else root.value.get("max_tokens"),
         "stop": stop_texts(root.get("stop")),
         "seed": root.value.get("seed"),
-        "tool_choice": _choice(root.get("tool_choice"), tools) if root.has("tool_choice") else None,
+        "tool_choice": openai_tool_choice(root, tools, within="function"),
         "parallel_tool_calls": flag(root, "parallel_tool_calls"),
         "response_schema": response_schema(root.get("response_format"), inner="json_schema"),
         "reasoning_effort": root.value.get("reasoning_effort"),
@@ -124,66 +130,10 @@ def _read(root: Node, limits: BodyLimits, seal: OpaqueSeal | None) -> APIRequest
     return APIRequest(model, talk.prompt(root, params), tools, bool(flag(root, "stream")), bool(usage), ignored)
 
 
-def flag(node: Node, key: str) -> bool | None:
-    """A boolean of an object, or `None` where it is missing.
-
-    Args:
-        node: The object.
-        key: Its key.
-    """
-    place = node.get(key)
-    if not isinstance(place.value, bool | None):
-        raise refused(place, "is not a boolean. Send true or false.")
-    return place.value
-
-
-def stop_texts(node: Node) -> tuple[str, ...] | None:
-    """The texts that end a response: one, or a list of them.
-
-    Args:
-        node: Their place.
-    """
-    if node.value is None:
-        return None
-    if isinstance(node.value, str):
-        return (node.value,)
-    return tuple([one.text(empty=False) for one in node.items(_MOST_STOPS)])
-
-
-_MOST_STOPS = 64
-
-
-def response_schema(node: Node, *, inner: str) -> dict[str, Any] | None:
-    """The schema of a structured response.
-
-    Args:
-        node: The format that is asked for.
-        inner: The key under which the schema stands, or "" where it stands in the format itself.
-    """
-    if node.value is None:
-        return None
-    kind = node.get("type").text()
-    if kind == "text":
-        return None
-    if kind == "json_object":
-        return {"type": "object"}
-    if kind != "json_schema":
-        raise refused(node.get("type"), "is not a format. Send 'text', 'json_object' or 'json_schema'.")
-    return (node.get(inner) if inner else node).get("schema").object()
-
-
 def _tool(node: Node) -> ToolDescriptor:
     if node.get("type").text() != "function":
         raise refused(node.get("type"), "is not supported here. Send a tool of type 'function'.")
     return function_tool(node.get("function"))
-
-
-def _choice(node: Node, tools: tuple[ToolDescriptor, ...]) -> Any:
-    if isinstance(node.value, str):
-        return tool_choice(node, None, node.value, tools)
-    if node.get("type").value != "function":
-        raise refused(node.get("type"), "is not supported here. Name one function.")
-    return tool_choice(node, node.get("function").get("name").text(), None, tools)
 
 
 def _message(node: Node, talk: Conversation, limits: BodyLimits) -> None:
@@ -192,10 +142,10 @@ def _message(node: Node, talk: Conversation, limits: BodyLimits) -> None:
     if role in ("system", "developer"):
         talk.say(SystemMessage(_text(content, limits)))
     elif role == "user":
-        talk.say(UserMessage(_parts(content, limits)))
+        talk.say(UserMessage(parts_at(content, _part, limits)))
     elif role == "tool":
         place = node.get("tool_call_id")
-        output = content.value if isinstance(content.value, str) else _parts(content, limits)
+        output = content.value if isinstance(content.value, str) else parts_at(content, _part, limits)
         talk.result(place, place.text(longest=500, empty=False), output)
     elif role == "assistant":
         talk.flush()
@@ -208,7 +158,9 @@ def _message(node: Node, talk: Conversation, limits: BodyLimits) -> None:
 def _assistant(node: Node, talk: Conversation, limits: BodyLimits) -> None:
     if node.has("function_call"):
         raise refused(node.get("function_call"), "is not supported here. Send 'tool_calls'.")
-    sealed = [one.value.get("data") for one in _list(node, "reasoning_details", limits) if isinstance(one.value, dict)]
+    sealed = [
+        one.value.get("data") for one in list_at(node, "reasoning_details", limits) if isinstance(one.value, dict)
+    ]
     thought = node.optional("reasoning_content")
     talk.thoughts(sealed, thought)
     content = node.get("content")
@@ -216,7 +168,7 @@ def _assistant(node: Node, talk: Conversation, limits: BodyLimits) -> None:
         talk.add(TextPart(text))
     elif refusal := node.optional("refusal"):
         talk.add(TextPart(refusal))
-    for call in _list(node, "tool_calls", limits):
+    for call in list_at(node, "tool_calls", limits):
         if call.optional("type", "function") != "function":
             raise refused(call.get("type"), "is not supported here. Send calls of type 'function'.")
         function = call.get("function")
@@ -230,10 +182,6 @@ def _assistant(node: Node, talk: Conversation, limits: BodyLimits) -> None:
         )
 
 
-def _list(node: Node, key: str, limits: BodyLimits) -> list[Node]:
-    return node.get(key).items(limits.max_parts) if node.has(key) else []
-
-
 def _text(node: Node, limits: BodyLimits) -> str:
     if isinstance(node.value, str):
         return node.value
@@ -244,29 +192,6 @@ def _text(node: Node, limits: BodyLimits) -> str:
             raise refused(part.get("type"), "is not text. Send parts of type 'text'.")
         texts.append(part.get(kind).text())
     return "".join(texts)
-
-
-def _parts(node: Node, limits: BodyLimits) -> tuple[UserPart, ...]:
-    if isinstance(node.value, str):
-        return (TextPart(node.value),)
-    parts = [_part(part, limits) for part in node.items(limits.max_parts)]
-    if not parts:
-        raise refused(node, "is empty. Send text or at least one part.")
-    return tuple(parts)
-
-
-def picture(url: Node, detail: str | None, limits: BodyLimits) -> UserPart:
-    """An image by its address, which only the provider reads, or by its bytes.
-
-    Args:
-        url: A data: or https: URL.
-        detail: How closely the model looks.
-        limits: How much the client may post.
-    """
-    part = media_part(url, "" if url.text().startswith("data:") else "image/png", limits)
-    if not isinstance(part, ImagePart):
-        raise refused(url, "is not an image.")
-    return replace(part, detail=detail) if detail is not None else part
 
 
 def _part(node: Node, limits: BodyLimits) -> UserPart:

@@ -15,11 +15,10 @@ from promptport.front_ends.api_request import (
     function_tool,
     read_request,
     refused,
-    tool_choice,
 )
+from promptport.front_ends.api_values import flag, list_at, openai_tool_choice, parts_at, picture, response_schema
 from promptport.front_ends.chat_request import BodyLimits, Node, media_part
 from promptport.front_ends.opaque import OpaqueSeal
-from promptport.front_ends.openai_chat_requests import flag, picture, response_schema
 from promptport.messages import SystemMessage, TextPart, UserMessage, UserPart
 from promptport.tools import ToolDescriptor
 
@@ -107,7 +106,7 @@ def _read(root: Node, limits: BodyLimits, seal: OpaqueSeal | None) -> APIRequest
     params = {
         "temperature": root.value.get("temperature"),
         "max_tokens": root.value.get("max_output_tokens"),
-        "tool_choice": _choice(root.get("tool_choice"), tools) if root.has("tool_choice") else None,
+        "tool_choice": openai_tool_choice(root, tools, within=""),
         "parallel_tool_calls": flag(root, "parallel_tool_calls"),
         "response_schema": response_schema(form, inner=""),
         "reasoning_effort": effort,
@@ -122,14 +121,6 @@ def _tool(node: Node) -> ToolDescriptor:
     return function_tool(node)
 
 
-def _choice(node: Node, tools: tuple[ToolDescriptor, ...]) -> Any:
-    if isinstance(node.value, str):
-        return tool_choice(node, None, node.value, tools)
-    if node.get("type").value != "function":
-        raise refused(node.get("type"), "is not supported here. Name one function.")
-    return tool_choice(node, node.get("name").text(), None, tools)
-
-
 def _item(node: Node, talk: Conversation, limits: BodyLimits) -> None:
     kind = node.get("type").text() if node.get("type").value is not None else "message"
     if kind == "message":
@@ -141,10 +132,10 @@ def _item(node: Node, talk: Conversation, limits: BodyLimits) -> None:
         talk.call(place, place.text(longest=500, empty=False), name, arguments, node.get("promptport").value)
     elif kind == "function_call_output":
         place, output = node.get("call_id"), node.get("output")
-        told = output.value if isinstance(output.value, str) else _parts(output, limits)
+        told = output.value if isinstance(output.value, str) else parts_at(output, _part, limits)
         talk.result(place, place.text(longest=500, empty=False), told)
     elif kind == "reasoning":
-        parts = [part for key in ("summary", "content") for part in _list(node, key, limits)]
+        parts = [part for key in ("summary", "content") for part in list_at(node, key, limits)]
         token = node.get("encrypted_content").value
         talk.thoughts([token] if token is not None else [], "".join([part.get("text").text() for part in parts]))
     elif kind == "item_reference":
@@ -161,16 +152,12 @@ def _message(node: Node, talk: Conversation, limits: BodyLimits) -> None:
     if role in ("system", "developer"):
         talk.say(SystemMessage(_text(content, limits)))
     elif role == "user":
-        talk.say(UserMessage(_parts(content, limits)))
+        talk.say(UserMessage(parts_at(content, _part, limits)))
     elif role == "assistant":
         if text := _text(content, limits):
             talk.add(TextPart(text))
     else:
         raise refused(node.get("role"), "is not a role. Send 'system', 'developer', 'user' or 'assistant'.")
-
-
-def _list(node: Node, key: str, limits: BodyLimits) -> list[Node]:
-    return node.get(key).items(limits.max_parts) if node.has(key) else []
 
 
 def _text(node: Node, limits: BodyLimits) -> str:
@@ -183,15 +170,6 @@ def _text(node: Node, limits: BodyLimits) -> str:
             raise refused(part.get("type"), "is not text. Send parts of type 'input_text' or 'output_text'.")
         texts.append(part.get("refusal" if kind == "refusal" else "text").text())
     return "".join(texts)
-
-
-def _parts(node: Node, limits: BodyLimits) -> tuple[UserPart, ...]:
-    if isinstance(node.value, str):
-        return (TextPart(node.value),)
-    parts = [_part(part, limits) for part in node.items(limits.max_parts)]
-    if not parts:
-        raise refused(node, "is empty. Send text or at least one part.")
-    return tuple(parts)
 
 
 def _part(node: Node, limits: BodyLimits) -> UserPart:
