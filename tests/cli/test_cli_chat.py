@@ -151,7 +151,11 @@ async def test_ctrl_c_stops_a_response_and_the_conversation_goes_on(tmp_path: Pa
             await tmux.until("Yes.", "stop:")
             await tmux.type("C-d")
             await tmux.until("ended with 0")
-        assert [role for role, _ in asked(server, 1)][-1] == "user"
+        assert asked(server, 1) == [
+            ("user", "A story, please."),
+            ("assistant", "Once upon a time "),
+            ("user", "Still there?"),
+        ]
 
 
 async def test_a_tool_is_asked_for_and_its_refusal_goes_to_the_model(tmp_path: Path) -> None:

@@ -22,10 +22,7 @@ import typer
 from promptport.cli.terminal import visible, visible_json
 from promptport.errors import ConfigurationError, InvalidInputError, PromptportError, UnsupportedCapabilityError
 
-__all__ = ["DEFAULT_MODEL", "MODEL_VARIABLE", "app", "fail", "main", "one_line_errors"]
-
-DEFAULT_MODEL = "local/smollm2-135m"
-MODEL_VARIABLE = "PROMPTPORT_MODEL"
+__all__ = ["app", "fail", "main", "one_line_errors"]
 
 app = typer.Typer(
     no_args_is_help=True,

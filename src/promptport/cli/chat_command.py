@@ -1,7 +1,7 @@
 """``promptport chat``: a conversation at the terminal.
 
-Rule: the conversation is at all times one that can be sent. What Ctrl-C, an error or a lost connection cuts off stays
-in it as far as it came, with a result for each call; `/retry` takes it back and asks again.
+Rule: the conversation is a session's, and so at all times one that can be sent: what Ctrl-C, an error or a lost
+connection cuts off stays in it as far as it came. `/retry` takes it back and asks again.
 """
 
 from __future__ import annotations
@@ -17,10 +17,19 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from promptport.cli.application import DEFAULT_MODEL, MODEL_VARIABLE, app, one_line_errors
+from promptport.cli.application import app, one_line_errors
+from promptport.cli.options import (
+    DEFAULT_MODEL,
+    BaseURLOption,
+    MaxTokensOption,
+    ModelOption,
+    SystemOption,
+    TemperatureOption,
+    ToolsOption,
+)
 from promptport.cli.terminal import Terminal, console, visible
 from promptport.cli.tool_loading import load_tool
-from promptport.dispatch import DispatchStream, StepEnd, ToolDispatcher
+from promptport.dispatch import StepEnd
 from promptport.errors import ConfigurationError, PromptportError
 from promptport.executor import SingleClientExecutor
 from promptport.frames import End, ToolCall, Usage
@@ -39,7 +48,6 @@ _WHO: dict[type[Message], str] = {
     AssistantMessage: "model",
     ToolResultMessage: "tool",
 }
-_CUT = "not run: the user stopped the response"
 _HELP = """\
 /help                this list
 /model [NAME]        show the model, or ask another from now on: /model openai/gpt-5
@@ -54,31 +62,16 @@ A line that ends in \\ goes on in the next one; Alt-Enter begins a new line. Ctr
 
 @app.command()
 def chat(  # noqa: PLR0917 - typer makes options of them
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            envvar=MODEL_VARIABLE,
-            help="Model to ask, as provider/id. Example: openai/gpt-5.",
-        ),
-    ] = DEFAULT_MODEL,
-    system: Annotated[str | None, typer.Option("--system", "-s", help="Instructions to the model.")] = None,
-    tools: Annotated[
-        list[str] | None,
-        typer.Option("--tool", "-t", help="Tool to offer, as for promptport run. Repeat for more."),
-    ] = None,
+    model: ModelOption = DEFAULT_MODEL,
+    system: SystemOption = None,
+    tools: ToolsOption = None,
     saved: Annotated[
         Path | None,
         typer.Option("--continue", "-c", help="Continue the conversation in this file, and save it there at the end."),
     ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="Limit of each response, in tokens. Default: the provider's.")
-    ] = None,
-    temperature: Annotated[float | None, typer.Option(help="From 0 up. Default: the provider's.")] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="Another server of the provider's API. Example: http://localhost:8000/v1.")
-    ] = None,
+    max_tokens: MaxTokensOption = None,
+    temperature: TemperatureOption = None,
+    base_url: BaseURLOption = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Run tools that need approval without asking.")] = False,
 ) -> None:
     """Have a conversation with a model, which can run tools.
@@ -99,7 +92,7 @@ def chat(  # noqa: PLR0917 - typer makes options of them
 
 
 class _Chat:
-    """One conversation: what was said, who is asked, and what it took."""
+    """One conversation at the terminal: a session, the executors of its providers, and what it took."""
 
     def __init__(
         self,
@@ -111,25 +104,24 @@ class _Chat:
         approve_all: bool,
         saved: Path | None,
     ) -> None:
-        self._model = model
         self._tools = tools
         self._base_url = base_url
         self._first_provider = model.provider
         self._terminal = terminal
         self._approve_all = approve_all
         self._saved = saved
-        self._prompt = Prompt()
         self._executors: dict[str, SingleClientExecutor] = {}
         self._spent: list[tuple[LLModel, Usage]] = []
+        # A provider that is not there, and a file that cannot be read, are told now, not behind the first question.
+        executor = self._executor(model)
+        told = self._read(saved, executor) if saved is not None and saved.exists() else Prompt()
+        self._session = self._with(model, told)
 
     def begin(self, system: str | None, params: dict[str, Any]) -> None:
-        """Reads the saved conversation, if there is one, and sets what the options say."""
-        if self._saved is not None and self._saved.exists():
-            self._prompt = self._read(self._saved)
+        """Sets what the options say of the conversation."""
         if system is not None:
             self._instruct(system)
-        self._prompt = self._prompt.with_params(**params)
-        self._executor(self._model)  # a provider that is not there is told now, not behind the first question
+        self._session.prompt = self._session.prompt.with_params(**params)
 
     async def run(self) -> None:
         """Asks the user and the model in turn, until the user ends it."""
@@ -146,8 +138,9 @@ class _Chat:
                     if await self._command(text):
                         break
                 elif text.strip():
-                    await self._say(text)
+                    await self._answer(text)
         finally:
+            await self._session.aclose()
             for executor in self._executors.values():
                 await executor.aclose()
             if self._saved is not None:
@@ -156,45 +149,38 @@ class _Chat:
 
     # ----------------------------------------------------------------------------------------- a turn
 
-    async def _say(self, text: str) -> None:
-        self._prompt = self._prompt.user(text)
-        await self._answer()
-
-    async def _answer(self) -> None:
+    async def _answer(self, *said: str) -> None:
         """One response with its tool calls; Ctrl-C cuts it, and an error is one line."""
-        executor = self._executor(self._model)
         self._terminal.begin()
-        async with ToolDispatcher(executor, self._tools, approve=self._approve) as dispatcher:
-            stream = dispatcher.stream(self._prompt, self._model)
-            reading = asyncio.ensure_future(self._read_all(stream))
-            try:
-                with _interrupts(reading.cancel):
-                    await reading
-            except asyncio.CancelledError:
-                if not reading.cancelled():
-                    reading.cancel()
-                    raise
-                self._tell("stopped")
-            except PromptportError as error:
-                self._tell(str(error), bad=True)
-            finally:
-                self._terminal.stop_waiting()
-                self._terminal.end_line()
-                await stream.aclose()
-            self._prompt = stream.answered(_CUT)
+        reading = asyncio.ensure_future(self._read_all(said))
+        try:
+            with _interrupts(reading.cancel):
+                await reading
+        except asyncio.CancelledError:
+            if not reading.cancelled():
+                reading.cancel()
+                raise
+            self._tell("stopped")
+        except PromptportError as error:
+            self._tell(str(error), bad=True)
+        finally:
+            self._terminal.stop_waiting()
+            self._terminal.end_line()
 
-    async def _read_all(self, stream: DispatchStream) -> None:
-        self._terminal.wait(f"waiting for {self._model} …")
+    async def _read_all(self, said: Sequence[str]) -> None:
+        model = self._session.model
+        self._terminal.wait(f"waiting for {model} …")
         steps: list[Usage] = []
         try:
-            async for frame in stream:
-                self._terminal.show(frame)
-                if isinstance(frame, StepEnd):
-                    steps.append(frame.end.usage)
-                elif isinstance(frame, End):
-                    steps = [frame.usage]  # of the whole turn
+            async with self._session.run(*said) as stream:
+                async for frame in stream:
+                    self._terminal.show(frame)
+                    if isinstance(frame, StepEnd):
+                        steps.append(frame.end.usage)
+                    elif isinstance(frame, End):
+                        steps = [frame.usage]  # of the whole turn
         finally:
-            self._spent += [(self._model, usage) for usage in steps]
+            self._spent += [(model, usage) for usage in steps]
 
     async def _approve(self, call: ToolCall) -> bool | str:
         return True if self._approve_all else await self._terminal.approve(call)
@@ -212,13 +198,13 @@ class _Chat:
                 case "help" | "":
                     self._tell(_HELP)
                 case "model":
-                    self._choose(rest)
+                    await self._choose(rest)
                 case "system":
                     self._instruct(rest)
                 case "tools":
                     self._tell("\n".join(f"{tool.name}: {tool.description}" for tool in self._tools) or "no tools")
                 case "history":
-                    self._tell(_readable(self._prompt))
+                    self._tell(_readable(self._session.prompt))
                 case "save":
                     self._save(rest)
                 case "retry":
@@ -229,25 +215,26 @@ class _Chat:
             self._tell(str(error), bad=True)
         return False
 
-    def _choose(self, name: str) -> None:
+    async def _choose(self, name: str) -> None:
         if name:
-            model = LLModel.parse(name)
-            self._executor(model)
-            self._model = model
-        self._tell(str(self._model))
+            before = self._session
+            self._session = self._with(LLModel.parse(name), before.prompt)
+            await before.aclose()
+        self._tell(str(self._session.model))
 
     def _instruct(self, text: str) -> None:
-        rest = [message for message in self._prompt.messages if not isinstance(message, SystemMessage)]
+        prompt = self._session.prompt
+        rest = [message for message in prompt.messages if not isinstance(message, SystemMessage)]
         first = [SystemMessage(text)] if text else []
-        self._prompt = msgspec.structs.replace(self._prompt, messages=(*first, *rest))
+        self._session.prompt = msgspec.structs.replace(prompt, messages=(*first, *rest))
 
     async def _retry(self) -> None:
-        messages = self._prompt.messages
+        messages = self._session.prompt.messages
         said = max((place for place, message in enumerate(messages) if isinstance(message, UserMessage)), default=None)
         if said is None:
             self._tell("/retry: nothing was asked yet.", bad=True)
             return
-        self._prompt = msgspec.structs.replace(self._prompt, messages=messages[: said + 1])
+        self._session.prompt = msgspec.structs.replace(self._session.prompt, messages=messages[: said + 1])
         await self._answer()
 
     def _save(self, name: str) -> None:
@@ -259,6 +246,9 @@ class _Chat:
 
     # ------------------------------------------------------------------------------------------- helpers
 
+    def _with(self, model: LLModel, prompt: Prompt) -> LLMSession:
+        return LLMSession(self._executor(model), model, prompt, self._tools, approve=self._approve)
+
     def _executor(self, model: LLModel) -> SingleClientExecutor:
         known = self._executors.get(model.provider)
         if known is None:
@@ -267,23 +257,20 @@ class _Chat:
             self._executors[model.provider] = known
         return known
 
-    def _session(self) -> LLMSession:
-        return LLMSession(self._executor(self._model), self._model, self._prompt, self._tools)
-
-    def _read(self, path: Path) -> Prompt:
+    def _read(self, path: Path, executor: SingleClientExecutor) -> Prompt:
         try:
             data = path.read_bytes()
         except OSError as error:
             raise ConfigurationError(f"--continue: {path} cannot be read: {error.strerror}") from error
-        return LLMSession.from_json(data, self._executor(self._model), self._tools).prompt
+        return LLMSession.from_json(data, executor, self._tools).prompt
 
     def _write(self, path: Path) -> None:
         beside = path.with_name(f".{path.name}.new")
-        beside.write_bytes(self._session().to_json())
+        beside.write_bytes(self._session.to_json())
         beside.replace(path)
 
     def _told(self) -> str:
-        return f"{self._model}> "
+        return f"{self._session.model}> "
 
     def _tell(self, text: str, *, bad: bool = False) -> None:
         self._terminal.end_line()

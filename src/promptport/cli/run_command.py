@@ -12,7 +12,16 @@ from typing import Annotated, Any
 
 import typer
 
-from promptport.cli.application import DEFAULT_MODEL, MODEL_VARIABLE, app, one_line_errors
+from promptport.cli.application import app, one_line_errors
+from promptport.cli.options import (
+    DEFAULT_MODEL,
+    BaseURLOption,
+    MaxTokensOption,
+    ModelOption,
+    SystemOption,
+    TemperatureOption,
+    ToolsOption,
+)
 from promptport.cli.terminal import Terminal
 from promptport.cli.tool_loading import load_tool
 from promptport.dispatch import ToolDispatcher
@@ -29,31 +38,15 @@ __all__ = ["run"]
 @app.command()
 def run(  # noqa: PLR0917 - typer makes options of them
     prompt: Annotated[str, typer.Argument(help="What to ask. '-' reads it from standard input.")],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", "-m", envvar=MODEL_VARIABLE, help="Model to ask, as provider/id. Example: openai/gpt-5."
-        ),
-    ] = DEFAULT_MODEL,
-    system: Annotated[str | None, typer.Option("--system", "-s", help="Instructions to the model.")] = None,
-    tools: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tool",
-            "-t",
-            help="Tool to offer: module:function, path.py:function or path.py:Class.method. Repeat for more.",
-        ),
-    ] = None,
+    model: ModelOption = DEFAULT_MODEL,
+    system: SystemOption = None,
+    tools: ToolsOption = None,
     tool_choice: Annotated[
         str | None, typer.Option(help="auto, none, required or a tool's name, for the first request. Default: auto.")
     ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="Limit of each response, in tokens. Default: the provider's.")
-    ] = None,
-    temperature: Annotated[float | None, typer.Option(help="From 0 up. Default: the provider's.")] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="Another server of the provider's API. Example: http://localhost:8000/v1.")
-    ] = None,
+    max_tokens: MaxTokensOption = None,
+    temperature: TemperatureOption = None,
+    base_url: BaseURLOption = None,
     text_calls: Annotated[
         str | None,
         typer.Option(help="auto or off: also read tool calls out of the text. Default: the provider's."),

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from promptport.cli.application import DEFAULT_MODEL, app, one_line_errors
+from promptport.cli.application import app, one_line_errors
+from promptport.cli.options import DEFAULT_MODEL
 from promptport.cli.tool_loading import load_function, load_tool
 from promptport.connecting import connect
 from promptport.errors import ConfigurationError, InvalidInputError
