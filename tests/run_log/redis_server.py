@@ -13,9 +13,10 @@ __all__ = ["RedisServer"]
 
 
 class RedisServer:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self._program = need("redis-server")
         self._folder = folder
+        self._options = options
         self.port = free_port()
         self._process: asyncio.subprocess.Process | None = None
 
@@ -26,6 +27,7 @@ class RedisServer:
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
             *[self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+            *self._options,
             cwd=self._folder,
             stdout=asyncio.subprocess.DEVNULL,
         )

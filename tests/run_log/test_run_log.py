@@ -269,6 +269,7 @@ async def test_a_stop_from_another_process(tmp_path: Path) -> None:
         assert await log.stop("run-1")
         assert process.stdout is not None
         async with asyncio.timeout(10):
+            assert await process.stdout.readline() == b"closed\n"
             assert await process.stdout.readline() == b"stopped\n"
             await process.wait()
         reader = log.read("run-1")

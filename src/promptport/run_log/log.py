@@ -17,7 +17,19 @@ from promptport.dispatch import DispatchFrame
 from promptport.errors import IncompleteStreamError, InvalidInputError, PromptportError, ProviderStreamError
 from promptport.front_ends import TokenBuffer, error_code
 
-__all__ = ["Ending", "LoggedFrame", "RunLog", "RunReader", "RunWriter", "check_name", "produce", "raise_for"]
+__all__ = [
+    "FULL_ENDING",
+    "LOST_ENDING",
+    "Ending",
+    "LoggedFrame",
+    "RunLog",
+    "RunReader",
+    "RunWriter",
+    "check_name",
+    "check_position",
+    "produce",
+    "raise_for",
+]
 
 _log = logging.getLogger("promptport")
 
@@ -50,6 +62,10 @@ class Ending(msgspec.Struct, frozen=True):
     outcome: Literal["complete", "stopped", "failed"] = "complete"
     code: str = ""
     message: str = ""
+
+
+LOST_ENDING = Ending("failed", LOST, "The server that ran this stopped working.")
+FULL_ENDING = Ending("failed", FULL, "The run was too long to be kept.")
 
 
 class RunReader(Protocol):
@@ -114,7 +130,16 @@ class RunLog(Protocol):
         ...
 
     def read(self, run: str, *, after: int = 0) -> RunReader:
-        """The frames behind this position, from the ones that are kept to the run's end."""
+        """The frames behind this position, from the ones that are kept to the run's end.
+
+        Args:
+            run: The run's name.
+            after: The position of the last frame that the reader has; 0 for none. Behind the end there are no frames,
+                and the reader is told how the run ended.
+
+        Raises:
+            InvalidInputError: ``after`` is not a whole number from 0 up.
+        """
         ...
 
     async def active(self, thread: str) -> str | None:
@@ -143,6 +168,23 @@ def check_name(name: str, *, what: str) -> str:
             " Use up to 100 letters, digits, '-', '_', '.' or ':'."
         )
     return name
+
+
+def check_position(after: object) -> int:
+    """A position that a reader may name.
+
+    Raises:
+        InvalidInputError: It is not a whole number from 0 up, or larger than any position.
+    """
+    if not isinstance(after, int) or isinstance(after, bool) or not 0 <= after < _MOST:
+        shown = repr(after)[:40] if isinstance(after, int | float | str) else type(after).__name__
+        raise InvalidInputError(
+            f"read(): after={shown} is not a position. Pass 0, or the position of the last frame that you have."
+        )
+    return after
+
+
+_MOST = 1 << 53
 
 
 def raise_for(ending: Ending) -> None:

@@ -8,9 +8,18 @@ from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from promptport.dispatch import DispatchFrame, encode_dispatch_frame
 from promptport.errors import IncompleteStreamError, InvalidInputError
 from promptport.front_ends import TokenBuffer
-from promptport.run_log.log import FULL, UNKNOWN, Ending, LoggedFrame, check_name, produce, raise_for
+from promptport.run_log.log import (
+    FULL_ENDING,
+    UNKNOWN,
+    Ending,
+    LoggedFrame,
+    check_name,
+    check_position,
+    produce,
+    raise_for,
+)
 
-__all__ = ["LocalRun", "MemoryRunLog"]
+__all__ = ["LocalReader", "LocalRun", "MemoryRunLog"]
 
 
 class LocalRun:
@@ -31,19 +40,32 @@ class LocalRun:
         self._news = asyncio.Event()
 
     async def append(self, frames: Sequence[DispatchFrame]) -> None:
-        """See `RunWriter`. Past the limit in bytes, frames are not kept any more, and readers are told at the end."""
+        """See `RunWriter`."""
+        self.add(frames)
+
+    def add(self, frames: Sequence[DispatchFrame]) -> list[bytes]:
+        """Keep these frames, and give the JSON of those that are kept.
+
+        Past the limit in bytes nothing is kept any more, and readers are told at the end.
+        """
+        kept = []
         for frame in frames:
-            if not self.full:
-                self._left -= len(encode_dispatch_frame(frame))
-                self.full = self._left < 0
-            if not self.full:
+            if self.full:
+                break
+            data = encode_dispatch_frame(frame)
+            self._left -= len(data)
+            if self._left < 0:
+                self.full = True
+            else:
                 self.frames.append(frame)
+                kept.append(data)
         self._tell()
+        return kept
 
     async def close(self, ending: Ending) -> None:
         """See `RunWriter`."""
         if self.ending is None:
-            self.ending = Ending("failed", FULL, "The run was too long to be kept.") if self.full else ending
+            self.ending = FULL_ENDING if self.full else ending
             self._tell()
 
     async def read(self, after: int) -> AsyncIterator[LoggedFrame]:
@@ -64,13 +86,16 @@ class LocalRun:
         news.set()
 
 
-class _Reader:
+class LocalReader:
+    """Reads a run of this process, or none."""
+
     def __init__(self, run: LocalRun | None, after: int) -> None:
         self._run = run
         self._frames = run.read(after) if run is not None else None
 
     @property
     def stopped(self) -> bool:
+        """See `RunReader`."""
         return self._run is not None and self._run.ending is not None and self._run.ending.outcome == "stopped"
 
     def __aiter__(self) -> AsyncIterator[LoggedFrame]:
@@ -87,6 +112,7 @@ class _Reader:
             raise
 
     async def aclose(self) -> None:
+        """See `RunReader`."""
         if self._frames is not None:
             await self._frames.aclose()  # type: ignore[attr-defined]
 
@@ -149,9 +175,9 @@ class MemoryRunLog:
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._over(done, run, thread))
 
-    def read(self, run: str, *, after: int = 0) -> _Reader:
+    def read(self, run: str, *, after: int = 0) -> LocalReader:
         """See `RunLog`."""
-        return _Reader(self._runs.get(run), after)
+        return LocalReader(self._runs.get(run), check_position(after))
 
     async def active(self, thread: str) -> str | None:
         """See `RunLog`."""

@@ -19,71 +19,24 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from promptport.dispatch import DispatchFrame, decode_dispatch_frame, encode_dispatch_frame
-from promptport.errors import ConfigurationError, InvalidInputError
+from promptport.dispatch import DispatchFrame, decode_dispatch_frame
+from promptport.errors import InvalidInputError
 from promptport.front_ends import TokenBuffer
-from promptport.run_log.log import (
-    FULL,
-    Ending,
-    RunReader,
-    check_name,
-    produce,
-)
-from promptport.run_log.memory import LocalRun, _Reader
-from promptport.run_log.redis_reader import LOST_ENDING, RedisReader, text_of
+from promptport.run_log.log import LOST_ENDING, RunReader, check_name, check_position, produce
+from promptport.run_log.memory import LocalReader, LocalRun
+from promptport.run_log.redis_connection import away_errors, connected, unusable
+from promptport.run_log.redis_reader import RedisReader, text_of
+from promptport.run_log.redis_scripts import APPEND, LEAVE, OPEN, SEAL, SWAP
+from promptport.run_log.redis_threads import RedisPauseStore, RedisThreadStore, shared_secret
+from promptport.run_log.redis_writer import RedisWriter
 from promptport.run_log.rejoining import Shown, rejoined
 
 if TYPE_CHECKING:
     import redis.asyncio as redis
 
-__all__ = ["RedisRunLog"]
+__all__ = ["RedisPauseStore", "RedisRunLog", "RedisThreadStore", "shared_secret"]
 
 _log = logging.getLogger("promptport")
-
-_APPEND = """
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return redis.error_reply('FENCED') end
-if ARGV[5] == '1' then redis.call('DEL', KEYS[2]) else redis.call('PEXPIRE', KEYS[2], ARGV[2]) end
-local n = tonumber(ARGV[3])
-for i = 6, #ARGV do
-  redis.call('XADD', KEYS[1], n .. '-0', string.sub(ARGV[i], 1, 1), string.sub(ARGV[i], 2))
-  n = n + 1
-end
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
-return redis.call('GET', KEYS[3])
-"""
-"""KEYS: frames, lease, stop. ARGV: token, lease in ms, first position, how long frames are kept in ms, whether it is
-the last batch, entries."""
-
-_OPEN = """
-local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
-local position = 0
-if #last > 0 then
-  if last[1][2][1] == 'z' then return redis.error_reply('ENDED') end
-  position = tonumber(string.match(last[1][1], '^%d+'))
-end
-if ARGV[3] == '0' and (position > 0 or redis.call('EXISTS', KEYS[2]) == 1) then return redis.error_reply('THERE') end
-if ARGV[3] == '1' and redis.call('EXISTS', KEYS[2]) == 1 and ARGV[4] == '0' then return redis.error_reply('ALIVE') end
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
-return position
-"""
-"""KEYS: frames, lease. ARGV: token, lease in ms, takeover, by force. Gives the last position."""
-
-_LEAVE = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0
-"""
-
-_SEAL = """
-if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
-local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
-if #last == 0 or last[1][2][1] == 'z' then return 0 end
-local n = tonumber(string.match(last[1][1], '^%d+')) + 1
-redis.call('XADD', KEYS[1], n .. '-0', 'z', ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return n
-"""
-"""A producer that died seals nothing: the first reader that notices does, once."""
-
 _BATCH = 256
 
 
@@ -133,42 +86,43 @@ class RedisRunLog:
         for name, value in (("lease", lease), ("keep", keep), ("max_age", max_age), ("timeout", timeout)):
             if not value > 0:
                 raise InvalidInputError(f"RedisRunLog: {name} must be over 0 s, not {value!r}.")
-        try:
-            import redis.asyncio  # noqa: PLC0415 - imported by those who use it
-            from redis.exceptions import RedisError  # noqa: PLC0415
-        except ImportError as error:
-            raise ConfigurationError(
-                'RedisRunLog: the package redis is not installed. Run: pip install "promptport[redis]".'
-            ) from error
-        self._errors: tuple[type[BaseException], ...] = (RedisError, OSError, TimeoutError)
-        self._own = isinstance(address, str)
-        if isinstance(address, str):
-            try:
-                self._redis: Any = redis.asyncio.Redis.from_url(
-                    address, socket_timeout=timeout + 5, socket_connect_timeout=timeout
-                )
-            except ValueError as error:
-                raise ConfigurationError(
-                    "RedisRunLog: the address is none. Write it like 'redis://localhost:6379'."
-                ) from error
-        else:
-            self._redis = address
-        self._append = self._redis.register_script(_APPEND)
-        self._opening = self._redis.register_script(_OPEN)
-        self._leave = self._redis.register_script(_LEAVE)
-        self._seal = self._redis.register_script(_SEAL)
-        self._lease = lease
+        if max_bytes < 1 or not takeover_seconds >= 0:
+            raise InvalidInputError(
+                f"RedisRunLog: max_bytes={max_bytes!r} or takeover_seconds={takeover_seconds!r} is out of range."
+            )
+        self._prefix = check_name(prefix, what="prefix")
+        self._redis, self._own = connected(address, timeout=timeout, where="RedisRunLog")
+        self._append = self._redis.register_script(APPEND)
+        self._opening = self._redis.register_script(OPEN)
+        self._leave = self._redis.register_script(LEAVE)
+        self._seal = self._redis.register_script(SEAL)
+        self._swap = self._redis.register_script(SWAP)
+        self.away_errors = away_errors()
+        self.lease = lease
+        self.takeover_seconds = takeover_seconds
+        self.closing = False
         self._keep = keep
         self._max_age = max_age
         self._max_bytes = max_bytes
         self._buffer_seconds = buffer_seconds
         self._timeout = timeout
-        self.takeover_seconds = takeover_seconds
-        self._prefix = check_name(prefix, what="prefix")
         self._local: dict[str, LocalRun] = {}
+        self._threads: dict[str, str] = {}  # of the runs of this process
         self._tasks: set[asyncio.Task[None]] = set()
 
     # ------------------------------------------------------------------------------------------- verbs
+
+    async def check(self) -> None:
+        """Ask Redis whether it can be used, by a key that is written for a second.
+
+        Raises:
+            ConfigurationError: It cannot be reached, refuses the password, takes no writes, or has no room.
+        """
+        try:
+            async with asyncio.timeout(self._timeout + 1.0):
+                await self._redis.set(f"{self._prefix}:check", b"1", px=1000)
+        except self.away_errors as error:
+            raise unusable(error, where="run log") from error
 
     async def start(
         self,
@@ -179,7 +133,7 @@ class RedisRunLog:
         takeover: bool = False,
         replayed: bool = False,
     ) -> None:
-        """See `RunLog`. If Redis is away, the run goes on, and only this process can read it.
+        """See `RunLog`. If Redis is away, the run goes on, and only this process can read it until Redis is back.
 
         With ``replayed`` the frames begin at the run's start, as those of a run that its journal takes up: viewers are
         shown what they do not have, after a `StepReset` where they have a part of a step. It waits until the lease of
@@ -188,25 +142,34 @@ class RedisRunLog:
         check_name(run, what="run")
         if thread is not None:
             check_name(thread, what="thread")
+            if self._active_here(thread) is not None:
+                raise self._busy(thread)
         if run in self._local:
             raise InvalidInputError(f"run log: there is a run {run!r} already. Give each run a name of its own.")
+        local = self._local[run] = LocalRun(self._max_bytes)
+        if thread is not None:
+            self._threads[thread] = run
         token = secrets.token_hex(16)
         position: int | None
         try:
-            async with asyncio.timeout(self._timeout):
-                if thread is not None and not await self._take_thread(thread, run):
-                    raise InvalidInputError(
-                        f"run log: the thread {thread!r} has an active run. Stop it, or wait for its end."
-                    )
-                position = None if replayed else await self._open(run, token, takeover=takeover)
             if replayed:
                 position = await self._open_patiently(run, token)
                 frames = rejoined(frames, await self._shown(run))
-        except self._errors as error:
+            else:
+                async with asyncio.timeout(self._timeout):
+                    position = await self._open(run, token, takeover=takeover)
+            if thread is not None:
+                async with asyncio.timeout(self._timeout):
+                    if not await self._take_thread(thread, run):
+                        await self._leave(keys=[self.key(run, "l")], args=[token])
+                        raise self._busy(thread)
+        except self.away_errors as error:
             _log.warning("the run log is away (%s); the run %s goes on without it", type(error).__name__, run)
             position = None
-        local = self._local[run] = LocalRun(self._max_bytes)
-        writer = _Writer(self, run, token, local, position)
+        except BaseException:
+            self._forget(run, thread)
+            raise
+        writer = RedisWriter(self, run, token, local, position=position, thread=thread)
         buffer = TokenBuffer(seconds=self._buffer_seconds) if self._buffer_seconds is not None else None
         task = asyncio.create_task(self._work(run, thread, frames, writer, buffer), name=f"promptport-run-{run}")
         self._tasks.add(task)
@@ -215,43 +178,51 @@ class RedisRunLog:
     def read(self, run: str, *, after: int = 0) -> RunReader:
         """See `RunLog`; a run of this process is read out of its memory."""
         check_name(run, what="run")
+        check_position(after)
         local = self._local.get(run)
-        return _Reader(local, after) if local is not None else RedisReader(self, run, after)
+        return LocalReader(local, after) if local is not None else RedisReader(self, run, after)
 
     async def active(self, thread: str) -> str | None:
         """See `RunLog`. Raises `ConfigurationError` where Redis is away."""
         check_name(thread, what="thread")
+        run = self._active_here(thread)
+        if run is not None:
+            return run
         try:
             found = await self._redis.get(self._thread_key(thread))
             if found is None:
                 return None
             run = text_of(found)
-            return run if run in self._local or await self._redis.exists(self.key(run, "l")) else None
-        except self._errors as error:
-            raise self._away(error) from error
+            return run if run not in self._local and await self.lease_left(run) > 0 else None
+        except self.away_errors as error:
+            raise unusable(error, where="run log") from error
 
     async def stop(self, run: str) -> bool:
         """See `RunLog`. Raises `ConfigurationError` where Redis is away."""
         check_name(run, what="run")
         local = self._local.get(run)
-        if local is not None and local.ending is None:
+        if local is not None:
+            if local.ending is not None:
+                return False
             local.stopping.set()
             return True
         try:
-            if not await self._redis.exists(self.key(run, "l")):
+            if not await self.lease_left(run) > 0:
                 return False
             await self._redis.set(self.key(run, "s"), b"1", px=int(self._max_age * 1000))
-        except self._errors as error:
-            raise self._away(error) from error
+        except self.away_errors as error:
+            raise unusable(error, where="run log") from error
         return True
 
     async def aclose(self) -> None:
         """See `RunLog`."""
+        self.closing = True
         for local in self._local.values():
             local.stopping.set()
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._local.clear()
+        self._threads.clear()
         if self._own:
             await self._redis.aclose()
 
@@ -270,27 +241,47 @@ class RedisRunLog:
     def _thread_key(self, thread: str) -> str:
         return f"{self._prefix}:thread:{thread}"
 
-    def _away(self, error: BaseException) -> ConfigurationError:
-        return ConfigurationError(f"run log: Redis cannot be reached ({type(error).__name__}). Is it running?")
+    def _busy(self, thread: str) -> InvalidInputError:
+        return InvalidInputError(f"run log: the thread {thread!r} has an active run. Stop it, or wait for its end.")
+
+    def _active_here(self, thread: str) -> str | None:
+        """The run of this process that the thread has and that is not over."""
+        run = self._threads.get(thread)
+        local = self._local.get(run) if run is not None else None
+        return run if local is not None and local.ending is None else None
+
+    def _forget(self, run: str, thread: str | None) -> None:
+        self._local.pop(run, None)
+        if thread is not None and self._threads.get(thread) == run:
+            del self._threads[thread]
 
     async def _take_thread(self, thread: str, run: str) -> bool:
-        """Makes this the active run of its thread, unless another one is."""
-        name = self._thread_key(thread)
-        if await self._redis.set(name, run, nx=True, px=int(self._max_age * 1000)):
-            return True
-        there = await self._redis.get(name)
-        if there is not None and text_of(there) != run and await self._redis.exists(self.key(text_of(there), "l")):
-            return False
-        await self._redis.set(name, run, px=int(self._max_age * 1000))
+        """Makes this, whose lease is held, the active run of its thread, unless another one is."""
+        name, lasts = self._thread_key(thread), int(self._max_age * 1000)
+        while not await self._redis.set(name, run, nx=True, px=lasts):
+            found = await self._redis.get(name)
+            there = text_of(found) if found is not None else run
+            if there != run and await self.lease_left(there) > 0:
+                return False
+            if found is not None and await self._swap(keys=[name], args=[there, run, lasts]):
+                break
         return True
 
-    async def _open(self, run: str, token: str, *, takeover: bool) -> int:
-        from redis.exceptions import ResponseError  # noqa: PLC0415 - see `__init__`
+    async def hold_thread(self, thread: str | None, run: str) -> None:
+        """Takes the thread of a run again where Redis forgot it."""
+        if thread is not None:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self._take_thread(thread, run)
+            except self.away_errors:
+                pass  # the next batch says so
 
-        lease = int(self._lease * 1000)
+    async def _open(self, run: str, token: str, *, takeover: bool) -> int:
+        from redis.exceptions import ResponseError  # noqa: PLC0415 - see `connected`
+
         try:
             keys = [self.key(run, "f"), self.key(run, "l")]
-            return int(await self._opening(keys=keys, args=[token, lease, int(takeover), 0]))
+            return int(await self._opening(keys=keys, args=[token, int(self.lease * 1000), int(takeover)]))
         except ResponseError as error:
             told = {
                 "THERE": "there is a run of this name already. Give each run a name of its own",
@@ -303,14 +294,14 @@ class RedisRunLog:
             raise InvalidInputError(f"run log: the run {run!r} cannot be started: {told[word]}.") from None
 
     async def _open_patiently(self, run: str, token: str) -> int:
-        until = monotonic() + self._lease + 1.0
+        until = monotonic() + self.lease + 1.0
         while True:
             try:
                 return await self._open(run, token, takeover=True)
             except InvalidInputError:
-                if monotonic() > until or not await self.is_led(run):
+                if monotonic() > until or not await self.lease_left(run) > 0:
                     raise
-            await asyncio.sleep(self._lease / 20)
+            await asyncio.sleep(self.lease / 20)
 
     async def _shown(self, run: str) -> Shown:
         shown, after = Shown(), 0
@@ -325,7 +316,7 @@ class RedisRunLog:
         run: str,
         thread: str | None,
         frames: AsyncIterable[DispatchFrame],
-        writer: _Writer,
+        writer: RedisWriter,
         buffer: TokenBuffer | None,
     ) -> None:
         try:
@@ -335,121 +326,56 @@ class RedisRunLog:
                 try:
                     async with asyncio.timeout(self._timeout):
                         await self._leave(keys=[self._thread_key(thread)], args=[run])
-                except self._errors:
+                except self.away_errors:
                     pass  # it expires
-            asyncio.get_running_loop().call_later(self._keep, self._local.pop, run, None)
+            asyncio.get_running_loop().call_later(self._keep, self._forget, run, thread)
 
-    async def write(self, run: str, token: str, position: int, entries: Sequence[bytes], *, last: bool) -> bool:
-        """Appends a batch, and renews the lease; whether somebody wants a stop. Raises what Redis raises."""
+    async def write(
+        self, run: str, token: str, position: int, entries: Sequence[bytes], *, last: bool, how: str
+    ) -> tuple[int, int, bool]:
+        """Writes a batch, and renews the lease; see `redis_scripts.APPEND`. Raises what Redis raises."""
         keep = self._keep if last else self._max_age
         keys = [self.key(run, kind) for kind in "fls"]
-        args = [token, int(self._lease * 1000), position, int(keep * 1000), int(last), *entries]
+        args = [token, int(self.lease * 1000), position, int(keep * 1000), int(last), how, *entries]
         async with asyncio.timeout(self._timeout):
-            return await self._append(keys=keys, args=args) is not None
+            state, there, wish = await self._append(keys=keys, args=args)
+        return int(state), int(there), bool(wish)
 
     async def entries(self, run: str, after: int, wait: float) -> list[tuple[int, str, bytes]]:
         """The entries behind a position: place, kind and value; waits for some, not for ever."""
-        found = await self._redis.xread({self.key(run, "f"): f"{after}-0"}, count=_BATCH, block=int(wait * 1000))
-        out = []
+        found = await self._redis.xread(
+            {self.key(run, "f"): f"{after}-0"}, count=_BATCH, block=max(1, int(wait * 1000))
+        )
         batches = found.values() if isinstance(found, dict) else [entries for _, entries in found or ()]
-        for batch in batches:
-            # With RESP3 the entries stand in a list of their own.
-            for identity, fields in batch[0] if batch and isinstance(batch[0], list) else batch:
-                ((kind, value),) = fields.items()
-                out.append((int(text_of(identity).partition("-")[0]), text_of(kind), value))
-        return out
+        # With RESP3 the entries stand in a list of their own.
+        return [
+            _entry(one) for batch in batches for one in (batch[0] if batch and isinstance(batch[0], list) else batch)
+        ]
+
+    async def last_entry(self, run: str) -> tuple[int, str, bytes] | None:
+        """The last entry of the run, if anything of it is there."""
+        found = await self._redis.xrevrange(self.key(run, "f"), count=1)
+        return _entry(found[0]) if found else None
+
+    async def lease_left(self, run: str) -> float:
+        """Seconds until the run's lease is over; 0 or less where nobody holds it."""
+        return float(await self._redis.pttl(self.key(run, "l"))) / 1000
 
     async def is_led(self, run: str) -> bool:
         """Whether somebody holds the run's lease."""
-        return bool(await self._redis.exists(self.key(run, "l")))
+        return await self.lease_left(run) > 0
 
     async def is_kept(self, run: str) -> bool:
         """Whether frames of the run are there."""
-        return bool(await self._redis.exists(self.key(run, "f")))
-
-    async def is_open(self, run: str) -> bool:
-        """Whether frames of the run are there, and not its end."""
-        last = await self._redis.xrevrange(self.key(run, "f"), count=1)
-        return bool(last) and not {b"z", "z"} & set(last[0][1])
+        return await self.last_entry(run) is not None
 
     async def seal(self, run: str) -> bool:
         """Says that the producer of this run died, unless it did not."""
         keys = [self.key(run, "f"), self.key(run, "l")]
-        lost = msgspec.json.encode(LOST_ENDING)
-        return bool(await self._seal(keys=keys, args=[lost, int(self._keep * 1000)]))
-
-    @property
-    def lease(self) -> float:
-        """Seconds after which a silent producer is held for dead."""
-        return self._lease
-
-    @property
-    def away_errors(self) -> tuple[type[BaseException], ...]:
-        """What is raised where Redis is away."""
-        return self._errors
+        return bool(await self._seal(keys=keys, args=[msgspec.json.encode(LOST_ENDING), int(self._keep * 1000)]))
 
 
-class _Writer:
-    """Writes to memory at once, and to Redis in batches, by a task of its own."""
-
-    def __init__(self, log: RedisRunLog, run: str, token: str, local: LocalRun, position: int | None) -> None:
-        self._log = log
-        self._run = run
-        self._token = token
-        self._local = local
-        self._position = position
-        self._waiting: list[bytes] = []
-        self._news = asyncio.Event()
-        self._ending: Ending | None = None
-        self._task = asyncio.create_task(self._write(), name=f"promptport-log-{run}") if position is not None else None
-
-    @property
-    def stopping(self) -> asyncio.Event:
-        return self._local.stopping
-
-    async def append(self, frames: Sequence[DispatchFrame]) -> None:
-        await self._local.append(frames)
-        if self._task is not None and not self._local.full:
-            self._waiting += [b"f" + encode_dispatch_frame(frame) for frame in frames]
-            self._news.set()
-
-    async def close(self, ending: Ending) -> None:
-        if self._local.full:
-            ending = Ending("failed", FULL, "The run was too long to be kept.")
-        await self._local.close(ending)
-        if self._task is not None:
-            self._ending = ending
-            self._news.set()
-            await self._task
-
-    async def _write(self) -> None:
-        """Batches and heartbeats until the end; gives up where Redis is away, or another producer holds the lease."""
-        beat = self._log.lease / 3
-        position = (self._position or 0) + 1
-        while True:
-            try:
-                async with asyncio.timeout(beat):
-                    await self._news.wait()
-            except TimeoutError:
-                pass
-            self._news.clear()
-            batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
-            last = self._ending is not None and not self._waiting
-            if last:
-                batch.append(b"z" + msgspec.json.encode(self._ending))
-            try:
-                wish = await self._log.write(self._run, self._token, position, batch, last=last)
-            except self._log.away_errors as error:
-                _log.warning(
-                    "the run log is away or taken over (%s); the run %s goes on without it",
-                    type(error).__name__,
-                    self._run,
-                )
-                return
-            position += len(batch)
-            if wish:
-                self._local.stopping.set()
-            if last:
-                return
-            if self._waiting:
-                self._news.set()
+def _entry(found: Any) -> tuple[int, str, bytes]:
+    identity, fields = found
+    ((kind, value),) = fields.items()
+    return int(text_of(identity).partition("-")[0]), text_of(kind), value

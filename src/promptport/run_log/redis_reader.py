@@ -1,6 +1,7 @@
 """`RedisReader`: a run of another process, read out of Redis; see `promptport.run_log.redis`.
 
-Rule: a reader waits for the lease of a producer that says nothing, looks twice, and then tells that it died.
+Rule: a reader waits for the lease of a producer that says nothing, and then tells that it died. Where Redis was away,
+the producer gets a moment to come back before it.
 """
 
 from __future__ import annotations
@@ -14,27 +15,31 @@ import msgspec
 
 from promptport.dispatch import decode_dispatch_frame
 from promptport.errors import IncompleteStreamError
-from promptport.run_log.log import LOST, UNKNOWN, Ending, LoggedFrame, raise_for
+from promptport.run_log.log import LOST_ENDING, UNKNOWN, Ending, LoggedFrame, raise_for
 
 if TYPE_CHECKING:
     from promptport.run_log.redis import RedisRunLog
 
-__all__ = ["LOST_ENDING", "RedisReader", "text_of"]
+__all__ = ["RedisReader", "text_of"]
 
 _APPEARS_SECONDS = 2.0
-LOST_ENDING = Ending("failed", LOST, "The server that ran this stopped working.")
+"""How long a run may be missing that somebody reads: it begins just now, or Redis forgot it and is told it again."""
+_BLOCK_SECONDS = 1.0
+_LOOK_SECONDS = 0.1
 
 
 class RedisReader:
     """Reads a run of another process."""
 
     def __init__(self, log: RedisRunLog, run: str, after: int) -> None:
+        """See `RunLog.read`."""
         self.stopped = False
         self._log = log
         self._run = run
         self._after = after
         self._ready: list[tuple[int, str, bytes]] = []
         self._over = False
+        self._began = False
 
     def __aiter__(self) -> AsyncIterator[LoggedFrame]:
         return self
@@ -46,50 +51,68 @@ class RedisReader:
             self._ready = await self._wait()
             self._ready.reverse()
         position, kind, value = self._ready.pop()
-        self._after = position
+        self._after, self._began = position, True
         if kind == "z":
-            self._over = True
-            ending = msgspec.json.decode(value, type=Ending)
-            self.stopped = ending.outcome == "stopped"
-            raise_for(ending)
-            raise StopAsyncIteration
+            self._end(value)
         return LoggedFrame(position, decode_dispatch_frame(value))
 
     async def aclose(self) -> None:
         """See `RunReader`."""
         self._over = True
 
+    def _end(self, value: bytes) -> None:
+        self._over = True
+        ending = msgspec.json.decode(value, type=Ending)
+        self.stopped = ending.outcome == "stopped"
+        raise_for(ending)
+        raise StopAsyncIteration
+
     async def _wait(self) -> list[tuple[int, str, bytes]]:
         """The next entries. Raises where the run is not known, its producer died, or Redis is away for too long."""
-        began = monotonic()
-        away_since: float | None = None
-        unled, unled_since = 0, began
+        block = min(_BLOCK_SECONDS, self._log.lease / 2)
+        away: float | None = None
+        missing: float | None = None
+        until = monotonic() + self._log.takeover_seconds  # nobody is said to be dead before
         while True:
             try:
-                found = await self._log.entries(self._run, self._after, min(1.0, self._log.lease / 2))
+                found = await self._log.entries(self._run, self._after, block)
                 if found:
                     return found
-                away_since = None
-                if await self._log.is_led(self._run):
-                    unled, unled_since = 0, monotonic()
+                left = await self._log.lease_left(self._run)
+                last = None if left > 0 else await self._log.last_entry(self._run)
+                now = monotonic()
+                if away is not None:
+                    away, until = None, max(until, now + _APPEARS_SECONDS)
+                if left > 0:
+                    # It is looked again when the lease is over, and not a whole second later.
+                    block, missing, until = (
+                        min(_BLOCK_SECONDS, left + 0.02),
+                        None,
+                        now + left + self._log.takeover_seconds,
+                    )
                     continue
-                if monotonic() - unled_since < self._log.takeover_seconds and await self._log.is_open(self._run):
-                    continue
-                unled += 1  # it may have ended, or begin, just now: look twice
-                if unled < 2 or await self._log.seal(self._run):
-                    continue
-                if await self._log.is_kept(self._run):  # its end was read before
-                    self._over = True
-                    raise StopAsyncIteration
-                if monotonic() - began > _APPEARS_SECONDS:
-                    self._over = True
-                    raise IncompleteStreamError("there is no such run, or it is kept no more", code=UNKNOWN)
+                block = _LOOK_SECONDS
+                if last is None:
+                    missing = missing if missing is not None else now
+                    if now - missing > _APPEARS_SECONDS:
+                        self._over = True
+                        raise self._unknown()
+                elif last[1] == "z":
+                    if last[0] <= self._after:
+                        self._end(last[2])
+                elif now >= until:
+                    await self._log.seal(self._run)
             except self._log.away_errors:
-                away_since = away_since if away_since is not None else monotonic()
-                if monotonic() - away_since > self._log.lease:
+                away = away if away is not None else monotonic()
+                if monotonic() - away > self._log.lease:
                     self._over = True
                     raise_for(LOST_ENDING)
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    def _unknown(self) -> IncompleteStreamError:
+        if self._began:
+            return IncompleteStreamError(LOST_ENDING.message, code=LOST_ENDING.code)
+        return IncompleteStreamError("there is no such run, or it is kept no more", code=UNKNOWN)
 
 
 def text_of(value: Any) -> str:
