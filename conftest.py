@@ -1,6 +1,7 @@
 """What the tests of this repository share; and: the python blocks of README.md and docs/*.md are tests.
 
-A page's blocks run in order and share their names, in the repository's folder, with ``await`` as in a notebook.
+A page's blocks run in order and share their names, in the repository's folder, with ``await`` as in a notebook. A text
+block behind one is its output: what the block prints must be that.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import ast
 import asyncio
 import contextlib
 import inspect
+import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -89,15 +92,21 @@ except ImportError:  # a provider's author who runs the kit alone has no need of
     pytest_collect_file = None
 else:
     ROOT = Path(__file__).parent
+    SHOWN = re.compile(r"\s*(?:Output:\s*)?```text\n(?P<output>.*?)```", re.DOTALL)
 
     def evaluate(example: Example) -> None:
         """Runs one block; its lines keep their numbers."""
         source = "\n" * (example.line + example.parsed.line_offset) + example.parsed
         code = compile(source, example.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-        with contextlib.chdir(ROOT):
+        printed = io.StringIO()
+        with contextlib.chdir(ROOT), contextlib.redirect_stdout(printed):
             outcome = eval(code, example.namespace)  # noqa: S307 - our own page
             if inspect.iscoroutine(outcome):
                 example.namespace["__runner__"].run(outcome)
+        shown = SHOWN.match(example.document.text, example.region.end)
+        if shown is not None:
+            lines = [line.rstrip() for line in printed.getvalue().splitlines()]
+            assert lines == [line.rstrip() for line in shown["output"].splitlines()], "the page shows another output"
 
     def setup(namespace: dict[str, Any]) -> None:
         """One event loop for a page, so that what a block opens the next can use."""
