@@ -472,12 +472,8 @@ def test_the_tables_of_the_command_line_import_no_library_of_a_provider(command:
     assert {name.partition(".")[0] for name in loaded} & (libraries | http) == set()
 
 
-OWN_CODE = {
-    **dict.fromkeys(("promptport_bedrock", "promptport_cohere", "promptport_google", "promptport_ollama"), 500),
-    "promptport_anthropic": 800,  # with its clients of Bedrock, Vertex and Foundry
-    "promptport_openai": 1000,  # two APIs, and Azure
-    "promptport_local": 750,  # it runs the server, too
-}
+OWN_CODE = {path.name: 500 for path in PROVIDERS}
+OWN_CODE["promptport_local"] = 750  # it downloads weights and runs the server, which is no part of talking to one
 """How many lines of code a provider has of its own, at most."""
 
 

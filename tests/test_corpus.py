@@ -44,16 +44,14 @@ from promptport.frames import End, InvalidToolCall, StreamFrame, ToolCall, ToolC
 from promptport.llm_client import LLMClient
 from promptport.messages import Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
-from promptport.protocols import ChatCompletionsDecoder
+from promptport.protocols import ChatCompletionsDecoder, MessagesDecoder, ResponsesDecoder
 from promptport.stream import message_of
 from promptport.testing import Cut, WireResponse, WireServer, assert_valid_stream
-from promptport_anthropic._decode import MessagesDecoder
 from promptport_anthropic._platform_events import PlatformEvents
 from promptport_bedrock._decode import ConverseDecoder
 from promptport_cohere._decode import ChatDecoder as CohereDecoder
 from promptport_google._decode import ContentDecoder
 from promptport_ollama._decode import ChatDecoder
-from promptport_openai._responses_decode import ResponsesDecoder
 
 FOLDER = Path(os.environ.get("PROMPTPORT_CORPUS", Path(__file__).resolve().parents[2] / "shared" / "wire"))
 EVERYTHING = ModelCapabilities.of(StreamedTools.DELTAS, Capability)

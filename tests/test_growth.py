@@ -15,9 +15,7 @@ import pytest
 
 from promptport.decoding import StreamDecoder
 from promptport.frames import End, ProviderItem, Reasoning, StreamFrame, ToolCall
-from promptport.protocols import ChatCompletionsDecoder
-from promptport_anthropic._decode import MessagesDecoder
-from promptport_openai._responses_decode import ResponsesDecoder
+from promptport.protocols import ChatCompletionsDecoder, MessagesDecoder, ResponsesDecoder
 
 Event = dict[str, Any]
 

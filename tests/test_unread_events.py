@@ -10,12 +10,11 @@ import pytest
 
 from promptport.decoding import StreamDecoder
 from promptport.frames import Append, End, ProviderItem, Reasoning, ReasoningAppend, StreamFrame
-from promptport_anthropic._decode import MessagesDecoder
+from promptport.protocols import MessagesDecoder, ResponsesDecoder
 from promptport_bedrock._decode import ConverseDecoder
 from promptport_cohere._decode import ChatDecoder as CohereDecoder
 from promptport_google._decode import ContentDecoder
 from promptport_ollama._decode import ChatDecoder as OllamaDecoder
-from promptport_openai._responses_decode import ResponsesDecoder
 
 Event = dict[str, Any]
 

@@ -13,11 +13,9 @@ from hypothesis import strategies as st
 from promptport.decoding import StreamDecoder
 from promptport.frames import Append, ReasoningAppend, StreamFrame, ToolCall, parse_arguments
 from promptport.message_building import message_of
-from promptport.protocols import ChatCompletionsDecoder, decode_chat_completion
+from promptport.protocols import ChatCompletionsDecoder, MessagesDecoder, ResponsesDecoder, decode_chat_completion
 from promptport.testing import assert_valid_stream
-from promptport_anthropic._decode import MessagesDecoder
 from promptport_ollama._decode import ChatDecoder
-from promptport_openai._responses_decode import ResponsesDecoder
 
 HIGH, LOW, FACE = "\ud83d", "\ude00", "\U0001f600"
 CUTS = {  # pieces, and what they are together

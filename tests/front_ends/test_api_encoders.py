@@ -25,12 +25,15 @@ from promptport.front_ends import (
     OpenAIResponsesEncoder,
     Sealed,
 )
-from promptport.protocols import ChatCompletionsDecoder, decode_chat_completion
+from promptport.protocols import (
+    ChatCompletionsDecoder,
+    MessagesDecoder,
+    ResponsesDecoder,
+    decode_chat_completion,
+    decode_message,
+    decode_response,
+)
 from promptport.testing import assert_valid_stream
-from promptport_anthropic._decode import MessagesDecoder
-from promptport_anthropic._decode import decode_complete as decode_message
-from promptport_openai._responses_decode import ResponsesDecoder
-from promptport_openai._responses_decode import decode_complete as decode_response
 
 SECRET = "sk-secret-of-the-provider"
 CORPUS = Path(os.environ.get("PROMPTPORT_CORPUS", Path(__file__).resolve().parents[3] / "shared" / "wire"))

@@ -26,9 +26,9 @@ from promptport.frames import (
     Usage,
 )
 from promptport.messages import AssistantMessage, TextPart
+from promptport.protocols import MessagesDecoder, decode_message
 from promptport.stream import message_of
 from promptport.testing import assert_valid_stream, cut_body
-from promptport_anthropic._decode import MessagesDecoder, decode_complete
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 
@@ -634,12 +634,12 @@ def test_streamed_equals_complete(wire: Any) -> None:
         stop_reason="tool_use",
     )
     streamed = message_of(frames_of(wire, body))
-    assert decode_complete(whole) == streamed
+    assert decode_message(whole) == streamed
     assert streamed.parts[-3:] == (TextPart("plain"), ToolCall("t", "f", '{"a": 1}'), ToolCall("u", "g", "{}"))
 
 
 def test_complete_and_cut() -> None:
-    message = decode_complete(
+    message = decode_message(
         complete({"type": "tool_use", "id": "t", "name": "f", "input": {}}, stop_reason="max_tokens")
     )
     assert message.tool_calls == ()
@@ -660,7 +660,7 @@ def test_complete_and_cut() -> None:
 )
 def test_complete_and_wrong(body: bytes, kind: type[StreamError]) -> None:
     with pytest.raises(kind):
-        decode_complete(body)
+        decode_message(body)
 
 
 def events(*told: dict[str, Any]) -> bytes:

@@ -24,9 +24,9 @@ from promptport.messages import (
     ToolResultMessage,
 )
 from promptport.models import LLModel, ModelCapabilities
+from promptport.protocols import MessagesDecoder
 from promptport.stream import message_of
 from promptport.tools import ToolDescriptor
-from promptport_anthropic._decode import MessagesDecoder
 from promptport_anthropic._request import messages_body
 
 MODEL = LLModel("anthropic", "claude-opus-4-6")

@@ -18,9 +18,9 @@ from promptport.errors import ProviderStreamError
 from promptport.frames import Append, End, FinishReason, StreamFrame, ToolCall
 from promptport.messages import Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
+from promptport.protocols import MessagesDecoder
 from promptport.testing import WireResponse, WireServer
 from promptport_anthropic import client as make
-from promptport_anthropic._decode import MessagesDecoder
 from promptport_anthropic._platform_events import PlatformEvents
 
 

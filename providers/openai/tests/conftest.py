@@ -11,8 +11,8 @@ import pytest
 from promptport.errors import StreamError
 from promptport.frames import Append, End, InvalidToolCall, ReasoningAppend, StreamFrame, ToolCall, ToolCallDelta
 from promptport.messages import AssistantMessage
+from promptport.protocols import ResponsesDecoder
 from promptport.stream import message_of
-from promptport_openai._responses_decode import ResponsesDecoder
 
 Event = dict[str, Any]
 

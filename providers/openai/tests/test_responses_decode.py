@@ -20,8 +20,8 @@ from promptport.frames import (
     Usage,
 )
 from promptport.messages import TextPart
+from promptport.protocols import decode_response
 from promptport.stream import message_of
-from promptport_openai._responses_decode import decode_complete
 
 # -------------------------------------------------------------------------------------------------------- text
 
@@ -428,14 +428,14 @@ def test_streamed_equals_complete(wire: Any) -> None:
         *[wire.done(index, item) for index, item in enumerate(items) if index >= 2],
         wire.event("response.completed", response=response),
     )
-    assert decode_complete(json.dumps(response).encode()) == streamed.message
+    assert decode_response(json.dumps(response).encode()) == streamed.message
     assert len(streamed.message.parts) == 10
 
 
 def test_complete_and_cut_short(wire: Any) -> None:
     cut_call = wire.call(whole='{"a":', status="incomplete")
     details = {"reason": "max_output_tokens"}
-    answer = decode_complete(body("incomplete", wire.message("Hi"), cut_call, incomplete_details=details))
+    answer = decode_response(body("incomplete", wire.message("Hi"), cut_call, incomplete_details=details))
     streamed = wire.decode(
         wire.event("response.created", response={"id": "resp_1", "model": "gpt-5"}),
         wire.text("Hi"),
@@ -444,15 +444,15 @@ def test_complete_and_cut_short(wire: Any) -> None:
         wire.incomplete("max_output_tokens"),
     )
     assert answer == streamed.message
-    unsaid = decode_complete(body("incomplete", wire.call(whole="{}"), incomplete_details=details))
+    unsaid = decode_response(body("incomplete", wire.call(whole="{}"), incomplete_details=details))
     assert unsaid.tool_calls == ()
     assert unsaid.unfinished == (UnfinishedCall("call_1", "transfer", "{}"),)
     finished = wire.call("call_a", whole="{}", status="completed")
-    assert len(decode_complete(body("incomplete", finished, cut_call)).tool_calls) == 1
+    assert len(decode_response(body("incomplete", finished, cut_call)).tool_calls) == 1
 
 
 def test_complete_with_ids_of_the_conversation(wire: Any) -> None:
-    (part,) = decode_complete(body("completed", wire.call("call_a")), frozenset(["call_a"])).tool_calls
+    (part,) = decode_response(body("completed", wire.call("call_a")), frozenset(["call_a"])).tool_calls
     assert part.id != "call_a"
 
 
@@ -471,4 +471,4 @@ def test_complete_with_ids_of_the_conversation(wire: Any) -> None:
 )
 def test_bodies_that_are_no_answer(wire: Any, data: bytes, kind: type[StreamError]) -> None:
     with pytest.raises(kind):
-        decode_complete(data)
+        decode_response(data)

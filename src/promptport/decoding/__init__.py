@@ -7,7 +7,14 @@ What enters knows bytes or how a call is put together, and no provider. It never
 from promptport.decoding.assembly import CallAssembler
 from promptport.decoding.content_blocks import ContentBlocks
 from promptport.decoding.error_codes import class_of_code
-from promptport.decoding.error_objects import error_details, json_or_none, reported_error, shortened, words_and_codes
+from promptport.decoding.error_objects import (
+    error_details,
+    json_or_none,
+    reported_error,
+    reported_exception,
+    shortened,
+    words_and_codes,
+)
 from promptport.decoding.eventstream import EventStreamDecoder, EventStreamHeaders
 from promptport.decoding.field_values import count_in, dict_in, dicts_in, number_in, text_in
 from promptport.decoding.json_objects import JSONObjectsDecoder
@@ -45,6 +52,7 @@ __all__ = [
     "mended_text",
     "number_in",
     "reported_error",
+    "reported_exception",
     "seal_call",
     "shortened",
     "text_in",

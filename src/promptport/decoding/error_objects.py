@@ -12,7 +12,7 @@ import msgspec
 
 from promptport.errors import ProviderStreamError
 
-__all__ = ["error_details", "json_or_none", "reported_error", "shortened", "words_and_codes"]
+__all__ = ["error_details", "json_or_none", "reported_error", "reported_exception", "shortened", "words_and_codes"]
 
 
 _WORDS_LIMIT = 500
@@ -59,6 +59,21 @@ def reported_error(body: object, code: str | None = None) -> ProviderStreamError
     """
     words, found = error_details(body)
     return ProviderStreamError(words or "the provider reported an error without a word", code=code or found)
+
+
+def reported_exception(headers: Mapping[str, Any], payload: bytes) -> ProviderStreamError:
+    """The error for an exception or error frame of an AWS event stream: throttling, a failing model …
+
+    Args:
+        headers: Of the frame; they name the exception.
+        payload: Its JSON, or plain text; an error frame has its words in a header.
+    """
+    code = headers.get(":exception-type") or headers.get(":error-code")
+    body: object = str(headers.get(":error-message") or "")
+    if payload:
+        decoded = json_or_none(payload)
+        body = payload.decode(errors="replace") if decoded is None else decoded
+    return reported_error(body, str(code) if code else None)
 
 
 def words_and_codes(body: object) -> tuple[str, list[str]]:

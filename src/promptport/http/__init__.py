@@ -4,7 +4,15 @@ What enters knows sockets or HTTP, and no provider. An HTTP library is imported 
 Imports: `promptport.decoding`, `promptport.protocols`, `promptport.llm_client` and what these may import.
 """
 
-from promptport.http.addresses import check_base_url, environment_proxy, host_of, is_loopback, is_within, origin_of
+from promptport.http.addresses import (
+    check_base_url,
+    check_resource_name,
+    environment_proxy,
+    host_of,
+    is_loopback,
+    is_within,
+    origin_of,
+)
 from promptport.http.aiohttp_session import AiohttpBody, AiohttpSession
 from promptport.http.aiohttp_transport import AiohttpTransport
 from promptport.http.aws_access import AWSAccess
@@ -17,7 +25,7 @@ from promptport.http.http_client import HTTPClient, new_transport
 from promptport.http.httpx_transport import HTTPTransport, ResponseStream
 from promptport.http.keys import APIKey, check_api_key, environment_key
 from promptport.http.request import HTTPRequest, Prepare, check_headers
-from promptport.http.sdk_transport import SdkTransport
+from promptport.http.sdk_transport import SdkTransport, refuse_beside_sdk_client
 from promptport.http.status_errors import header_secrets, status_error
 from promptport.http.transport import Transport
 from promptport.http.transport_errors import transport_error
@@ -44,6 +52,7 @@ __all__ = [
     "check_api_key",
     "check_base_url",
     "check_headers",
+    "check_resource_name",
     "environment_key",
     "environment_proxy",
     "header_secrets",
@@ -52,6 +61,7 @@ __all__ = [
     "is_within",
     "new_transport",
     "origin_of",
+    "refuse_beside_sdk_client",
     "status_error",
     "transport_error",
 ]

@@ -11,6 +11,7 @@ from promptport.errors import ConfigurationError
 __all__ = [
     "address_of",
     "check_base_url",
+    "check_resource_name",
     "environment_proxy",
     "host_of",
     "is_loopback",
@@ -33,6 +34,18 @@ def check_base_url(base_url: str, *, provider: str) -> str:
     if problem:
         raise ConfigurationError(f"{provider}: the base_url {problem}; write it like 'https://api.example.com/v1'")
     return base_url.rstrip("/")
+
+
+def check_resource_name(name: str, *, provider: str) -> str:
+    """The name of a resource on Azure, which becomes the first label of a host: letters, digits and hyphens.
+
+    Raises:
+        ConfigurationError: It is something else, such as an address.
+    """
+    if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9-]+", name)):
+        text = f"resource: {name!r} is not the name of a resource. Pass its name alone, not its address."
+        raise ConfigurationError(f"{provider}: {text}")
+    return name
 
 
 def _url_problem(base_url: object) -> str:

@@ -40,7 +40,18 @@ from promptport.stream import Timeouts
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["SdkTransport"]
+__all__ = ["SdkTransport", "refuse_beside_sdk_client"]
+
+
+def refuse_beside_sdk_client(*options: Any, provider: str) -> None:
+    """Checks that nothing was passed beside a caller's own SDK client which that client brings itself.
+
+    Raises:
+        ConfigurationError: One of ``options`` was.
+    """
+    if any(options):
+        text = "an sdk_client brings its own api_key, base_url, http_client, headers and options"
+        raise ConfigurationError(f"{provider}: {text}. Give them to the SDK's client.")
 
 
 class SdkTransport:
@@ -73,7 +84,7 @@ class SdkTransport:
         http_client: Your own ``httpx2.AsyncClient``, for an SDK client that is made here; default: one over aiohttp.
         ssl_context: The certificates to trust, if the HTTP client is made here.
         max_connections: How many requests may be open at once; more wait. Default: no limit.
-        options: What the SDK's client takes.
+        options: What the SDK's client takes; one that is ``None`` was not given.
         secrets: What no error may quote.
 
         Raises:
@@ -103,7 +114,7 @@ class SdkTransport:
         self._http_client = http_client
         self._ssl_context = ssl_context
         self._max_connections = max_connections
-        self._options = dict(options or {})
+        self._options = {name: value for name, value in (options or {}).items() if value is not None}
         self._secrets = dict.fromkeys([*secrets, *header_secrets(self._options.get("default_headers") or {})])
         self._given = sdk_client
         self._sdk: Any = None

@@ -1,4 +1,4 @@
-"""What several servers speak: Chat Completions. Pure.
+"""What several servers speak: Chat Completions, OpenAI's Responses, Anthropic's Messages. Pure.
 
 What enters knows a protocol that more than one provider speaks; a provider's own stands in its package. Imports:
 `promptport.decoding`, messages, models, streams, `promptport.tools`.
@@ -15,6 +15,7 @@ from promptport.protocols.chat_request import (
     schema_name,
 )
 from promptport.protocols.extra import merge_extra
+from promptport.protocols.messages_events import MessagesDecoder, decode_message
 from promptport.protocols.portability import (
     ANY_ID,
     SAFE_IDS,
@@ -27,6 +28,7 @@ from promptport.protocols.portability import (
     portable,
     role_runs,
 )
+from promptport.protocols.responses_events import ResponsesDecoder, decode_response
 from promptport.protocols.shared_rules import (
     base64_of,
     call_input,
@@ -46,6 +48,8 @@ __all__ = [
     "ChatDialect",
     "FittingRule",
     "HistoryRules",
+    "MessagesDecoder",
+    "ResponsesDecoder",
     "base64_of",
     "call_input",
     "chat_body",
@@ -54,6 +58,8 @@ __all__ = [
     "check_room",
     "data_url",
     "decode_chat_completion",
+    "decode_message",
+    "decode_response",
     "fitting_id",
     "fitting_name",
     "inline_of",

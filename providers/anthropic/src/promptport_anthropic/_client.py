@@ -21,6 +21,7 @@ from promptport.provider import (
     HTTPRequest,
     Limits,
     LLModel,
+    MessagesDecoder,
     ModelCapabilities,
     Prompt,
     ProtocolError,
@@ -31,10 +32,11 @@ from promptport.provider import (
     check_base_url,
     check_headers,
     check_options,
+    decode_message,
     environment_key,
     is_within,
+    refuse_beside_sdk_client,
 )
-from promptport_anthropic._decode import MessagesDecoder, decode_complete
 from promptport_anthropic._models import CHECKED, DESCRIBED, capabilities_of
 from promptport_anthropic._platform_events import PlatformEvents
 from promptport_anthropic._platforms import Bedrock, platform_of
@@ -73,7 +75,7 @@ class AnthropicClient(HTTPClient):
     key_variable = "ANTHROPIC_API_KEY"
     url_variable = "ANTHROPIC_BASE_URL"
     decoder = MessagesDecoder
-    complete = decode_complete
+    complete = decode_message
 
     def __init__(
         self,
@@ -136,10 +138,9 @@ class AnthropicClient(HTTPClient):
         known = AnthropicClient.__init__.__kwdefaults__ or {}
         check_options(sdk_options, {*known, *_SDK_OPTIONS}, where="AnthropicClient")
         merged = check_headers(headers, provider="anthropic") | check_headers(default_headers, provider="anthropic")
-        if sdk_client is not None and any((api_key, auth_token, base_url, http_client, merged, sdk_options)):
-            raise ConfigurationError(
-                "anthropic: an sdk_client brings its own api_key, base_url, http_client, headers and options."
-                " Give them to the SDK's client."
+        if sdk_client is not None:
+            refuse_beside_sdk_client(
+                api_key, auth_token, base_url, http_client, merged, sdk_options, provider="anthropic"
             )
         if api_key and auth_token:
             raise ConfigurationError("anthropic: pass api_key or auth_token, not both")
@@ -174,7 +175,7 @@ class AnthropicClient(HTTPClient):
                 http_client=http_client,
                 ssl_context=ssl_context,
                 max_connections=max_connections,
-                options={name: value for name, value in options.items() if value is not None},
+                options=options,
                 secrets=[secret for secret in (api_key, auth_token) if isinstance(secret, str)],
             )
         token_note = ""

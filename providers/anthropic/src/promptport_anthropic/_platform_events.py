@@ -2,7 +2,7 @@
 
 Rule: the first byte tells which of them it is. An event-stream frame begins with the high byte of its length, which is
 0 or 1 (AWS allows 24 MiB); text begins with neither. In a frame of Bedrock's InvokeModelWithResponseStream the payload
-holds one Anthropic event as base64, and an exception becomes the ``error`` event that Anthropic itself would send.
+holds one Anthropic event as base64; an exception is the provider's error.
 
 Source: ResponseStream of the Bedrock runtime API reference (PayloadPart, and the exceptions beside it).
 """
@@ -19,7 +19,8 @@ from promptport.provider import (
     Limits,
     ProtocolError,
     SSEDecoder,
-    error_details,
+    StreamError,
+    reported_exception,
 )
 
 __all__ = ["PlatformEvents"]
@@ -44,7 +45,7 @@ class PlatformEvents:
         self._frames: EventStreamDecoder | None = None
         self._started = False
         self._limits: Limits | None = None
-        self._error: ProtocolError | None = None
+        self._error: StreamError | None = None
 
     def bound(self, limits: Limits) -> None:
         """Sets the limits, before the first byte."""
@@ -57,7 +58,7 @@ class PlatformEvents:
         return self._text.stray
 
     def feed(self, data: bytes) -> list[_Event]:
-        """The events that these bytes complete. Raises `ProtocolError`, after the events before it were returned."""
+        """The events that these bytes complete. Raises `StreamError`, after the events before it were returned."""
         if not self._started and data:
             self._started = True
             if data[0] in _BINARY:
@@ -72,7 +73,7 @@ class PlatformEvents:
         for headers, payload in self._frames.feed(data):
             try:
                 out.append(_event(headers, payload))
-            except ProtocolError as error:
+            except StreamError as error:
                 self._error = error
                 if not out:
                     raise
@@ -90,9 +91,9 @@ class PlatformEvents:
 
 
 def _event(headers: EventStreamHeaders, payload: bytes) -> _Event:
-    """The Anthropic event in a frame. Raises `ProtocolError`."""
+    """The Anthropic event in a frame. Raises `ProtocolError`, `ProviderStreamError`."""
     if headers.get(":message-type", "event") != "event":
-        return b"error", _reported(headers, payload)
+        raise reported_exception(headers, payload)
     name = str(headers.get(":event-type", ""))
     if name != "chunk":
         return name.encode() or b"an event without a type", b"{}"  # unknown: it is counted by its name
@@ -100,15 +101,3 @@ def _event(headers: EventStreamHeaders, payload: bytes) -> _Event:
         return b"", _decode_chunk(payload).event
     except _MALFORMED as error:
         raise ProtocolError(f"a chunk event is not what Bedrock sends: {error}") from None
-
-
-def _reported(headers: EventStreamHeaders, payload: bytes) -> bytes:
-    code = headers.get(":exception-type") or headers.get(":error-code")
-    body: object = str(headers.get(":error-message") or "")
-    if payload:
-        try:
-            body = msgspec.json.decode(payload)
-        except _MALFORMED:
-            body = payload.decode(errors="replace")
-    words, found = error_details(body)
-    return msgspec.json.encode({"type": "error", "error": {"type": str(code or found or ""), "message": words}})

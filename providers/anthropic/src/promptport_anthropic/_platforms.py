@@ -20,6 +20,7 @@ from promptport.provider import (
     GoogleCloud,
     HTTPRequest,
     check_options,
+    check_resource_name,
     environment_key,
 )
 
@@ -44,6 +45,7 @@ class Platform:
         home: The platform's own address.
         key: A key or token that the client sends, or ``None``.
         key_header: The header that carries it.
+        access: What signs a request, or puts a fresh token into it; ``None`` where a key says who asks.
         accept: The media type of a streamed response.
         count_path: Where tokens are counted; an empty string if they are not.
     """
@@ -51,6 +53,7 @@ class Platform:
     url: str
     home: str
     key: APIKey | None = None
+    access: AWSAccess | GoogleCloud | None = None
     key_header = "authorization"
     accept = "text/event-stream"
     count_path = ""
@@ -64,6 +67,8 @@ class Platform:
 
     async def prepare(self, request: HTTPRequest) -> None:
         """Says who asks, where a key does not."""
+        if self.access is not None:
+            await self.access.prepare(request)
 
 
 class Bedrock(Platform):
@@ -74,11 +79,11 @@ class Bedrock(Platform):
     def __init__(self, *, api_key: APIKey | None, base_url: str | None, **options: Any) -> None:
         """``options``: see `AWSAccess`. ``base_url``: Default: ``ANTHROPIC_BEDROCK_BASE_URL``, or the region's."""
         variables = ("ANTHROPIC_BEDROCK_BASE_URL",)
-        self._access = AWSAccess(
+        self.access = access = AWSAccess(
             provider="anthropic", api_key=api_key, base_url=base_url, url_variables=variables, **options
         )
-        self.url = self.home = self._access.url
-        self.key = self._access.key
+        self.url = self.home = access.url
+        self.key = access.key
 
     def path(self, model: str, *, stream: bool) -> str:
         """See `Platform.path`."""
@@ -91,10 +96,6 @@ class Bedrock(Platform):
         body.setdefault("anthropic_version", version)
         if betas:
             body.setdefault("anthropic_beta", betas)
-
-    async def prepare(self, request: HTTPRequest) -> None:
-        """See `Platform.prepare`."""
-        await self._access.prepare(request)
 
 
 class Vertex(Platform):
@@ -112,7 +113,7 @@ class Vertex(Platform):
         """``api_key``: an access token, or a function that gives one. The others: see `GoogleCloud`."""
         if api_key is not None and credentials is not None:
             raise ConfigurationError("anthropic: api_key and credentials exclude each other. Pass one of them.")
-        self._cloud = GoogleCloud(
+        self.access = self._cloud = GoogleCloud(
             provider="anthropic",
             project=project,
             location=location,
@@ -143,10 +144,6 @@ class Vertex(Platform):
             body.pop("model", None)
         body.setdefault("anthropic_version", version)
 
-    async def prepare(self, request: HTTPRequest) -> None:
-        """See `Platform.prepare`."""
-        await self._cloud.prepare(request)
-
 
 class Foundry(Platform):
     """Microsoft Foundry: the Messages API as it is, with a key of its own or a token of Entra ID."""
@@ -160,13 +157,12 @@ class Foundry(Platform):
             raise ConfigurationError("anthropic: resource and base_url exclude each other. Pass one of them.")
         given = base_url or (None if resource else os.environ.get("ANTHROPIC_FOUNDRY_BASE_URL"))
         resource = resource or os.environ.get("ANTHROPIC_FOUNDRY_RESOURCE")
-        if not given and not resource:
+        if not given and resource:
+            given = f"https://{check_resource_name(resource, provider='anthropic')}.services.ai.azure.com/anthropic"
+        if not given:
             text = "no resource. Pass resource='my-resource' or base_url=…, or set ANTHROPIC_FOUNDRY_RESOURCE."
             raise ConfigurationError(f"anthropic: {text}")
-        if not given and not str(resource).replace("-", "").isalnum():
-            text = f"resource: {resource!r} is not the name of a resource. Pass its name alone, not its address."
-            raise ConfigurationError(f"anthropic: {text}")
-        self.url = self.home = given or f"https://{resource}.services.ai.azure.com/anthropic"
+        self.url = self.home = given
         self.key = api_key
         if api_key is None:
             self.key, note = environment_key("ANTHROPIC_FOUNDRY_API_KEY", own=not base_url)

@@ -35,9 +35,10 @@ from promptport.provider import (
     dict_in,
     dicts_in,
     message_of,
+    reported_exception,
     text_in,
 )
-from promptport_bedrock._pieces import MALFORMED, citation_of, joined, reported, usage_of
+from promptport_bedrock._pieces import MALFORMED, citation_of, joined, usage_of
 
 __all__ = ["ConverseDecoder", "decode_complete"]
 
@@ -175,7 +176,7 @@ class ConverseDecoder(StreamDecoder[_Event]):
         headers, payload = event
         kind = headers.get(":message-type")
         if kind in ("exception", "error"):
-            raise reported(headers, payload)
+            raise reported_exception(headers, payload)
         name = str(headers.get(":event-type", ""))
         if kind != "event" or name not in _KNOWN:
             self._skip(name or str(kind))

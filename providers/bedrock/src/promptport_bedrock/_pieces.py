@@ -1,4 +1,4 @@
-"""What stands in Bedrock's events and whole answers alike: reasoning, citations, counts, errors. Pure."""
+"""What stands in Bedrock's events and whole answers alike: reasoning, citations, counts. Pure."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ import msgspec
 
 from promptport.provider import (
     Citation,
-    EventStreamHeaders,
     ProtocolError,
-    ProviderStreamError,
     Usage,
     count_in,
     dict_in,
     dicts_in,
-    reported_error,
     text_in,
 )
 
-__all__ = ["MALFORMED", "citation_of", "joined", "reported", "usage_of"]
+__all__ = ["MALFORMED", "citation_of", "joined", "usage_of"]
 
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not what they must be."""
@@ -53,14 +50,3 @@ def usage_of(counts: dict[str, Any]) -> Usage:
         cached_input_tokens=read,
         cache_write_tokens=written,
     )
-
-
-def reported(headers: EventStreamHeaders, payload: bytes) -> ProviderStreamError:
-    """The error for one of the exceptions that come inside a stream: throttling, a failing model, a refused request."""
-    code = str(headers.get(":exception-type") or headers.get(":error-code") or "") or None
-    said = headers.get(":error-message")
-    try:
-        body: object = msgspec.json.decode(payload) if payload else said
-    except MALFORMED:
-        body = payload.decode(errors="replace")
-    return reported_error(body, code)

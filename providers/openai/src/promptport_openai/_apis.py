@@ -11,13 +11,14 @@ from promptport.provider import (
     LLModel,
     Origin,
     Prompt,
+    ResponsesDecoder,
     ToolDescriptor,
     chat_body,
     decode_chat_completion,
+    decode_response,
 )
 from promptport_openai._client import OpenAIAPI
 from promptport_openai._models import chat_capabilities, responses_capabilities
-from promptport_openai._responses_decode import ResponsesDecoder, decode_complete
 from promptport_openai._responses_request import responses_body
 
 __all__ = ["chat_completions", "responses"]
@@ -59,7 +60,7 @@ def responses(own: bool) -> OpenAIAPI:
         path="/responses",
         body=body,
         decoder=ResponsesDecoder,
-        complete=decode_complete,
+        complete=decode_response,
         capabilities=responses_capabilities,
         answers="openai-strict",
     )

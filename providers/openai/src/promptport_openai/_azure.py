@@ -10,12 +10,11 @@ https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle for th
 from __future__ import annotations
 
 import os
-import re
 from typing import Any
 
 import msgspec
 
-from promptport.provider import APIKey, ConfigurationError
+from promptport.provider import APIKey, ConfigurationError, check_resource_name
 
 __all__ = ["AZURE_OPTIONS", "Azure", "azure_of"]
 
@@ -72,9 +71,8 @@ def _address(endpoint: str | None, resource: str | None, base_url: str | None) -
     ]
     if len(given) > 1:
         raise ConfigurationError(f"openai: {' and '.join(given)} exclude each other. Pass one of them.")
-    if resource is not None and not re.fullmatch(r"[A-Za-z0-9-]+", resource):
-        text = f"resource: {resource!r} is not the name of a resource. Pass its name alone, not its address."
-        raise ConfigurationError(f"openai: {text}")
+    if resource is not None:
+        check_resource_name(resource, provider="openai")
     if base_url is not None:
         return base_url
     endpoint = (

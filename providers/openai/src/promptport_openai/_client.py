@@ -16,7 +16,6 @@ import msgspec
 from promptport.provider import (
     APIKey,
     AssistantMessage,
-    ConfigurationError,
     HTTPClient,
     Limits,
     LLModel,
@@ -31,6 +30,7 @@ from promptport.provider import (
     check_headers,
     check_options,
     is_within,
+    refuse_beside_sdk_client,
 )
 from promptport_openai._azure import AZURE_OPTIONS, azure_of
 from promptport_openai._models import CHECKED, DESCRIBED
@@ -137,7 +137,7 @@ class OpenAIClient(HTTPClient):
         merged = check_headers(headers, provider="openai")
         merged |= check_headers(default_headers, provider="openai")
         if sdk_client is not None:
-            self._refuse_beside_sdk_client(api_key, base_url, http_client, merged, platform, sdk_options)
+            refuse_beside_sdk_client(api_key, base_url, http_client, merged, platform, sdk_options, provider="openai")
             given = str(sdk_client.base_url).rstrip("/") if hasattr(sdk_client, "base_url") else given
         checked = check_base_url(given, provider="openai")
         own = is_within(checked, _HOME)
@@ -168,7 +168,7 @@ class OpenAIClient(HTTPClient):
                 http_client=http_client,
                 ssl_context=ssl_context,
                 max_connections=max_connections,
-                options={name: value for name, value in options.items() if value is not None},
+                options=options,
                 secrets=[api_key] if isinstance(api_key, str) else [],
             )
         if own:
@@ -189,13 +189,6 @@ class OpenAIClient(HTTPClient):
             origin=origin,
             transport=transport,
         )
-
-    def _refuse_beside_sdk_client(self, *options: Any) -> None:
-        if any(options):
-            raise ConfigurationError(
-                "openai: an sdk_client brings its own api_key, base_url, http_client, headers and options."
-                " Give them to the SDK's client."
-            )
 
     # ------------------------------------------------------------------------------------------- verbs
 

@@ -18,17 +18,9 @@ from typing import Any
 
 import msgspec
 
-from promptport.provider import (
-    CallAssembler,
-    InvalidToolCall,
-    Limits,
-    ProtocolError,
-    StreamFrame,
-    ToolCallDelta,
-    UnfinishedCall,
-    mended_text,
-    parse_arguments,
-)
+from promptport.decoding import CallAssembler, Limits, mended_text
+from promptport.errors import ProtocolError
+from promptport.frames import InvalidToolCall, StreamFrame, ToolCallDelta, UnfinishedCall, parse_arguments
 
 __all__ = ["CALL_TYPES", "OpenCall", "ResponseCalls"]
 

@@ -1,4 +1,4 @@
-"""The events of Anthropic's Messages API in, frames out. Pure.
+"""Messages, the way in: Anthropic's events → frames, for Anthropic and the servers that speak like it. Pure.
 
 Rules: a content block's stop seals its call, ``message_stop`` is the terminal, and an answer that did not stream goes
 the same way as one that did, so that both make the same message.
@@ -18,28 +18,23 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from promptport.provider import (
+from promptport.decoding import CallAssembler, SSEDecoder, StreamDecoder, WireDecoder, reported_error
+from promptport.errors import IncompleteStreamError, ProtocolError
+from promptport.frames import (
     Append,
-    AssistantMessage,
-    CallAssembler,
     Citation,
     End,
     FinishReason,
-    IncompleteStreamError,
-    ProtocolError,
     ProviderItem,
     Reasoning,
     ReasoningAppend,
-    SSEDecoder,
-    StreamDecoder,
     StreamFrame,
-    WireDecoder,
-    message_of,
-    reported_error,
+    Usage,
 )
-from promptport_anthropic._usage import usage_of
+from promptport.message_building import message_of
+from promptport.messages import AssistantMessage
 
-__all__ = ["MessagesDecoder", "decode_complete"]
+__all__ = ["MessagesDecoder", "decode_message"]
 
 _Decoded = TypeVar("_Decoded")
 
@@ -392,7 +387,7 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         reason = self._reason()
         self._calls.settle(out, cut=reason in _CUTTING)
         ended, unfinished = self._calls.reason(reason), self._calls.unfinished()
-        out.append(End(ended, self._stop_reason, usage_of(self._counts), self._model, self._id, unfinished))
+        out.append(End(ended, self._stop_reason, _usage(self._counts), self._model, self._id, unfinished))
         self.ended = True
 
     def _reason(self) -> FinishReason:
@@ -420,7 +415,7 @@ _HANDLERS: dict[str, Callable[[MessagesDecoder, bytes, list[StreamFrame]], None]
 _KNOWN = frozenset({*_HANDLERS, "content_block_delta"})
 
 
-def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessage:
+def decode_message(data: bytes, taken: Collection[str] = ()) -> AssistantMessage:
     """The message in the body of an answer that did not stream.
 
     Args:
@@ -469,3 +464,17 @@ def _cite(block: _Block, out: list[StreamFrame]) -> None:
     for entry in block.citations:
         title = _text(entry, "title") or _text(entry, "document_title") or None
         out.append(Citation(_text(entry, "url") or None, title, _text(entry, "cited_text") or None, entry))
+
+
+def _usage(counts: dict[str, int]) -> Usage:
+    """Anthropic counts what was read from the cache and written to it apart from ``input_tokens``."""
+    read = counts.get("cache_read_input_tokens")
+    written = counts.get("cache_creation_input_tokens")
+    given = counts.get("input_tokens")
+    return Usage(
+        input_tokens=None if given is None else given + (read or 0) + (written or 0),
+        output_tokens=counts.get("output_tokens"),
+        cached_input_tokens=read,
+        cache_write_tokens=written,
+        reasoning_tokens=counts.get("thinking_tokens"),
+    )

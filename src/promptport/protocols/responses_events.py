@@ -30,32 +30,24 @@ from typing import Any
 
 import msgspec
 
-from promptport.provider import (
+from promptport.decoding import SSEDecoder, StreamDecoder, dict_in, dicts_in, error_details, number_in, text_in
+from promptport.errors import IncompleteStreamError, ProtocolError, ProviderStreamError
+from promptport.frames import (
     Append,
-    AssistantMessage,
     Citation,
     End,
     FinishReason,
-    IncompleteStreamError,
-    ProtocolError,
     ProviderItem,
-    ProviderStreamError,
     Reasoning,
     ReasoningAppend,
-    SSEDecoder,
-    StreamDecoder,
     StreamFrame,
     Usage,
-    dict_in,
-    dicts_in,
-    error_details,
-    message_of,
-    number_in,
-    text_in,
 )
-from promptport_openai._responses_calls import CALL_TYPES, ResponseCalls
+from promptport.message_building import message_of
+from promptport.messages import AssistantMessage
+from promptport.protocols.responses_calls import CALL_TYPES, ResponseCalls
 
-__all__ = ["ResponsesDecoder", "decode_complete"]
+__all__ = ["ResponsesDecoder", "decode_response"]
 
 Frames = list[StreamFrame]
 
@@ -430,7 +422,7 @@ class ResponsesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._end(body, complete, out)
 
 
-def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessage:
+def decode_response(data: bytes, taken: Collection[str] = ()) -> AssistantMessage:
     """The message in the body of a response that was not streamed: the same as its stream would give.
 
     Raises:
