@@ -158,3 +158,83 @@ def test_the_run_of_a_dead_executor_is_taken_over_when_nobody_holds_its_lease(tm
     second = subprocess.run([*command, "second"], cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
     assert second.returncode == 0, second.stderr[-2000:]
     assert json.loads(second.stdout) == "It is done."
+
+
+TWO_PAUSES = """
+import asyncio, sys
+import promptport as pp
+from dbos import DBOS
+from promptport.journal.dbos import DbosJournal, DurableAgent
+from promptport.testing import ScriptedExecutor
+
+ran = []
+
+@pp.tool(needs_approval=True)
+def refund(order: str) -> str:
+    '''Refund.'''
+    ran.append(order)
+    return f"refunded {order}"
+
+@pp.tool
+async def nested() -> str:
+    '''Make a journal where none can be.'''
+    DbosJournal()
+    return "made"
+
+pick = pp.ToolDescriptor("pick", parameters={"type": "object", "properties": {}})
+both = [pp.ToolCall("c1", "refund", '{"order": "1"}'), pp.ToolCall("c2", "pick", "{}")]
+DBOS(config={"name": "shop", "system_database_url": sys.argv[1], "application_version": "1", "log_level": "ERROR"})
+answers = [both, [pp.ToolCall("c3", "refund", '{"order": "2"}'), pp.ToolCall("c4", "nested", "{}")], ["Done"]]
+agent = DurableAgent("support", ScriptedExecutor(*answers), [refund, pick, nested], model="scripted/m")
+broken = DurableAgent("broken", ScriptedExecutor([pp.RateLimitError("busy", provider="p", retry_after=3.0)]),
+    model="scripted/m")
+DBOS.launch()
+
+async def refused(word, *given, **results):
+    try:
+        await agent.decide("run", *given, **results)
+    except pp.InvalidInputError as error:
+        assert "decide()" in str(error) and word in str(error), error
+    else:
+        raise AssertionError(f"{given} {results} was taken")
+
+async def main():
+    await agent.start("Go", run="run")
+    assert [call.id for call in await agent.pending("run")] == ["c1", "c2"]
+    await refused("c2", {"c1": True})
+    await refused("c1", results={"c2": "red"})
+    await refused("c2", {"c1": True, "c2": True})
+    await refused("c1", results={"c1": "red", "c2": "red"})
+    await refused("NoneType", {"c1": None}, results={"c2": "red"})
+    await refused("int", {"c1": 1}, results={"c2": "red"})
+    await refused("not usable", {"c1": True}, results={"c2": object()})
+    await agent.decide("run", {"c1": True}, results={"c2": {"color": "red"}})
+    assert [call.id for call in await agent.pending("run")] == ["c3"]
+    await refused("c3", {"c1": True}, results={"c2": "blue"})
+    await agent.decide("run", {"c3": "too dear"})
+    assert (await agent.message("run")).text == "Done"
+    assert await agent.pending("run") == ()
+    await refused("does not wait", {"c3": True})
+    assert ran == ["1"], ran
+    await broken.start("Go", run="broken")
+    try:
+        await broken.message("broken")
+    except pp.RateLimitError as error:
+        assert (error.provider, error.retry_after) == ("p", 3.0)
+    else:
+        raise AssertionError("it did not fail")
+    assert await broken.pending("broken") == ()
+    print("right", flush=True)
+
+try:
+    asyncio.run(main())
+finally:
+    DBOS.destroy()
+"""
+
+
+@pytest.mark.timeout(120)
+def test_each_pause_is_decided_once_and_what_no_run_can_take_is_not_sent(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TWO_PAUSES, f"sqlite:///{tmp_path}/shop.sqlite"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stdout) == (0, "right\n"), done.stderr[-3000:]

@@ -144,24 +144,3 @@ def killed_and_taken_up(kind: str, point: str, place: Path, server: PostgresServ
     if kind == "sqlite":
         with SqliteJournal(place / "journal.db") as journal:
             assert [run.state for run in journal.runs()] == ["finished"]
-
-
-def test_two_living_processes_with_one_run_are_one_too_many(tmp_path: Path) -> None:
-    """One of them waits in a tool, and the other is refused; no tool runs twice."""
-    environment = {**os.environ, "HOLD": "in charge b"}
-    command = [sys.executable, "-m", "tests.journal.durable_program", "sqlite", str(tmp_path)]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as holder:
-        try:
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == "holding\n"
-            refused = program("sqlite", tmp_path, None, None)
-            assert refused.returncode == 1
-            assert "is running" in refused.stderr
-            out, _ = holder.communicate("go\n", timeout=60)
-            assert json.loads(out)["text"] == TEXT
-        finally:
-            holder.kill()
-    effects = [line.split()[:2] for line in lines(tmp_path / "effects")]
-    assert sorted(effects) == sorted([name, what] for name, what in CALLS)

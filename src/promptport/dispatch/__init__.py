@@ -7,6 +7,7 @@ provider.
 from promptport.dispatch.dispatch_stream import DispatchStream, RunOutcome
 from promptport.dispatch.dispatcher import ToolDispatcher
 from promptport.dispatch.entries import Approve, ToolOutcome
+from promptport.dispatch.given_answers import checked_answers
 from promptport.dispatch.journaling import CallContext, Journal, current_call
 from promptport.dispatch.run_ties import enclosing_usage, within_budgets
 from promptport.dispatch.settings import StepChange, StepState, StreamingExecutor
@@ -49,6 +50,7 @@ __all__ = [
     "ToolResult",
     "ToolStarted",
     "ToolsPending",
+    "checked_answers",
     "current_call",
     "decode_dispatch_frame",
     "enclosing_usage",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from promptport.arguments import as_model, as_prompt, check_asker
 from promptport.dispatch.dispatch_stream import DispatchStream
 from promptport.dispatch.entries import Approve
+from promptport.dispatch.given_answers import checked_answers
 from promptport.dispatch.journaling import Journal, Ledger
 from promptport.dispatch.recorded_pause import take_up
 from promptport.dispatch.run_ties import RunTies
@@ -36,7 +37,6 @@ from promptport.dispatch.tool_frames import (
     PauseStore,
     ToolResult,
 )
-from promptport.dispatch.tool_output import describe, output_of
 from promptport.dispatch.workers import Workers
 from promptport.errors import InvalidInputError
 from promptport.frames import End, FinishReason, InvalidToolCall, ToolCall
@@ -124,7 +124,8 @@ class ToolDispatcher:
             workers_rerun: whether ``workers`` may run a call again whose worker died; if so, tools that are not
                 ``repeatable`` are refused. By default that holds for Dask, and for a `RayExecutor` with retries. Pass
                 ``False`` if the cluster is configured not to (Dask: ``distributed.scheduler.allowed-failures: 0``).
-            store: remembers which pauses were resumed. Default: the memory of this process; see `PauseStore`.
+            store: remembers which pauses were resumed. Default: the memory of this process; see `PauseStore`. For the
+                pauses of a run with a journal, the journal does.
             observers: who is told of this dispatcher's loops, requests and tools; see `promptport.telemetry`.
             budget: what all its requests together may use; a request over it raises `BudgetExceededError`.
             journal: records each whole answer and outcome of one run, so that the run survives its process; see
@@ -215,35 +216,30 @@ class ToolDispatcher:
 
         Raises:
             InvalidInputError: A pending call without a decision or result, one for another call, a paused run that
-                was changed since it paused, or one that was resumed before. With a store that is asynchronous, the
-                last is raised by the first read.
+                was changed since it paused, belongs to another run of a journal, or was resumed before. With a store
+                that is asynchronous, the last is raised by the first read.
         """
         if not isinstance(paused, PausedRun):
             raise InvalidInputError(
                 f"resume(): takes a PausedRun, not {type(paused).__name__}. Use PausedRun.from_json()."
             )
-        paused.check()
-        asked = {call.id for call in paused.pending} - set(paused.client_calls)
-        _match("decisions", asked, decisions or {})
-        _match("results", set(paused.client_calls), results or {})
-        for call_id, decision in (decisions or {}).items():
-            if not isinstance(decision, bool | str):
-                name = type(decision).__name__
-                raise InvalidInputError(
-                    f"resume(): the decision for call {call_id!r} is {name}. Pass True, False or a reason."
-                )
-        names = {call.id: call.name for call in paused.pending}
-        given = {call_id: _result_of(call_id, names[call_id], value) for call_id, value in (results or {}).items()}
+        decided, given = checked_answers(paused, decisions, results)
+        ledger = self._settings.ledger
+        if paused.run and paused.run != (ledger.run if ledger is not None else ""):
+            raise InvalidInputError(
+                f"resume(): the pause belongs to the run {paused.run!r} of a journal. "
+                "Pass that journal to ToolDispatcher."
+            )
         run = self._run(paused.prompt, paused.model, context)
         if run.ledger is not None:
-            take_up(run, paused, decisions or {}, given, functools.partial(self._taken, paused.id))
+            take_up(run, paused, decided, given, functools.partial(self._taken, paused.id))
             return DispatchStream(run)
         self._take(run, paused.id)
-        run.restore(paused, decisions or {}, given)
+        run.restore(paused, decided, given)
         return DispatchStream(run)
 
     def _run(self, prompt: Prompt, model: LLModel, context: object) -> Run:
-        ties = RunTies(self._context if context is None else context, self._budget)
+        ties = RunTies(self._context if context is None else context, self._budget, self._settings.ledger)
         ties.check(self._tools)
         return Run(self._settings, self._workers, self._tools, prompt, model, ties=ties)
 
@@ -323,24 +319,3 @@ _ASKED, _NOBODY = Prompt(), LLModel("none", "none")
 
 _MEMORY = MemoryPauseStore()
 """One for the process: a dispatcher is often made for each request."""
-
-
-def _match(name: str, wanted: set[str], given: Mapping[str, Any]) -> None:
-    if wanted != set(given):
-        missing, strange = sorted(wanted - set(given)), sorted(set(given) - wanted)
-        raise InvalidInputError(
-            f"resume(): {name}: missing for {missing}, and not asked for {strange}. Pass one for each pending call."
-        )
-
-
-def _result_of(id: str, name: str, value: Any) -> ToolResult:
-    """What the front end gave for a call."""
-    if isinstance(value, ToolResult):
-        if (value.id, value.name) != (id, name):
-            raise InvalidInputError(f"resume(): the result for call {id!r} of {name!r} is of call {value.id!r}.")
-        return value
-    try:
-        output = output_of(value)
-    except Exception as error:
-        raise InvalidInputError(f"resume(): the result for call {id!r} is not usable: {describe(error)}") from error
-    return ToolResult(id, name, output.output, json=output.json)

@@ -53,6 +53,7 @@ class Entry:
         values: what the tool is called with.
         unchecked: its arguments are yet to be checked, in a process of its own.
         approved: a person allowed it, or nobody needs to.
+        outside: the front end runs it.
         started: its tool runs, or ran.
         timed_out: its tool is to end, because its time is over.
         told: its observers, where there are any.
@@ -75,6 +76,7 @@ class Entry:
         "hold",
         "late",
         "outcome",
+        "outside",
         "settled",
         "shown",
         "started",
@@ -93,6 +95,7 @@ class Entry:
         self.values: dict[str, Any] = {}
         self.unchecked = False
         self.approved = False
+        self.outside = False
         self.started = False
         self.timed_out = False
         self.told: ToolObservation | None = None

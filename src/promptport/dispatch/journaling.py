@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -23,7 +23,7 @@ from promptport.errors import (
     UnknownToolError,
 )
 from promptport.frames import ToolCall
-from promptport.messages import AssistantMessage
+from promptport.messages import AssistantMessage, Prompt, UserMessage
 
 __all__ = [
     "CALL",
@@ -38,9 +38,11 @@ __all__ = [
     "Work",
     "context_of",
     "current_call",
+    "question_of",
 ]
 
 Work: TypeAlias = Callable[[], Awaitable[bytes]]
+_Said = TypeVar("_Said")
 Place: TypeAlias = Callable[[Work], Awaitable[bytes]]
 
 
@@ -119,25 +121,35 @@ def context_of(ledger: Ledger, step: int, index: int, call: ToolCall) -> CallCon
     return CallContext(call.id, key)
 
 
-class Answered(msgspec.Struct, frozen=True, omit_defaults=True):
+def question_of(prompt: Prompt) -> str:
+    """A text for what the user said in it: the system's words may change while a run waits, such as the date."""
+    import hashlib  # noqa: PLC0415 - for journals alone
+
+    said = [message for message in prompt.messages if isinstance(message, UserMessage)]
+    return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()[:32]
+
+
+class Answered(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """The record of an answer.
 
     Attributes:
         message: The whole answer.
         attempt: The attempt that asked for it.
+        question: What the run's user said, as `question_of` tells it; in the first answer of a run.
     """
 
     message: AssistantMessage
     attempt: int = 1
+    question: str = ""
 
 
-class Begun(msgspec.Struct, frozen=True, omit_defaults=True):
+class Begun(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """The record before a call runs: after it, the tool might have run.
 
     Attributes:
         attempt: The attempt that begins it.
         refused: It does not run, and this is its outcome.
-        parked: It waits for a person.
+        parked: It waits for a person, or for the front end.
     """
 
     attempt: int = 1
@@ -145,7 +157,7 @@ class Begun(msgspec.Struct, frozen=True, omit_defaults=True):
     parked: bool = False
 
 
-class Finished(msgspec.Struct, frozen=True, omit_defaults=True):
+class Finished(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """The record of an outcome.
 
     Attributes:
@@ -180,7 +192,7 @@ _ERRORS: dict[str, type[ToolError]] = {
 }
 
 
-class Decided(msgspec.Struct, frozen=True, omit_defaults=True):
+class Decided(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """The record of what a pause was resumed with.
 
     Attributes:
@@ -211,6 +223,24 @@ class Ledger:
         self._journal = journal
         self._free: dict[str, Place] = {}
         self._used: set[str] = set()
+
+    def is_of(self, other: Ledger) -> bool:
+        """Whether both write the records of one run."""
+        if self._journal is other._journal:
+            return True
+        return self.run == other.run != "" and type(self._journal) is type(other._journal)
+
+    def check_question(self, asked: str, recorded: str) -> None:
+        """Refuses a run's name that was used for something else.
+
+        Raises:
+            InvalidInputError: The recorded answer is to another question.
+        """
+        if asked and recorded and asked != recorded:
+            raise InvalidInputError(
+                f"ToolDispatcher: the run {self.run!r} of the journal began with other user messages, and its recorded "
+                "answers are to them. Take it up with the same prompt, or start a run of another name."
+            )
 
     def draw(self, key: str) -> Place:
         """The place of a key, drawn now; one that was not used yet is given again.
@@ -249,9 +279,13 @@ class Ledger:
         Raises:
             InvalidInputError: It is not what stands at this place in this version of promptport.
         """
+        return self.told(lambda: msgspec.json.decode(raw, type=kind))
+
+    def told(self, reading: Callable[[], _Said]) -> _Said:
+        """What a piece of a record says; see `read`."""
         try:
-            return msgspec.json.decode(raw, type=kind)
-        except (ValueError, TypeError) as error:
+            return reading()
+        except (ValueError, TypeError, InvalidInputError) as error:
             raise InvalidInputError(
                 f"journal: a record of run {self.run!r} cannot be read: {error}. Take the run up with the version of "
                 "promptport, and the program, that began it."

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from promptport.dispatch.inbox import Inbox
-from promptport.dispatch.journaling import Answered, Ledger, Place
+from promptport.dispatch.journaling import Answered, Ledger, question_of
 from promptport.frames import End, StreamFrame
-from promptport.messages import Origin
+from promptport.messages import Origin, Prompt
 from promptport.stream import FrameBatches, FrameStream
 
 __all__ = ["RecordedAnswer"]
@@ -30,13 +30,14 @@ class RecordedAnswer:
         attempt: The attempt that asked for it.
     """
 
-    def __init__(self, ask: Callable[[], FrameStream], ledger: Ledger, place: Place) -> None:
+    def __init__(self, ask: Callable[[], FrameStream], ledger: Ledger, step: int, request: Prompt) -> None:
         self.replayed = False
         self.attempt = ledger.attempt
         self._make = ask
         self._asked: FrameStream | None = None
         self._ledger = ledger
-        self._place = place
+        self._place = ledger.draw(f"answer/{step}")
+        self._question = question_of(request) if step == 0 else ""
         self._origin: Origin | None = None
         self._inbox: Inbox[Sequence[StreamFrame]] = Inbox()
         self.stream = FrameStream(self._frames(), origin=self._made_by, dropped=self._dropped)
@@ -60,7 +61,8 @@ class RecordedAnswer:
                 else:
                     await inbox.wait()
             answered = self._ledger.read(Answered, task.result())
-            frames = answered.message.frames()
+            self._ledger.check_question(self._question, answered.question)
+            frames = self._ledger.told(answered.message.frames)
             if self._asked is not None:
                 yield frames[-1:]
                 return
@@ -84,4 +86,4 @@ class RecordedAnswer:
             shown = batch[:-1] if type(batch[-1]) is End else batch
             if shown:
                 await self._inbox.put(shown)
-        return msgspec.json.encode(Answered(asked.partial, self._ledger.attempt))
+        return msgspec.json.encode(Answered(asked.partial, self._ledger.attempt, self._question))

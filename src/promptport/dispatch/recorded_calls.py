@@ -63,6 +63,7 @@ class RecordedCall:
             self._begun = self._ledger.read(Begun, await self._start(self._begin))
             if self._begun.parked:
                 if not self._begins:
+                    entry.outcome = None  # that it does not fit any more is told when it would run
                     self._running.park(entry)
                 return
             finished: Finished | None = self._begun.refused

@@ -22,7 +22,10 @@ def take_up(
     results: Mapping[str, ToolResult],
     taken: Callable[[], Awaitable[bool]],
 ) -> None:
-    """Makes the run go on from the pause when it is first read; ``taken`` asks the store of pauses, once.
+    """Makes the run go on from the pause when it is first read.
+
+    ``taken`` asks the store of pauses, once, for a pause that a run without this journal left. For those of this run
+    the journal decides: the process might die between the store's record and its own.
 
     Raises:
         InvalidInputError: The pause was resumed before, in this attempt.
@@ -33,7 +36,7 @@ def take_up(
     place = ledger.draw(f"resume/{paused.step}")
 
     async def work() -> bytes:
-        if not await taken():
+        if not paused.run and not await taken():
             raise InvalidInputError(RESUMED_BEFORE)
         return msgspec.json.encode(Decided(dict(decisions), dict(results)))
 

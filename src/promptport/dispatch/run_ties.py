@@ -14,6 +14,7 @@ from promptport.frames import Usage
 from promptport.tools import Tool, ToolContext, ToolDescriptor
 
 if TYPE_CHECKING:
+    from promptport.dispatch.journaling import Ledger
     from promptport.policies import Budget
 
 __all__ = ["RunTies", "enclosing_usage", "within_budgets"]
@@ -26,14 +27,28 @@ class RunTies:
 
     Attributes:
         context: what its tools get as ``ToolContext.value``.
+        ledger: the hand on its journal, if it has one.
         budgets: what holds for its requests, and for those of the runs below it.
         below: the tokens of the runs that its tools began.
         on_begin: called when the run begins.
         on_done: called with the run when it has ended, failed or been closed.
     """
 
-    def __init__(self, context: Any, budget: Budget | None) -> None:
+    def __init__(self, context: Any, budget: Budget | None, ledger: Ledger | None = None) -> None:
+        """Raises:
+        InvalidInputError: The run above has this journal.
+        """
         self.above = _TIES.get()
+        self.ledger = ledger
+        above = self.above if ledger is not None else None
+        while above is not None and ledger is not None:
+            if above.ledger is not None and ledger.is_of(above.ledger):
+                raise InvalidInputError(
+                    f"ToolDispatcher: journal: the run {ledger.run!r} is that of the tool which starts this one, and "
+                    "their records would be mixed. Give the run in a tool a journal of its own, such as "
+                    "SqliteJournal(path, pp.current_call().key), or none."
+                )
+            above = above.above
         self.context = context
         self.budgets: tuple[Budget, ...] = self.above.budgets if self.above is not None else ()
         if budget is not None and budget not in self.budgets:

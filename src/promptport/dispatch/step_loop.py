@@ -51,8 +51,8 @@ from promptport.tools import SchemaCheck, Tool, ToolDescriptor
 
 __all__ = ["Item", "Run"]
 
-
 _T = TypeVar("_T")
+_Cut = TypeVar("_Cut", StepLimitError, IncompleteStreamError, ProtocolError)
 
 
 class _Parked(msgspec.Struct, frozen=True):
@@ -165,8 +165,8 @@ class Run:
         if self.ledger is None:
             self.source = self._asked(request, offered)
         else:  # a recorded answer is not asked for, so nothing is made yet
-            place = self.ledger.draw(f"answer/{self.step}")
-            self.answer = RecordedAnswer(functools.partial(self._asked, request, offered), self.ledger, place)
+            ask = functools.partial(self._asked, request, offered)
+            self.answer = RecordedAnswer(ask, self.ledger, self.step, request)
             self.source = self.answer.stream
         self.exhausted, self.end, self.entries, self.first, self.kept = False, None, [], {}, False
 
@@ -244,8 +244,7 @@ class Run:
         tool = self.tools.get(call.name)
         if any(entry.call.id == call.id for entry in self.entries):
             error = ProtocolError(f"two tool calls of one answer have the id {call.id!r}; neither can be answered")
-            error.partial = self.partial
-            self.fail(error)
+            self.fail(self._with_partial(error))
             return
         if (tool is not None or self.ledger is not None) and self._is_twin(call):
             return
@@ -260,15 +259,14 @@ class Run:
         self.first[call_key(call)] = entry
         if not isinstance(tool, Tool):
             if self.running.fits(entry, self._check_of(tool), tool):
-                entry.hold = False
-                self.outside.append(entry)
+                entry.outside, entry.approved = True, approved
+                self._keep(entry)
             return
         entry.approved = approved
         if not self.running.prepare(entry, tool):
             return
         if not entry.approved and not entry.unchecked and self.settings.approve is None:
-            entry.hold = False
-            self.pending.append(entry)
+            self._keep(entry)
         elif approved or "on_finish" in (tool.start, self.settings.start) or not self._may_be_eager(entry, tool):
             self.held.append(entry)
         else:
@@ -298,12 +296,16 @@ class Run:
             check = self.checks[tool.name] = SchemaCheck(tool.name, tool.parameters, lenient=True)
         return check
 
+    def _keep(self, entry: Entry) -> None:
+        """Keeps a call for a person or the front end; under a journal when it is recorded that it waits."""
+        (self._park if self.ledger is None else self.held.append)(entry)
+
     def _park(self, entry: Entry) -> None:
-        """Keeps a call for a person, whose arguments were checked only now."""
+        """Keeps a call for a person or the front end, at the earliest when its arguments were checked."""
         if self.end is not None and self.end.finish_reason is FinishReason.CONTENT_FILTER:
             self._filter([entry])
         else:
-            self.pending.append(entry)
+            (self.outside if entry.outside else self.pending).append(entry)
 
     def _count_call(self) -> None:
         """Ends a run that calls without end."""
@@ -389,10 +391,10 @@ class Run:
         calls = [cast("ToolCall", entry.call) for entry in waiting]
         outside = tuple([entry.call.id for entry in waiting if entry in self.outside])
         given = (self.prompt, self.message, end, self.model, tuple(calls), self._results())
-        self.paused = PausedRun(*given, self.step, self.total, outside)
+        self.paused = PausedRun(*given, self.step, self.total, outside, run=self.ledger.run if self.ledger else "")
         return pause_frames(self.paused)
 
-    def _with_partial(self, error: StepLimitError) -> StepLimitError:
+    def _with_partial(self, error: _Cut) -> _Cut:
         error.partial = self.partial
         return error
 
@@ -452,9 +454,7 @@ class Run:
 
     def cut(self, text: str) -> IncompleteStreamError:
         """Our error for a stream that did not reach its end."""
-        error = IncompleteStreamError(text)
-        error.partial = self.partial
-        return error
+        return self._with_partial(IncompleteStreamError(text))
 
     def fail(self, error: BaseException) -> None:
         """The stream will raise this, when what had come was yielded, and the tools have ended; nothing starts now."""

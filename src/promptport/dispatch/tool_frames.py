@@ -220,7 +220,8 @@ class PausedRun(msgspec.Struct, frozen=True, omit_defaults=True):
         step: the index of the request, from 0.
         usage: the tokens of all requests so far.
         client_calls: the ids of those pending calls that the front end runs.
-        id: what this pause is known by; made when the run pauses, and bound to all of the above.
+        id: what this pause is known by; made when the run pauses, and bound to all else.
+        run: the run of the journal that it belongs to; blank without a journal.
     """
 
     prompt: Prompt
@@ -233,6 +234,7 @@ class PausedRun(msgspec.Struct, frozen=True, omit_defaults=True):
     usage: Usage = Usage()
     client_calls: tuple[str, ...] = ()
     id: str = ""
+    run: str = ""
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -278,7 +280,8 @@ class PausedRun(msgspec.Struct, frozen=True, omit_defaults=True):
         """Binds the random part of the id to the rest, so that no pause gets another id."""
         import hashlib  # noqa: PLC0415 - for pauses alone
 
-        fields = [made, *(getattr(self, name) for name in self.__struct_fields__ if name != "id")]
+        fields = [made, *(getattr(self, name) for name in self.__struct_fields__ if name not in ("id", "run"))]
+        fields += [self.run] if self.run else []
         return hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).hexdigest()[:32]
 
     def to_json(self) -> bytes:

@@ -45,7 +45,7 @@ class RunningTools:
         tasks: what must have ended before the stream does.
         outcomes: in the order in which they came.
         told: the observers of the loop, where there are any.
-        park: keeps a call for a person.
+        park: keeps a call for a person, or for the front end.
     """
 
     def __init__(
@@ -232,6 +232,13 @@ class RunningTools:
 
     async def admit(self, entry: Entry) -> bool:
         """Checks what is yet to be checked, and asks a person if need be; what may not run is refused, or kept."""
+        if entry.outside and entry.approved:
+            text = "not run: a person allowed it, and since then the front end runs this tool"
+            self.refuse(entry, ToolError(text, tool=entry.call.name))
+            return False
+        if entry.outside:
+            self.park(entry)
+            return False
         if entry.unchecked and not await self._check_far(entry):
             return False
         if not entry.approved and isinstance(entry.call, ToolCall):

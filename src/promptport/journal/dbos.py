@@ -6,13 +6,15 @@ run that failed may be taken up; a process has an executor id of its own, or two
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from promptport.arguments import as_model, as_prompt
-from promptport.dispatch import PausedRun, StreamingExecutor, ToolDispatcher
+from promptport.dispatch import PausedRun, StreamingExecutor, ToolDispatcher, ToolResult, checked_answers
 from promptport.errors import ConfigurationError, InvalidInputError
 from promptport.frames import ToolCall
 from promptport.messages import AssistantMessage, Prompt
@@ -26,6 +28,7 @@ __all__ = ["DbosJournal", "DurableAgent", "Leases", "take_over"]
 
 _TOPIC = "promptport-decisions"
 _PENDING = "promptport-pending"
+_DECIDED = ""
 
 
 class _Raised(BaseException):
@@ -67,13 +70,14 @@ class DbosJournal:
 
         Raises:
             ConfigurationError: The package `dbos` is not installed.
-            InvalidInputError: No workflow runs here.
+            InvalidInputError: No workflow runs here, or a step of it does, such as a tool.
         """
         self._dbos = _dbos()
         self._run: str | None = self._dbos.workflow_id
-        if self._run is None:
+        if self._run is None or self._dbos.step_id is not None:
+            where = "no DBOS workflow runs here" if self._run is None else "a step of a DBOS workflow runs here"
             raise InvalidInputError(
-                "DbosJournal: no DBOS workflow runs here. Make it in a function that @DBOS.workflow() decorates."
+                f"DbosJournal: {where}. Make it in a function that @DBOS.workflow() decorates, and not in a tool."
             )
 
     @property
@@ -160,6 +164,7 @@ class DurableAgent:
         self._tools = tuple(tools)
         self._model = as_model(model)
         self._options = options
+        self._decided: set[str] = set()
         ToolDispatcher(executor, self._tools, **options)  # what is wrong is told now
 
         async def workflow(prompt: str) -> str:
@@ -178,16 +183,14 @@ class DurableAgent:
                     return msgspec.json.encode(message).decode()
                 await self._dbos.set_event_async(_PENDING, stream.paused.to_json().decode())
                 stream = await self._resumed(dispatcher, stream.paused)
+                await self._dbos.set_event_async(_PENDING, _DECIDED)
 
     async def _resumed(self, dispatcher: ToolDispatcher, paused: PausedRun) -> Any:
         while True:
             given = await self._dbos.recv_async(_TOPIC, timeout_seconds=_LONG)
-            if given is None:
-                continue
-            try:
-                return dispatcher.resume(paused, given["decisions"], results=given["results"])
-            except InvalidInputError:
-                continue  # decisions for other calls; `decide` told whoever sent them
+            if given is not None:  # `decide` has checked it
+                results = msgspec.convert(given["results"], dict[str, ToolResult])
+                return dispatcher.resume(paused, given["decisions"], results=results)
 
     async def start(self, prompt: Prompt | str, *, run: str | None = None) -> WorkflowHandleAsync[str]:
         """Start a run; one of this name that is there already is not started again.
@@ -213,7 +216,7 @@ class DurableAgent:
         return msgspec.json.decode(await handle.get_result(), type=AssistantMessage)
 
     async def pending(self, run: str, *, wait: float = 60.0) -> Sequence[ToolCall]:
-        """The calls that wait for a decision, or for a result of the front end.
+        """The calls that wait for a decision, or for a result of the front end; none if the run is over.
 
         Args:
             run: The run's name.
@@ -223,13 +226,28 @@ class DurableAgent:
         return paused.pending if paused is not None else ()
 
     async def _paused(self, run: str, wait: float) -> PausedRun | None:
-        saved = await self._dbos.get_event_async(run, _PENDING, timeout_seconds=wait)
-        return PausedRun.from_json(saved) if saved is not None else None
+        """The pause that nobody decided yet, as far as is known here."""
+        until = time.monotonic() + wait
+        while True:
+            saved = await self._dbos.get_event_async(
+                run, _PENDING, timeout_seconds=min(_LOOK, max(0.0, until - time.monotonic()))
+            )
+            if saved:
+                paused = PausedRun.from_json(saved)
+                if paused.id not in self._decided:
+                    return paused
+            status = await self._dbos.get_workflow_status_async(run)
+            if time.monotonic() > until or (status is not None and status.status in _OVER):
+                return None
+            if saved is not None:
+                await asyncio.sleep(0.05)
 
     async def decide(
-        self, run: str, decisions: Mapping[str, bool | str] | None = None, *, results: Mapping[str, str] | None = None
+        self, run: str, decisions: Mapping[str, bool | str] | None = None, *, results: Mapping[str, Any] | None = None
     ) -> None:
         """Tell a run that waits what a person decided; from any process of the same database.
+
+        The first decision holds. Its process need not live: the decision waits for whoever takes the run up.
 
         Args:
             run: The run's name.
@@ -237,22 +255,20 @@ class DurableAgent:
             results: As in `ToolDispatcher.resume`.
 
         Raises:
-            InvalidInputError: The run does not wait, or waits for other calls.
+            InvalidInputError: The run does not wait, waits for other calls, or a value is not usable; nothing is sent.
         """
         paused = await self._paused(run, 60.0)
-        waiting = {call.id for call in paused.pending} if paused is not None else set()
-        given = {*(decisions or {}), *(results or {})}
-        if not waiting or waiting != given:
-            raise InvalidInputError(
-                f"decide(): the run {run!r} waits for {sorted(waiting)}, not for {sorted(given)}. "
-                "Pass one decision or result for each call in pending(run)."
-            )
-        payload = {"decisions": dict(decisions or {}), "results": dict(results or {})}
-        assert paused is not None
+        if paused is None:
+            raise InvalidInputError(f"decide(): the run {run!r} does not wait for a decision. See pending(run).")
+        decided, given = checked_answers(paused, decisions, results, where="decide()")
+        payload = {"decisions": decided, "results": msgspec.to_builtins(given)}
         await self._dbos.send_async(run, payload, _TOPIC, idempotency_key=f"{run}/{paused.step}")
+        self._decided.add(paused.id)
 
 
 _LONG = 86_400.0 * 365
+_LOOK = 1.0
+_OVER = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 
 
 class Leases(Protocol):

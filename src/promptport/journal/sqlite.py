@@ -7,6 +7,7 @@ by a lock that ends with the process; whoever lost it writes nothing any more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import time
@@ -32,8 +33,12 @@ CREATE TABLE IF NOT EXISTS records (
 """
 _INSERT = """
 INSERT INTO records (run, key, value, written)
-SELECT id, ?, ?, ? FROM runs WHERE id = ? AND attempt = ?
+SELECT id, ?, ?, ? FROM runs WHERE id = ? AND attempt = ? AND state != 'stopped'
 """
+_KIND = """
+SELECT user_version, (SELECT group_concat(name) FROM sqlite_master WHERE type = 'table') FROM pragma_user_version
+"""
+_PAUSE_SECONDS = 0.005
 
 RunState = Literal["unfinished", "finished", "stopped"]
 
@@ -99,15 +104,20 @@ class SqliteJournal:
             max_bytes: The largest record. Default: 64 MiB.
 
         Raises:
-            InvalidInputError: Another process, or this one, holds the run; the run was stopped; a name that cannot be
-                used.
+            InvalidInputError: Another process, or this one, holds the run; the run was stopped; a name, path or number
+                that cannot be used.
             ConfigurationError: The file cannot be opened, or is not a journal.
         """
         if run is not None and not (isinstance(run, str) and 0 < len(run) <= 200 and run.isprintable()):
             raise InvalidInputError(
                 f"SqliteJournal: the run {str(run)[:40]!r} is not usable. Use 1 to 200 printable characters."
             )
-        self._path = os.fspath(path)
+        if not timeout >= 0 or max_bytes < 1:
+            raise InvalidInputError(
+                f"SqliteJournal: timeout={timeout!r} and max_bytes={max_bytes!r} are not usable. Pass 0 or more "
+                "seconds, and at least 1 byte."
+            )
+        self._path = _file(path)
         self._name = run
         self._timeout = timeout
         self._max_bytes = max_bytes
@@ -122,7 +132,7 @@ class SqliteJournal:
         if run is not None:
             try:
                 self._take(run)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OSError) as error:  # the file of the locks may be the one that cannot be opened
                 self.close()
                 raise self._broken(error) from error
             except BaseException:
@@ -133,13 +143,18 @@ class SqliteJournal:
     def _open(self, power_safe: bool) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
         try:
-            version = database.execute("PRAGMA user_version").fetchone()[0]
+            version, tables = database.execute(_KIND).fetchone()
             if version not in (0, _VERSION):
                 raise ConfigurationError(
                     f"SqliteJournal: {self._path!r} has format {version}, and this promptport reads {_VERSION}. "
                     "Use the promptport that wrote it, or another file."
                 )
-            database.execute("PRAGMA journal_mode=WAL")
+            if (version == 0 and tables) or (version and not {"runs", "records"} <= set((tables or "").split(","))):
+                raise ConfigurationError(
+                    f"SqliteJournal: {self._path!r} is the database of another program, and is left as it is. "
+                    "Pass another file."
+                )
+            self._write_ahead(database)
             database.execute(f"PRAGMA synchronous={'FULL' if power_safe else 'NORMAL'}")
             if version == 0:
                 database.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={_VERSION};COMMIT;")
@@ -147,6 +162,18 @@ class SqliteJournal:
             database.close()
             raise
         return database
+
+    def _write_ahead(self, database: sqlite3.Connection) -> None:
+        """Has readers and a writer side by side; SQLite itself waits for nobody where it makes the file so."""
+        until = time.monotonic() + self._timeout
+        while True:
+            try:
+                database.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or time.monotonic() > until:
+                    raise
+            time.sleep(_PAUSE_SECONDS)
 
     def _take(self, run: str) -> None:
         now = time.time()
@@ -168,7 +195,7 @@ class SqliteJournal:
         # Who holds the run is the only one who writes, so the keys are known from here on.
         self._kept = {key for (key,) in execute("SELECT key FROM records WHERE run = ?", (self._id,))}
 
-    def _broken(self, error: sqlite3.Error) -> ConfigurationError:
+    def _broken(self, error: sqlite3.Error | OSError) -> ConfigurationError:
         return ConfigurationError(
             f"SqliteJournal: {self._path!r} cannot be used: {error}. Check the path, its rights, and the space on disk."
         )
@@ -192,8 +219,8 @@ class SqliteJournal:
             key: What is recorded there.
 
         Returns:
-            A function of the work. It raises `InvalidInputError` if another process took the run meanwhile, and
-            `ConfigurationError` if the file cannot be written.
+            A function of the work. It raises `InvalidInputError` if another process took the run meanwhile, or it was
+            stopped, and `ConfigurationError` if the file cannot be read or written.
 
         Raises:
             InvalidInputError: The journal was opened without a run, or is closed.
@@ -217,26 +244,44 @@ class SqliteJournal:
 
     def _value(self, key: str) -> bytes:
         query = "SELECT value FROM records WHERE run = ? AND key = ?"
-        found: bytes = self._database.execute(query, (self._id, key)).fetchone()[0]
-        return found
+        found = self._database.execute(query, (self._id, key)).fetchone() if self._lock is not None else None
+        if found is None or not isinstance(found[0], bytes):
+            raise InvalidInputError(
+                f"SqliteJournal: the record {key!r} of the run {self.run!r} was changed by somebody, or the journal "
+                "was closed. Take the run up from a file as promptport wrote it."
+            )
+        return found[0]
 
     def _write(self, key: str, value: bytes) -> None:
-        row = (key, value, time.time(), self._id, self._attempt)
-        try:
-            written = self._database.execute(_INSERT, row).rowcount if self._lock is not None else 0
-        except sqlite3.IntegrityError:
-            written = 0
+        written = 0
+        if self._lock is not None:
+            row = (key, value, time.time(), self._id, self._attempt)
+            with contextlib.suppress(sqlite3.IntegrityError):  # it is there already, by somebody else
+                written = self._last(row) if key == "end" else self._database.execute(_INSERT, row).rowcount
         if not written:
             raise InvalidInputError(
-                f"SqliteJournal: the run {self.run!r} was taken up elsewhere, or closed, so {key!r} is not recorded. "
-                "Let one process run it."
+                f"SqliteJournal: the run {self.run!r} was taken up elsewhere, stopped or closed, so {key!r} is not "
+                "recorded. Let one process run it."
             )
         self._kept.add(key)
-        if key == "end":
+
+    def _last(self, row: tuple[str, bytes, float, int, int]) -> int:
+        """Writes the run's last record and that the run is over: both, or neither."""
+        execute = self._database.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            written = execute(_INSERT, row).rowcount
             self._end("finished")
+            execute("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:
+                execute("ROLLBACK")
+            raise
+        return written
 
     def _end(self, state: RunState) -> None:
-        self._database.execute("UPDATE runs SET state = ?, updated = ? WHERE id = ?", (state, time.time(), self._id))
+        query = "UPDATE runs SET state = ?, updated = ? WHERE id = ? AND attempt = ? AND state = 'unfinished'"
+        self._database.execute(query, (state, time.time(), self._id, self._attempt))
 
     async def _patiently(self, work: Callable[[], Any]) -> Any:
         """Does a short piece of work on the file; waits for other processes without blocking the event loop."""
@@ -245,15 +290,22 @@ class SqliteJournal:
             try:
                 return work()
             except sqlite3.OperationalError as error:
-                busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-                if not busy or time.monotonic() > until:
+                if not _is_busy(error) or time.monotonic() > until:
                     raise self._broken(error) from error
             except sqlite3.Error as error:
                 raise self._broken(error) from error
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     def stop(self) -> None:
-        """End the run as stopped: it is not listed by `unfinished`, and cannot be taken up again."""
+        """End the run as stopped: it is not listed by `unfinished`, and cannot be taken up again.
+
+        If a stream of the run goes on in this process, it raises `InvalidInputError` at its next record. A run that is
+        finished stays so.
+
+        Raises:
+            InvalidInputError: The journal was opened without a run, or is closed.
+            ConfigurationError: The file cannot be written.
+        """
         if self._lock is None:
             raise InvalidInputError("SqliteJournal: no run is open. Pass its name: SqliteJournal(path, run).")
         self._database.execute(f"PRAGMA busy_timeout={int(self._timeout * 1000)}")
@@ -312,3 +364,20 @@ class SqliteJournal:
             return self._database.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise self._broken(error) from error
+
+
+def _file(path: str | os.PathLike[str]) -> str:
+    try:
+        name = os.fsdecode(path)
+    except TypeError:
+        name = ""
+    if name in ("", ":memory:") or "\0" in name:
+        raise InvalidInputError(
+            f"SqliteJournal: path={path!r} is not a file, and only what stands in a file survives its process. "
+            "Pass the path of a file."
+        )
+    return os.path.realpath(name)  # one lock for a run, however its file is called
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
