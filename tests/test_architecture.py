@@ -339,7 +339,7 @@ def test_all_names_what_there_is(module: str) -> None:
 
 
 _BESIDE = {
-    "dispatch": {"enclosing_usage", "within_budgets"},  # for sessions
+    "dispatch": {"checked_answers", "enclosing_usage", "within_budgets"},  # for sessions
     "llm_client": {"check_request", "missing_capabilities", "unsupported_parameters"},  # for authors of providers
     "tools": {
         "DIALECTS",
