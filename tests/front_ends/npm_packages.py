@@ -12,7 +12,10 @@ from tests.real_parts import missing, need
 
 __all__ = ["npm_folder"]
 
-_BESIDE = {"ai": ("zod@4.6.7",)}
+_BESIDE = {
+    "ai": ("zod@4.6.7",),
+    "@ai-sdk/react": ("ai@7.0.173", "react@19.3.1", "react-dom@19.3.1", "esbuild@0.28.2", "zod@4.6.7"),
+}
 """What a package wants beside it."""
 
 

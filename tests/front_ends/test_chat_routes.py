@@ -126,3 +126,38 @@ async def test_one_decision_posted_twice_at_once_books_once() -> None:
         assert 200 in [one.status_code for one in both]
         assert server.booked["approve-2"] == [2]
     await server.log.aclose()
+
+
+@pytest.mark.parametrize("scenario", ["text", "approve", "provider_error"])
+async def test_the_last_run_can_be_read_after_its_end_by_who_asks_for_that(scenario: str) -> None:
+    server = ChatServer()
+    async with client_of(chat_routes(server.choose, log=server.log)) as client:
+        asked = {"id": "c", "scenario": scenario, "messages": [USER]}
+        whole = (await client.post("/chat", json=asked)).content
+        assert (await client.get("/chat/c/stream")).status_code == 204
+        assert (await client.get("/chat/c/stream?last=true")).content == whole
+        assert (await client.get("/chat/another/stream?last=true")).status_code == 204
+        assert (await client.get("/agui/c/stream?last=true")).text.startswith('data: {"type":"RUN_STARTED"')
+        await server.log.aclose()  # which forgets its runs
+        assert (await client.get("/chat/c/stream?last=true")).status_code == 204
+
+
+async def test_a_run_that_was_stopped_before_its_first_frame_is_read_as_stopped() -> None:
+    server = ChatServer()
+    asked = asyncio.Event()
+
+    def never(request: Any) -> list[Any]:
+        asked.set()
+        return [asyncio.Event(), "never"]
+
+    async def wait(request: Request, chat: Any) -> ChatTurn:
+        return ChatTurn(pp.ToolDispatcher(ScriptedExecutor(never)), "scripted/m")
+
+    async with client_of(chat_routes(wait, log=server.log)) as client:
+        posting = asyncio.create_task(client.post("/chat", json={"id": "c", "messages": [USER]}))
+        await asked.wait()
+        assert (await client.post("/chat/c/stop")).json() == {"stopped": True}
+        whole = (await posting).content
+        assert chunks_of(whole)[-2]["type"] == "abort"
+        assert (await client.get("/chat/c/stream?last=true")).content == whole
+    await server.log.aclose()

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from promptport.dispatch import ApprovalNeeded, DispatchFrame, DispatchStream, PausedRun, ToolDispatcher, ToolsPending
-from promptport.errors import InvalidInputError, PromptportError
+from promptport.errors import InvalidInputError, PromptportError, StreamError
 from promptport.frames import InvalidToolCall, Reasoning, ToolCall
 from promptport.front_ends.ag_ui import AGUIEncoder
 from promptport.front_ends.ag_ui_requests import decode_agui_input
@@ -85,8 +85,9 @@ def chat_routes(
     """Make the routes of a chat.
 
     ``POST path`` answers ``useChat`` of the AI SDK; ``GET path/{thread}/stream`` reads the active run again, and is 204
-    if there is none; ``POST path/{thread}/stop`` stops it. A client names the version of its AI SDK with ``sdk`` in
-    the body, or in the query of the GET. Below ``agui_path`` are the same three routes for clients of AG-UI.
+    if there is none; ``POST path/{thread}/stop`` stops it. With ``?last=true`` the GET reads the last run after its end
+    too, as long as the log keeps it: for a page that was away then. A client names the version of its AI SDK with
+    ``sdk`` in the body, or in the query of the GET. Below ``agui_path`` are the same three routes for clients of AG-UI.
 
     Args:
         choose: Chooses dispatcher, model and prompt for a request.
@@ -218,7 +219,10 @@ class _Chat:
         await self._allow(request, thread)
         run = await self.log.active(thread)
         kept = await self._kept(thread)
-        if run is None or kept is None or kept.run != run:
+        there = kept is not None and kept.run == run
+        if kept is not None and run is None and request.query_params.get("last") == "true":
+            there = await _is_kept(self.log.read(kept.run))
+        if kept is None or not there:
             return Response(status_code=204)
         return respond(kept, request.query_params, thread=thread, again=True)
 
@@ -373,6 +377,19 @@ async def _frames(before: list[DispatchFrame], reader: RunReader) -> AsyncGenera
             yield logged.frame
     finally:
         await reader.aclose()
+
+
+async def _is_kept(reader: RunReader) -> bool:
+    """Whether the log still has this run, which is over."""
+    try:
+        await anext(reader)
+    except StopAsyncIteration:
+        return True  # stopped before its first frame
+    except StreamError as error:
+        return error.code != "unknown_run"
+    finally:
+        await reader.aclose()
+    return True
 
 
 async def _value(given: Any) -> Any:
