@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from promptport.errors import InvalidInputError
 from promptport.tools import DIALECTS, SchemaDialect, ToolDescriptor, fit_schema, fit_tools, tool, without_nulls
+from promptport.tools.references import is_recursive
 
 STRICT = [name for name in DIALECTS if name.endswith("-strict")]
 
@@ -405,3 +406,15 @@ def test_what_an_object_of_free_keys_holds_is_fitted_too() -> None:
     schema = {"type": "object", "properties": {"x": free}}
     sent = fit_schema(schema, DIALECTS["gemini"]).schema["properties"]["x"]["additionalProperties"]
     assert sent == {"type": "string", "description": "(minLength: 3)"}
+
+
+@pytest.mark.parametrize("ends", ["open", "in itself"])
+@pytest.mark.parametrize("step", [1, -1])
+def test_a_long_chain_of_references_is_followed_in_linear_time(step: int, ends: str) -> None:
+    """Once it took the square of its length: minutes, for what a tool's schema may hold."""
+    count = 7_000
+    names = range(count) if step == 1 else range(count - 1, -1, -1)
+    chain: dict[str, Any] = {f"d{number}": {"$ref": f"#/$defs/d{number + 1}"} for number in names}
+    chain[f"d{count}"] = {"type": "string"} if ends == "open" else {"$ref": "#/$defs/d0"}
+    root = {"type": "object", "$defs": chain, "properties": {"a": {"$ref": "#/$defs/d0"}}}
+    assert is_recursive(root) == (ends != "open")

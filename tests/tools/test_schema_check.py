@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 import subprocess
 import sys
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from promptport.errors import InvalidInputError, InvalidToolArgumentsError
-from promptport.tools import SchemaCheck, Tool, ToolDescriptor
+from promptport.tools import DIALECTS, SchemaCheck, Tool, ToolDescriptor, fit_schema
 from promptport.tools.schema_check import MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer", "minimum": 1}}}
+DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 
 
 def plain(city: str = "", days: int = 1, admin: bool = False) -> str:
@@ -41,6 +43,17 @@ def tool_of(schema: dict[str, Any], function: Any = plain) -> Tool[Any]:
         ({"type": "object", "$defs": {"c": CITY}, "$ref": "#/$defs/c"}, '{"city": "x", "admin": 1}', "admin: not"),
         (
             {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "anyOf": [CITY]},
+            '{"city": "x", "admin": 1}',
+            "admin: not",
+        ),
+        ({**CITY, "additionalProperties": True}, '{"city": "x", "admin": true}', "admin: not an argument"),
+        ({**CITY, "additionalProperties": {}}, '{"admin": true}', "admin: not an argument"),
+        ({**CITY, "additionalProperties": {"type": "boolean"}}, '{"admin": true}', "admin: not an argument"),
+        ({**CITY, "unevaluatedProperties": True}, '{"admin": true}', "admin: not an argument"),
+        ({"type": "object", "allOf": [{**CITY, "additionalProperties": True}]}, '{"admin": 1}', "admin: not"),
+        ({"type": "object", "additionalProperties": True}, '{"other": 1}', r"there are: admin, city, days\)"),
+        (
+            {"$schema": DRAFT_7, "type": "object", "definitions": {"c": CITY}, "$ref": "#/definitions/c"},
             '{"city": "x", "admin": 1}',
             "admin: not",
         ),
@@ -71,8 +84,10 @@ def test_what_a_schema_does_not_allow_is_refused(schema: dict[str, Any], argumen
     [
         (CITY, plain, '{"city": "x", "days": 2}'),
         (CITY, anything, '{"city": "x", "more": 1}'),
-        ({**CITY, "additionalProperties": True}, plain, '{"more": 1}'),
-        ({**CITY, "additionalProperties": {"type": "string"}}, plain, '{"more": "x"}'),
+        ({**CITY, "additionalProperties": True}, anything, '{"more": 1}'),
+        ({**CITY, "additionalProperties": {"type": "string"}}, anything, '{"more": "x"}'),
+        ({"type": "object", "additionalProperties": True}, plain, '{"city": "x", "admin": true}'),
+        ({"type": "object", "additionalProperties": {"type": "string"}}, plain, '{"city": "x"}'),
         ({**CITY, "patternProperties": {"^x_": {}}}, plain, '{"x_1": 1}'),
         ({"$schema": "urn:of-nobody", **CITY}, plain, '{"city": "x"}'),
         ({}, plain, '{"city": "x", "admin": true}'),  # without a schema the signature says what there is
@@ -84,6 +99,59 @@ def test_what_it_allows_is_passed_on(schema: dict[str, Any], function: Any, argu
     import json
 
     assert tool_of(schema, function).validate(arguments) == json.loads(arguments)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"allOf": [{"$ref": "#/definitions/c"}]},
+        {"if": {"properties": {"days": {"const": 1}}}, "then": {"$ref": "#/definitions/c"}},
+        {"anyOf": [{"$ref": "#/definitions/c"}, {"properties": {"admin": {}}}]},
+    ],
+)
+@pytest.mark.parametrize("draft", [DRAFT_7, "https://json-schema.org/draft/2020-12/schema"])
+def test_keys_are_declared_behind_references_and_conditions_of_every_draft(schema: dict[str, Any], draft: str) -> None:
+    own = tool_of({"$schema": draft, "type": "object", "definitions": {"c": CITY}, **schema})
+    assert own.validate('{"city": "x", "days": 1}') == {"city": "x", "days": 1}
+    with pytest.raises(InvalidToolArgumentsError, match="root: not an argument"):
+        own.validate('{"city": "x", "root": true}')
+
+
+def test_what_a_partial_binds_no_model_can_change() -> None:
+    for schema in ({}, CITY, {"type": "object", "additionalProperties": True}):
+        bound = tool_of(schema, functools.partial(plain, admin=False))
+        assert bound.validate('{"city": "x"}') == {"city": "x"}
+        with pytest.raises(InvalidToolArgumentsError, match="admin: not an argument"):
+            bound.validate('{"city": "x", "admin": true}')
+
+
+@pytest.mark.parametrize("schema", [{}, CITY])
+def test_a_function_that_cannot_be_called_by_name_is_refused(schema: dict[str, Any]) -> None:
+    def own(city: str, /) -> None: ...
+
+    with pytest.raises(InvalidInputError, match="parameter 'city' of the function is positional-only"):
+        tool_of(schema, own)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        *[
+            {word: bad}
+            for word in ("properties", "patternProperties", "$defs", "definitions")
+            for bad in (None, 5, [1])
+        ],
+        *[{word: bad} for word in ("allOf", "anyOf", "oneOf", "enum", "required") for bad in (None, "x", {"a": 1})],
+        *[{"properties": {"a": bad}} for bad in (None, 5, "string", [{}])],
+        *[{"items": 5}, {"type": 5}, {"type": ["string", 5]}, {"$ref": 5}, {"required": [1]}, {"not": "x"}],
+    ],
+)
+def test_what_has_not_the_form_of_a_schema_is_refused_everywhere(schema: dict[str, Any]) -> None:
+    for wrong in ({"type": "object", **schema}, {"type": "object", "properties": {"a": {"items": schema}}}):
+        with pytest.raises(InvalidInputError, match="tool 'own': the schema of the parameters"):
+            ToolDescriptor("own", parameters=wrong)
+        with pytest.raises(InvalidInputError, match="not a JSON schema"):
+            fit_schema(wrong, DIALECTS["openai-strict"])
 
 
 def test_without_a_schema_the_signature_says_what_there_is() -> None:
@@ -174,6 +242,19 @@ def test_a_schema_that_cannot_be_checked_is_refused_for_a_tool_and_left_to_a_ser
     with pytest.raises(InvalidInputError, match=f"tool 'own': .*{says}"):
         tool_of(schema)
     assert SchemaCheck("served", schema, lenient=True)('{"a": "b"}') == {"a": "b"}
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [{"pattern": "(?=x)y"}, {"patternProperties": {"(?!x)": {}}}, {"$ref": "http://127.0.0.1:9/x"}, {"$ref": "#/no"}],
+)
+def test_what_cannot_be_used_of_a_server_s_schema_takes_nothing_else_with_it(beside: dict[str, Any]) -> None:
+    schema = {"type": "object", "properties": {"a": beside, "n": {"type": "integer"}}, "additionalProperties": False}
+    check = SchemaCheck("served", schema, lenient=True)
+    assert check('{"a": "b", "n": 1}') == {"a": "b", "n": 1}
+    for arguments in ('{"n": "x"}', '{"admin": true}'):
+        with pytest.raises(InvalidToolArgumentsError):
+            check(arguments)
 
 
 @pytest.mark.parametrize("schema", [nested(MAX_SCHEMA_DEPTH), nested(5000), {"type": "object", "d": "x" * 300_000}])

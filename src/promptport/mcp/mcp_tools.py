@@ -8,15 +8,29 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
+
 from promptport.messages import AudioPart, DocumentPart, ImagePart, TextPart, UserPart
 from promptport.tools import SchemaCheck
 
 if TYPE_CHECKING:
     from mcp import types
 
-__all__ = ["Output", "names_for_models", "only_reads", "output_of_call", "text_of", "validator"]
+__all__ = [
+    "MAX_RESULT_BYTES",
+    "Output",
+    "names_for_models",
+    "only_reads",
+    "output_of_call",
+    "size_of",
+    "text_of",
+    "validator",
+]
 
 Output: TypeAlias = str | tuple[UserPart, ...]
+
+MAX_RESULT_BYTES = 64 << 20
+"""So much may a result hold, in characters of text and of base64."""
 
 _NAME_LENGTH = 256
 """So much of a server's name for a tool is read."""
@@ -46,6 +60,14 @@ def names_for_models(names: Iterable[str]) -> list[str]:
     return list(given)
 
 
+def size_of(schema: dict[str, Any]) -> int:
+    """How much JSON it is; what is no JSON is left to `validator`."""
+    try:
+        return len(msgspec.json.encode(schema))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return 0
+
+
 def validator(name: str, schema: dict[str, Any]) -> SchemaCheck:
     """Checks an argument text by a JSON schema; one that is none itself, or points elsewhere, is left to the server.
 
@@ -59,12 +81,24 @@ def validator(name: str, schema: dict[str, Any]) -> SchemaCheck:
 
 
 def output_of_call(result: types.CallToolResult) -> Output:
-    """What the model gets: text where all is text, parts where not."""
+    """What the model gets: text where all is text, parts where not.
+
+    Raises:
+        ValueError: it is larger than `MAX_RESULT_BYTES`, or holds what is not known.
+    """
+    size = sum(map(_size, result.content))
+    if size > MAX_RESULT_BYTES:
+        raise ValueError(f"the result has {size:,} characters, and at most {MAX_RESULT_BYTES:,} are taken")
     if not result.content:
         return "" if result.structured_content is None else json.dumps(result.structured_content, ensure_ascii=False)
     parts = [_part(block) for block in result.content]
     texts = [part.text for part in parts if isinstance(part, TextPart)]
     return "\n".join(texts) if len(texts) == len(parts) else tuple(parts)
+
+
+def _size(block: types.ContentBlock) -> int:
+    held = getattr(block, "resource", block)
+    return sum([len(getattr(held, name, None) or "") for name in ("text", "data", "blob")])
 
 
 def _part(block: types.ContentBlock) -> UserPart:

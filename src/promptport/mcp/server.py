@@ -32,7 +32,16 @@ from promptport.errors import (
     TransportError,
 )
 from promptport.http import status_error
-from promptport.mcp.mcp_tools import Output, names_for_models, only_reads, output_of_call, text_of, validator
+from promptport.mcp.mcp_tools import (
+    Output,
+    names_for_models,
+    only_reads,
+    output_of_call,
+    size_of,
+    text_of,
+    validator,
+)
+from promptport.mcp.output_check import OutputChecks
 from promptport.tools import DIALECTS, Tool, ToolDescriptor, ToolStart, fit_tools
 
 if TYPE_CHECKING:
@@ -51,6 +60,12 @@ _Opener: TypeAlias = Callable[["McpServer", AsyncExitStack], Awaitable["Transpor
 """Gives the transport; what must be closed after the connection goes on the stack."""
 
 _LOG = logging.getLogger("promptport")
+
+_MAX_TOOLS, _MAX_PAGES = 50_000, 1_000
+"""So many tools may a server list, on so many pages."""
+
+_QUICK_BYTES = 8 * 1024
+"""A schema with more JSON than this is looked through in a thread, so that the event loop goes on meanwhile."""
 
 _PROGRESS_KEPT = 64
 """So many unread notices of one call are kept; a consumer that is slower than that misses the oldest."""
@@ -178,6 +193,7 @@ class McpServer:
         self._open = opener
         self._seconds = connect_timeout
         self._client: Client | None = None
+        self._outputs = OutputChecks()
         self._refusal: ProviderError | None = None
         self._failure: PromptportError | None = None
         self._task: asyncio.Task[None] | None = None
@@ -236,6 +252,7 @@ class McpServer:
             async with AsyncExitStack() as stack:
                 transport = await self._open(self, stack)
                 client = await stack.enter_async_context(Client(transport, cache=None, message_handler=self._heard))
+                self._outputs.take_over(client)
                 await self._listen(stack, client)
                 self.name = client.server_info.name if client.server_info is not None else self._label
                 self.instructions = client.instructions or ""
@@ -308,27 +325,24 @@ class McpServer:
             raise InvalidInputError(f"when_unfit is 'raise' or 'skip', not {when_unfit!r}")
         self.tools_changed = False
         offered = await self._offered()
+        self._outputs.know(offered)
         made: list[Tool[Any]] = []
         self.refused_tools = {}
         names = names_for_models([prefix + tool.name for tool in offered])
         for name, tool in zip(names, offered, strict=True):
             await asyncio.sleep(0)  # a long list does not hold up the loop
+            options: dict[str, Any] = {
+                "name": name,
+                "description": tool.description or tool.title or "",
+                "parameters": {"type": "object", **tool.input_schema},
+                "function": self._function(tool.name, name, progress=progress),
+                "timeout": timeout,
+                "start": start,
+                "needs_approval": approve == "all" or (approve == "writes" and not only_reads(tool)),
+            }
             try:
-                check = validator(name, tool.input_schema)
-                # What not even the most lenient server takes: no object at the top, or references to nothing.
-                fit_tools([ToolDescriptor(name, parameters={"type": "object", **tool.input_schema})], DIALECTS["plain"])
-                made.append(
-                    Tool(
-                        name=name,
-                        description=tool.description or tool.title or "",
-                        parameters={"type": "object", **tool.input_schema},
-                        function=self._function(tool.name, name, progress=progress),
-                        timeout=timeout,
-                        start=start,
-                        needs_approval=approve == "all" or (approve == "writes" and not only_reads(tool)),
-                        validator=check,
-                    )
-                )
+                quick = size_of(tool.input_schema) <= _QUICK_BYTES
+                made.append(_checked_tool(options) if quick else await asyncio.to_thread(_checked_tool, options))
             except InvalidInputError as error:
                 if when_unfit == "raise":
                     raise
@@ -340,14 +354,22 @@ class McpServer:
         client = self._connected()
         offered: list[types.Tool] = []
         cursor: str | None = None
+        cursors: set[str] = set()
         try:
             async with asyncio.timeout(self._seconds):
                 while True:
                     page = await client.list_tools(cursor=cursor)
                     offered += page.tools
                     cursor = page.next_cursor
+                    if len(offered) > _MAX_TOOLS:
+                        raise self._endless(f"more than {_MAX_TOOLS:,} tools")
                     if cursor is None:
                         return offered
+                    if cursor in cursors or len(cursors) >= _MAX_PAGES:
+                        raise self._endless("its tools on pages without end")
+                    cursors.add(cursor)
+        except PromptportError:
+            raise
         except TimeoutError:
             raise self._lost(f"did not list its tools within {self._seconds:g} s (connect_timeout)") from None
         except Exception as error:
@@ -420,6 +442,9 @@ class McpServer:
     def _lost(self, what: str) -> TransportError:
         return TransportError(f"the MCP server {self._label} {what}", provider=self._label)
 
+    def _endless(self, what: str) -> ProtocolError:
+        return ProtocolError(f"the MCP server {self._label} lists {what}, which are not taken. Use another server.")
+
     def refused(self, status: int, headers: Mapping[str, str], body: bytes, secrets: Collection[str]) -> None:
         """Keeps an HTTP error: what a connection that fails now is about."""
         self._refusal = status_error(
@@ -451,6 +476,15 @@ class McpServer:
         if isinstance(error, OSError):
             return ConfigurationError(f"the MCP server {self._label!r} cannot be started: {error.strerror or error}")
         return ProtocolError(f"the MCP server {self._label} does not speak MCP as it should: {_words(error)}")
+
+
+def _checked_tool(options: dict[str, Any]) -> Tool[Any]:
+    """The tool. Raises `InvalidInputError` for a schema that no server takes, or that cannot be checked."""
+    name, schema = options["name"], options["parameters"]
+    check = validator(name, schema)
+    # What not even the most lenient server takes: no object at the top, or references to nothing.
+    fit_tools([ToolDescriptor(name, parameters=schema)], DIALECTS["plain"])
+    return Tool(validator=check, **options)
 
 
 def _first(error: BaseException) -> BaseException:

@@ -19,7 +19,7 @@ from msgspec.structs import force_setattr, replace
 from promptport.errors import InvalidInputError, InvalidToolArgumentsError
 from promptport.frames import parse_arguments
 from promptport.tools.nulls import without_nulls
-from promptport.tools.schema_check import SchemaCheck, check_size, named_by, takes_any
+from promptport.tools.schema_check import SchemaCheck, check_size, named_by, takes_any, unfillable
 
 __all__ = ["Tool", "ToolDescriptor", "ToolKind", "ToolStart", "tool"]
 
@@ -57,7 +57,7 @@ class ToolDescriptor(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Raises:
         InvalidInputError: the name, or the schema, is not one that a provider takes, or the schema has more than
-            256 KiB or 64 levels.
+            256 KiB or 64 levels, or is not of the form of a JSON schema.
     """
 
     name: str
@@ -96,8 +96,9 @@ class Tool(ToolDescriptor, Generic[Function_co], frozen=True, kw_only=True):
         needs_approval: whether a person is asked before it runs; or a function of the (validated) arguments that
             says so.
         validator: gives the values for an argument text, or raises `InvalidToolArgumentsError`. Default: a check
-            against ``parameters``, which also refuses keys that the schema does not declare, unless it says
-            ``additionalProperties`` or the function takes ``**kwargs``. Nested objects follow the schema alone.
+            against ``parameters``, which also refuses keys that the schema does not declare, whatever it says of
+            ``additionalProperties``, unless the function takes ``**kwargs``. If the schema declares no key and allows
+            any, the function's own names are those that it takes. Nested objects follow the schema alone.
         repeatable: running it again does no harm. Under a journal, a call that a crash interrupted runs again, and may
             start before its answer is recorded; any other tool runs at most once.
         context_parameter: the function's parameter that gets a `ToolContext`, if one does.
@@ -135,12 +136,18 @@ class Tool(ToolDescriptor, Generic[Function_co], frozen=True, kw_only=True):
     def _check_arguments(self, *, bare: bool) -> None:
         """Without a validator, the schema is one; without a schema, the function's signature."""
         own, function = self.validator, cast("Callable[..., Any]", self.function)
+        lacking = unfillable(function)
+        if lacking is not None:
+            raise InvalidInputError(
+                f"tool {self.name!r}: parameter {lacking!r} of the function is positional-only, and arguments come by "
+                "name. Remove the '/' from its signature."
+            )
         if own is not None and not isinstance(own, _OwnCheck | _SignatureCheck):
             return
         if bare or (isinstance(own, _SignatureCheck) and self.parameters == _NO_PARAMETERS):
             check: Any = _SignatureCheck(self.name, None if takes_any(function) else named_by(function))
         else:
-            check = _OwnCheck(self.name, self.parameters, closed=not takes_any(function))
+            check = _OwnCheck(self.name, self.parameters, closed=not takes_any(function), named=named_by(function))
             check.compile()
         force_setattr(self, "validator", check)
 

@@ -28,6 +28,7 @@ import msgspec
 from promptport.errors import InvalidInputError
 from promptport.tools.descriptors import ToolDescriptor
 from promptport.tools.references import is_recursive
+from promptport.tools.schema_shape import misshapen
 
 __all__ = ["DIALECTS", "FittedSchema", "SchemaDialect", "fit_schema", "fit_tools"]
 
@@ -185,8 +186,12 @@ def fit_schema(schema: Mapping[str, Any], dialect: SchemaDialect) -> FittedSchem
         dialect: the server's.
 
     Raises:
-        InvalidInputError: nothing that the dialect can say is near enough; the message says where and why.
+        InvalidInputError: it is not a schema, or nothing that the dialect can say is near enough; the message says
+            where and why.
     """
+    problem = misshapen(schema)
+    if problem is not None:
+        raise InvalidInputError(f"the schema is not a JSON schema: {problem}. Correct it.")
     fit = _Fit(schema, dialect)
     fitted = fit.top()
     return FittedSchema(fitted, tuple(dict.fromkeys(fit.lost)), fit.renamed)
@@ -274,13 +279,13 @@ class _Fit:
             raise self._unfit("", "the server takes an object at the top, and this is a union with other things")
         if all_of:
             return self._merged(options)
-        properties: dict[str, list[Any]] = {}
+        variants: dict[str, list[Any]] = {}
         for option in options:
             for name, value in option.get("properties", {}).items():
-                variants = properties.setdefault(name, [])
-                if value not in variants:
-                    variants.append(value)
-        required = [name for name in properties if all(name in option.get("required", ()) for option in options)]
+                variants.setdefault(name, []).append(value)
+        properties = {name: _distinct(values) for name, values in variants.items()}
+        wanted = [set(option.get("required", ())) for option in options]
+        required = [name for name in properties if all(name in names for names in wanted)]
         united = {name: values[0] if len(values) == 1 else {"anyOf": values} for name, values in properties.items()}
         return {"type": "object", "properties": united, **({"required": required} if required else {})}
 
@@ -465,12 +470,8 @@ def _described(schema: dict[str, Any], more: str) -> dict[str, Any]:
     return {**schema, "description": f"{schema['description']} {more}" if schema.get("description") else more}
 
 
-def _distinct(values: Any) -> list[Any]:
-    found: list[Any] = []
-    for value in values if isinstance(values, list) else ():
-        if value not in found:
-            found.append(value)
-    return found
+def _distinct(values: list[Any]) -> list[Any]:
+    return list({msgspec.json.encode(value, order="deterministic"): value for value in reversed(values)}.values())[::-1]
 
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether a schema refers to itself. Pure."""
+"""Whether a schema refers to itself. Pure, and in time that is linear in the schema."""
 
 from __future__ import annotations
 
@@ -12,20 +12,34 @@ def is_recursive(root: Mapping[str, Any]) -> bool:
     """Whether some reference leads to a schema that it stands in."""
     places = [(home, name) for home in ("$defs", "definitions") for name in root.get(home, {})]
     homes = {f"#/{home}/{name}": root[home][name] for home, name in places}
-    leads = {name: {ref for ref in _refs(value) if ref in homes} for name, value in homes.items()}
     if "#" in _refs(root):
         return True
-    while leads:
-        free = [name for name, targets in leads.items() if not targets & leads.keys()]
-        if not free:
-            return True
-        for name in free:
-            del leads[name]
-    return False
+    leads = {name: {ref for ref in _refs(value) if ref in homes} for name, value in homes.items()}
+    led: dict[str, list[str]] = {name: [] for name in homes}
+    for name, targets in leads.items():
+        for target in targets:
+            led[target].append(name)
+    left = {name: len(targets) for name, targets in leads.items()}
+    free = [name for name, count in left.items() if not count]
+    freed = 0
+    while free:
+        freed += 1
+        for name in led[free.pop()]:
+            left[name] -= 1
+            if not left[name]:
+                free.append(name)
+    return freed < len(homes)
 
 
 def _refs(schema: Any) -> set[str]:
-    if isinstance(schema, Mapping):
-        own = {schema["$ref"]} if isinstance(schema.get("$ref"), str) else set()
-        return own.union(*[_refs(value) for value in schema.values()])
-    return set().union(*[_refs(value) for value in schema]) if isinstance(schema, list) else set()
+    found: set[str] = set()
+    waiting = [schema]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Mapping):
+            if isinstance(one.get("$ref"), str):
+                found.add(one["$ref"])
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+    return found

@@ -7,6 +7,7 @@ loop says so beforehand (`SchemaCheck.is_heavy`). jsonschema-rs is imported by t
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import re
@@ -19,11 +20,20 @@ import msgspec
 
 from promptport.errors import InvalidInputError, InvalidToolArgumentsError
 from promptport.frames import parse_arguments
+from promptport.tools.schema_shape import Declared, declared, misshapen
 
 if TYPE_CHECKING:
     import jsonschema_rs
 
-__all__ = ["MAX_SCHEMA_BYTES", "MAX_SCHEMA_DEPTH", "SchemaCheck", "check_size", "named_by", "takes_any"]
+__all__ = [
+    "MAX_SCHEMA_BYTES",
+    "MAX_SCHEMA_DEPTH",
+    "SchemaCheck",
+    "check_size",
+    "named_by",
+    "takes_any",
+    "unfillable",
+]
 
 MAX_SCHEMA_BYTES = 256 * 1024
 """The longest JSON text of a tool's schema."""
@@ -55,7 +65,7 @@ _OLD = re.compile(r"draft-0[3467]")
 
 
 def check_size(name: str, schema: Mapping[str, Any]) -> None:
-    """Refuses a schema that is too large or too deep.
+    """Refuses a schema that is too large or too deep, or has not the form of one.
 
     Raises:
         InvalidInputError: it is, or it is not JSON; the message names the tool.
@@ -73,6 +83,11 @@ def check_size(name: str, schema: Mapping[str, Any]) -> None:
         raise InvalidInputError(
             f"tool {name!r}: the schema of the parameters is nested more than {MAX_SCHEMA_DEPTH} levels deep. "
             "Flatten it."
+        )
+    problem = misshapen(schema)
+    if problem is not None:
+        raise InvalidInputError(
+            f"tool {name!r}: the schema of the parameters is not a usable JSON schema: {problem}. Correct it."
         )
 
 
@@ -109,9 +124,18 @@ def takes_any(function: Callable[..., Any]) -> bool:
 
 
 def named_by(function: Callable[..., Any]) -> tuple[str, ...]:
-    """The names of the arguments that a function takes by name."""
+    """The names of the arguments that a function takes by name; what a ``functools.partial`` binds is none of them."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return tuple([one.name for one in _signature(function) or () if one.kind in kinds])
+    bound = function.keywords if isinstance(function, functools.partial) else ()
+    return tuple([one.name for one in _signature(function) or () if one.kind in kinds and one.name not in bound])
+
+
+def unfillable(function: Callable[..., Any]) -> str | None:
+    """A parameter that must be given and cannot be given by name; ``None`` if there is none."""
+    for one in _signature(function) or ():
+        if one.kind is one.POSITIONAL_ONLY and one.default is one.empty:
+            return one.name
+    return None
 
 
 def _signature(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...] | None:
@@ -132,12 +156,22 @@ class SchemaCheck:
         schema: what the arguments must fit.
     """
 
-    def __init__(self, name: str, schema: dict[str, Any], *, closed: bool = False, lenient: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        schema: dict[str, Any],
+        *,
+        closed: bool = False,
+        named: tuple[str, ...] = (),
+        lenient: bool = False,
+    ) -> None:
         """Args:
             name: the tool's name.
             schema: the schema.
-            closed: refuse keys that the schema does not declare, unless it says ``additionalProperties`` itself.
-            lenient: let a schema pass that cannot be used: whoever runs the tool, elsewhere, checks the arguments.
+            closed: refuse keys that the schema does not declare, whatever it says of others.
+            named: the keys that hold for declared where the schema declares none, and says that there may be any.
+            lenient: let what cannot be used of a schema pass, such as a pattern with look-around: whoever runs the
+                tool, elsewhere, checks the arguments for it.
 
         Raises:
             InvalidInputError: the schema is too large, too deep, doubles too often, or has too many patterns.
@@ -146,9 +180,13 @@ class SchemaCheck:
         self.name = name
         self.schema = schema
         self._closed = closed
+        self._named = named
         self._lenient = lenient
         self._cost = _Cost(name, schema)
         self._compiled: jsonschema_rs.Validator | None = None
+        self._keys: jsonschema_rs.Validator | None = None
+        self._declared: Declared | None = None
+        self._is_unusable = False
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SchemaCheck):
@@ -159,10 +197,11 @@ class SchemaCheck:
 
     @property
     def _state(self) -> tuple[Any, ...]:
-        return self.name, self.schema, self._closed, self._lenient
+        return self.name, self.schema, self._closed, self._named, self._lenient
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (type(self), *self._state)
+        options = {"closed": self._closed, "named": self._named, "lenient": self._lenient}
+        return _rebuilt, (type(self), self.name, self.schema, options)
 
     def compile(self) -> jsonschema_rs.Validator:
         """Makes it ready.
@@ -174,27 +213,34 @@ class SchemaCheck:
         if self._compiled is None:
             import jsonschema_rs  # noqa: PLC0415 - imported when first needed
 
-            if self._cost.elsewhere is not None:
+            schema, elsewhere = self.schema, self._cost.elsewhere
+            if self._lenient and not self._cost.rebased and (elsewhere is not None or not _compiles(schema)):
+                schema, elsewhere = _usable(schema, self._cost.target), None
+            if elsewhere is not None:
                 raise InvalidInputError(
-                    f"tool {self.name!r}: the schema of the parameters refers to {self._cost.elsewhere!r}. "
+                    f"tool {self.name!r}: the schema of the parameters refers to {elsewhere!r}. "
                     "Put what it refers to under '$defs', and write '#/$defs/…'."
                 )
-            options = jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES)
-            schema = _closed(self.schema) if self._closed else self.schema
             try:
-                if _OLD.search(str(schema.get("$schema"))) is not None:
-                    made = jsonschema_rs.validator_for(schema, pattern_options=options, offline=True)
-                else:
-                    plain = {key: value for key, value in schema.items() if key not in ("$schema", "$id")}
-                    made = jsonschema_rs.Draft202012Validator(plain, pattern_options=options, offline=True)
+                self._compiled = _validator(_closed(schema) if self._closed else schema)
+                if self._closed:
+                    self._keys = _validator(self._of_keys())
             except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError, TypeError) as error:
                 text = str(getattr(error, "message", "") or error)[:_LENGTH]
                 hint = "Write a pattern without look-around and back-references" if '"regex"' in text else "Correct it"
                 raise InvalidInputError(
                     f"tool {self.name!r}: the schema of the parameters is not a usable JSON schema: {text}. {hint}."
                 ) from None
-            self._compiled = made
         return self._compiled
+
+    def _of_keys(self) -> dict[str, Any]:
+        """A schema of the keys alone: those that this one declares."""
+        found = declared(self.schema, self._cost.target)
+        if found.is_open and not found.names and not found.patterns:
+            found = found._replace(names=frozenset(self._named))
+        self._declared = found
+        names, patterns = dict.fromkeys(found.names, True), dict.fromkeys(found.patterns, True)
+        return {"properties": names, "patternProperties": patterns, "additionalProperties": False}
 
     def __call__(self, arguments: str) -> dict[str, Any]:
         """The values.
@@ -213,12 +259,17 @@ class SchemaCheck:
 
     def problems(self, values: dict[str, Any]) -> list[str]:
         """What does not fit, in words for the model."""
+        if self._is_unusable:
+            return []
         try:
             compiled = self.compile()
         except InvalidInputError:
+            self._is_unusable = self._lenient
             if self._lenient:
                 return []
             raise
+        if self._keys is not None and not self._keys.is_valid(values):
+            return [self._line(problem) for problem in islice(self._keys.iter_errors(values), _PROBLEMS)]
         if compiled.is_valid(values):
             return []
         return [self._line(problem) for problem in islice(compiled.iter_errors(values), _PROBLEMS)]
@@ -227,7 +278,7 @@ class SchemaCheck:
         where, kind = ".".join(map(str, problem.instance_path)), problem.kind
         details = kind.as_dict()
         if kind.name in ("additionalProperties", "unevaluatedProperties") and "unexpected" in details:
-            known = ", ".join(self.schema.get("properties", ())) or "none"
+            known = ", ".join(self._known()) or "none"
             names = ", ".join([f"{where}.{name}" if where else name for name in details["unexpected"]])[:_LENGTH]
             return f"{names}: not an argument" + ("" if where else f" (there are: {known})")[:_LENGTH]
         if kind.name == "required":
@@ -239,6 +290,11 @@ class SchemaCheck:
         if len(text) > _LENGTH:
             text = f"{text[: _LENGTH // 2]}…{text[-_LENGTH // 2 :]}"  # the value stands before the rule
         return f"{where or 'the arguments'}: {text}"
+
+    def _known(self) -> Iterable[str]:
+        own = self.schema.get("properties", {})
+        others = sorted(self._declared.names - own.keys()) if self._declared is not None else ()
+        return (*own, *others)
 
     def is_heavy(self, arguments: str) -> bool:
         """Whether the check might take so long that it should not run in an event loop."""
@@ -253,8 +309,18 @@ class SchemaCheck:
         return self._cost.at(depth) * nodes > _WORK
 
 
-def _rebuilt(kind: type[SchemaCheck], name: str, schema: dict[str, Any], closed: bool, lenient: bool) -> SchemaCheck:
-    return kind(name, schema, closed=closed, lenient=lenient)
+def _rebuilt(kind: type[SchemaCheck], name: str, schema: dict[str, Any], options: dict[str, Any]) -> SchemaCheck:
+    return kind(name, schema, **options)
+
+
+def _validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
+    import jsonschema_rs  # noqa: PLC0415 - imported when first needed
+
+    options = jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES)
+    if _OLD.search(str(schema.get("$schema"))) is not None:
+        return jsonschema_rs.validator_for(schema, pattern_options=options, offline=True)
+    plain = {key: value for key, value in schema.items() if key not in ("$schema", "$id")}
+    return jsonschema_rs.Draft202012Validator(plain, pattern_options=options, offline=True)
 
 
 def _value_at(problem: jsonschema_rs.ValidationError) -> Any:
@@ -262,21 +328,42 @@ def _value_at(problem: jsonschema_rs.ValidationError) -> Any:
     return value if not isinstance(value, str) or len(value) <= _LENGTH else value[:_LENGTH] + "…"
 
 
-def _closed(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema, which lets no key pass that it does not declare."""
-    if "additionalProperties" in schema or "unevaluatedProperties" in schema:
-        return schema
-    if _OLD.search(str(schema.get("$schema"))) is None:
-        return {**schema, "unevaluatedProperties": False}
-    declared = {**{key: {} for key in _declared(schema)}, **schema.get("properties", {})}
-    return {**schema, "properties": declared, "additionalProperties": False}
+def _compiles(schema: Any) -> bool:
+    import jsonschema_rs  # noqa: PLC0415 - imported when first needed
+
+    try:
+        _validator(schema)
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError, TypeError):
+        return False
+    return True
 
 
-def _declared(schema: Any) -> set[str]:
+def _usable(schema: Any, target: Callable[[str], Any]) -> Any:
+    """The schema without the references that lead out of it, and the patterns that no linear engine can run."""
+    if isinstance(schema, list):
+        return [_usable(one, target) for one in schema]
     if not isinstance(schema, dict):
-        return set()
-    branches = [branch for word in ("allOf", "anyOf", "oneOf") for branch in schema.get(word, ())]
-    return set(schema.get("properties", ())).union(*[_declared(branch) for branch in branches])
+        return schema
+    kept = {key: value for key, value in schema.items() if key not in ("$dynamicRef", "$recursiveRef")}
+    if isinstance(kept.get("$ref"), str) and target(kept["$ref"]) is None:
+        del kept["$ref"]
+    if isinstance(kept.get("pattern"), str) and not _compiles({"pattern": kept["pattern"]}):
+        del kept["pattern"]
+    patterns = kept.get("patternProperties")
+    if isinstance(patterns, dict) and not all(_compiles({"pattern": one}) for one in patterns):
+        for word in ("patternProperties", "additionalProperties", "unevaluatedProperties"):
+            kept.pop(word, None)  # which keys are left over is not known
+    return {key: value if key in ("enum", "const") else _usable(value, target) for key, value in kept.items()}
+
+
+def _closed(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema, which takes only those keys that hold in the branch of a union that the arguments fit."""
+    said = "additionalProperties" in schema or "unevaluatedProperties" in schema
+    return (
+        schema
+        if said or _OLD.search(str(schema.get("$schema"))) is not None
+        else {**schema, "unevaluatedProperties": False}
+    )
 
 
 class _Cost:
@@ -284,6 +371,7 @@ class _Cost:
 
     Attributes:
         elsewhere: a reference to what is not in the schema, or ``None``.
+        rebased: a schema in it has an address of its own, from which its references count.
     """
 
     def __init__(self, name: str, schema: dict[str, Any]) -> None:
@@ -295,6 +383,7 @@ class _Cost:
         self._dicts = 0
         self._refers = False
         self.elsewhere: str | None = None
+        self.rebased = False
         self._look_through(schema)
         if self._patterns > _PATTERNS:
             raise InvalidInputError(
@@ -329,20 +418,21 @@ class _Cost:
                 self._patterns += isinstance(node.get("pattern"), str)
                 self._patterns += len(patterns) if isinstance(patterns, dict) else 0
                 own_base = node is not schema and isinstance(node.get("$id"), str)
+                self.rebased = self.rebased or own_base
                 for word in ("$dynamicRef", "$recursiveRef", *(("$id",) if own_base else ())):
                     if isinstance(node.get(word), str):
                         self.elsewhere = node[word]
                 reference = node.get("$ref")
                 if isinstance(reference, str):
                     self._refers = True
-                    if self._target(reference) is None:
+                    if self.target(reference) is None:
                         self.elsewhere = reference
                 nodes += node.values()
             elif isinstance(node, list):
                 self._nodes += len(node)  # an enum is compared one by one
                 nodes += node
 
-    def _target(self, reference: str) -> Any:
+    def target(self, reference: str) -> Any:
         """What a reference into this schema stands for; ``None`` where it is not in it."""
         if reference != "#" and not reference.startswith("#/"):
             return None
@@ -378,7 +468,7 @@ class _Cost:
     def _beside(self, schema: dict[str, Any]) -> list[Any]:
         found = _subschemas(schema, _IN_PLACE)
         reference = schema.get("$ref")
-        return [*found, self._target(reference)] if isinstance(reference, str) else found
+        return [*found, self.target(reference)] if isinstance(reference, str) else found
 
 
 def _own_cost(schema: dict[str, Any]) -> int:
