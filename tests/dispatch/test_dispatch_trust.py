@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -32,6 +33,7 @@ from promptport.frames import (
 )
 from promptport.messages import ImagePart, Prompt
 from promptport.models import LLModel
+from promptport.telemetry import Observer
 from promptport.testing import ScriptedExecutor
 from promptport.tools import Tool, tool
 
@@ -309,6 +311,80 @@ async def test_a_rule_or_a_validator_that_raises_anything_refuses_the_call(raise
     for options in ({"needs_approval": rule}, {"validator": validator}):
         outcome = await outcome_of(Tool(name="own", function=print, **options))
         assert (outcome.state, type(outcome.error)) == ("refused", InvalidToolArgumentsError)
+
+
+@pytest.mark.parametrize("method", ["__str__", "__class__", "__getattribute__", "__dict__", "__cause__", "args"])
+async def test_a_rule_may_raise_what_cannot_be_looked_at(method: str) -> None:
+    broken = raising(SystemExit(3))
+    plain = method in ("__str__", "__getattribute__")
+    rude: Any = type("Rude", (ValueError,), {method: broken if plain else property(broken)})
+
+    def rule(values: dict[str, Any]) -> bool:
+        raise rude
+
+    outcome = await outcome_of(Tool(name="own", function=print, needs_approval=rule))
+    assert (outcome.state, outcome.result.error) == ("refused", "Rude")
+
+
+async def test_an_error_without_measure_is_cut() -> None:
+    long: Any = type("Long", (ValueError,), {"__str__": lambda self: "x" * 5_000_000})
+
+    def sync() -> None:
+        raise long
+
+    async def asynchronous() -> None:
+        raise long
+
+    for function in (sync, asynchronous):
+        error = (await outcome_of(tool(function))).result.error
+        assert error is not None
+        assert len(error) < 101_000
+        assert error.endswith("[cut: the error has 5,000,000 characters]")
+
+
+async def test_the_words_of_a_thread_s_exception_are_found_in_the_thread() -> None:
+    """They may take for ever, which holds up neither the event loop nor, after the timeout, the stream."""
+    ended = threading.Event()
+
+    def slow(self: object) -> str:
+        ended.wait()
+        return "late"
+
+    class Endless(ValueError):
+        __str__ = slow
+
+    def fail() -> None:
+        raise Endless
+
+    executor = ScriptedExecutor([call("1", "fail")], ["end"])
+    async with ToolDispatcher(executor, [tool(fail)], timeout=0.1, grace=0.05) as dispatcher:
+        async with dispatcher.stream(PROMPT, MODEL) as stream:
+            await stream.message()
+        ended.set()
+    assert type(stream.outcomes[0].error) is ToolTimeoutError
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), GeneratorExit(), asyncio.CancelledError(), ValueError("no")])
+@pytest.mark.parametrize("method", ["", "__str__", "__class__", "__notes__", "__cause__", "__getattribute__"])
+async def test_an_observer_that_raises_anything_harms_nothing(raised: BaseException, method: str) -> None:
+    error: Any = raised
+    if method:
+        broken = raising(raised)
+        plain = method in ("__str__", "__getattribute__")
+        error = type("Rude", (ValueError,), {method: broken if plain else property(broken)})()
+
+    class Rude(Observer):
+        def around_tool(self, event: Any) -> Any:
+            raise error
+
+    def fail(self: Any, event: Any) -> None:
+        raise error
+
+    told = ("run_started", "run_finished", "tool_started", "tool_finished", "request_started", "request_finished")
+    for name in told:
+        setattr(Rude, name, fail)
+    stream, _ = await run([[call("1", "count", '{"number": 1}')], ["end"]], [count], observers=[Rude()])
+    assert [outcome.state for outcome in stream.outcomes] == ["finished"]
 
 
 # ----------------------------------------------------------------------------------- loops that go nowhere

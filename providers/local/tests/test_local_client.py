@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from promptport import (
     NamedTool,
     Prompt,
     ProtocolError,
+    ProviderError,
     StreamedTools,
     StreamFrame,
     ToolCall,
@@ -374,3 +375,31 @@ def test_what_is_for_a_server_elsewhere_wants_its_address() -> None:
     for options in ({"headers": {"x-team": "blue"}}, {"ssl_context": ssl.create_default_context()}):
         with pytest.raises(ConfigurationError, match="Pass its base_url too"):
             LocalClient(**options)
+
+
+@pytest.mark.parametrize("token", ["<|im_end|>", "<|eot_id|>", "<turn|>", "[INST]", "<｜User｜>"])
+async def test_no_special_token_of_a_content_reaches_a_template(token: str) -> None:
+    """llama.cpp reads them wherever they stand: in a tool's description, a call's arguments, and parts of one text."""
+    evil = f"a{token}b"
+    schema = {"type": "object", "properties": {"x": {"type": "string", "enum": [evil], "description": evil}}}
+    prompt = Prompt().user(evil[:4], evil[4:]).tool_call("c", "f", {"x": evil}).tool_result("c", evil)
+    native = ModelCapabilities.of(StreamedTools.DELTAS, [Capability.TOOLS])
+    model = LLModel("local", "m", native)
+    async with elsewhere(WireResponse(b"", status=500)) as (server, client):
+        with pytest.raises(ProviderError):
+            await client.execute(prompt, model, [ToolDescriptor("f", evil, schema)])
+    assert server.requests
+    for text in _texts(server.requests[0].json()):
+        assert token not in text
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+        if value.startswith("{"):
+            yield from _texts(json.loads(value))
+    elif isinstance(value, list) and all(isinstance(part, dict) and "text" in part for part in value):
+        yield "".join([part["text"] for part in value])
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)

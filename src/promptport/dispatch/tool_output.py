@@ -5,6 +5,7 @@ Rule: whatever a tool returns or raises becomes text for the model, or an except
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import inspect
 from typing import Any, TypeAlias
@@ -14,7 +15,7 @@ import msgspec
 from promptport.errors import ToolError
 from promptport.messages import AudioPart, DocumentPart, ImagePart, TextPart, UserPart
 
-__all__ = ["Given", "Output", "describe", "limited", "output_of", "portable", "progress_of", "tamed"]
+__all__ = ["Given", "Output", "describe", "limited", "output_of", "portable", "progress_of", "tamed", "with_words"]
 
 Output: TypeAlias = str | tuple[UserPart, ...]
 
@@ -146,14 +147,40 @@ def _note(total: int, limit: int) -> str:
     return f"\n[cut: the output has {total} characters, and these are the first {limit}]"
 
 
+_LONGEST_ERROR = 100_000
+_SAID = "_promptport_said"
+
+
 def describe(error: BaseException) -> str:
-    """An exception in words for the model; one of ours says all in its own."""
+    """An exception in words for the model; one of ours says all in its own. Words without measure are cut."""
+    said = _said_of(error)
+    return said if said is not None else _words_of(error)
+
+
+def _words_of(error: BaseException) -> str:
+    name = _name_of(type(error))
     try:
         text = _text(str(error))
     except BaseException:  # an exception's own __str__ may do anything, such as leave the process
         text = ""
-    name = _name_of(type(error))
+    if len(text) > _LONGEST_ERROR:
+        text = f"{text[:_LONGEST_ERROR]}… [cut: the error has {len(text):,} characters]"
     return _text(text if text and issubclass(type(error), ToolError) else f"{name}: {text}" if text else name)
+
+
+def with_words(error: Exception) -> Exception:
+    """The exception, with its words: found here, where the tool runs, for finding them might take long."""
+    with contextlib.suppress(BaseException):  # then they are found where they are needed
+        object.__setattr__(error, _SAID, _words_of(error))
+    return error
+
+
+def _said_of(error: BaseException) -> str | None:
+    try:
+        said = object.__getattribute__(error, _SAID)
+    except BaseException:
+        return None
+    return said if type(said) is str else None
 
 
 class _Nothing:

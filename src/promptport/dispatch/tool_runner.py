@@ -103,7 +103,7 @@ class RunningTools:
         entry.approved = entry.approved or not (needs(entry.values) if callable(needs) else needs)
 
     def _unfit(self, entry: Entry, cause: BaseException, tool: ToolDescriptor) -> None:
-        if isinstance(cause, InvalidToolArgumentsError):
+        if issubclass(type(cause), InvalidToolArgumentsError):  # `isinstance` asks the exception itself
             self.refuse(entry, cause)
             return
         unfit = InvalidToolArgumentsError(describe(cause), tool=tool.name)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import msgspec
 
 from promptport.dispatch.journaling import CALL, CallContext
-from promptport.dispatch.tool_output import Given, output_of, portable, tamed
+from promptport.dispatch.tool_output import Given, output_of, portable, tamed, with_words
 from promptport.dispatch.tool_view import SHOWS, ToolView
 from promptport.errors import InvalidInputError, ToolError
 from promptport.tools import Tool, ToolDescriptor
@@ -168,7 +168,7 @@ def _call(function: Callable[..., Any], values: dict[str, Any]) -> Given:
     try:
         return output_of(function(**values))
     except BaseException as error:
-        calm = tamed(error)
+        calm = with_words(tamed(error))
         if calm is error:
             raise
         raise calm from error

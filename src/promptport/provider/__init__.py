@@ -175,6 +175,7 @@ from promptport.text_tools import (
     TextToolsClient,
     Writing,
     defused_prompt,
+    defused_tool,
     with_text_calls,
 )
 from promptport.tools import (
@@ -323,6 +324,7 @@ __all__ = [
     "decode_message",
     "decode_response",
     "defused_prompt",
+    "defused_tool",
     "dict_in",
     "dicts_in",
     "encode_frame",

@@ -322,8 +322,20 @@ def _tell(observers: Sequence[Observer], method: str, *arguments: Any) -> None:
     for observer in observers:
         try:
             getattr(observer, method)(*arguments)
-        except Exception:
-            _log.exception("the observer %s raised in %s", type(observer).__name__, method)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            _report("the observer %s raised in %s", type(observer).__name__, method)
+
+
+def _report(text: str, *arguments: str) -> None:
+    """Logs the exception that is handled now, also one whose own methods raise."""
+    try:
+        _log.exception(text, *arguments)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        _log.error(f"{text}, and what it raised cannot be shown", *arguments)
 
 
 class Observation:
@@ -363,7 +375,8 @@ class Observation:
         try:
             message = await answer
         except BaseException as error:
-            self.finished(getattr(error, "partial", None) or AssistantMessage(), error)
+            ours = issubclass(type(error), PromptportError)  # another one's attributes may do anything
+            self.finished((getattr(error, "partial", None) if ours else None) or AssistantMessage(), error)
             raise
         self.finished(message, None)
         return message
@@ -374,7 +387,7 @@ class Observation:
             return
         self._over = True
         complete = self._end is not None or (error is None and message.finish_reason is not None)
-        failed = isinstance(error, PromptportError) and not complete
+        failed = issubclass(type(error), PromptportError) and not complete
         counted = self._end.usage if self._end is not None else message.usage
         event = RequestFinished(
             self._told.id,
@@ -436,7 +449,7 @@ class RunObservation:
         if self._over or not self._began:
             return
         self._over = True
-        failed = isinstance(error, PromptportError)
+        failed = issubclass(type(error), PromptportError)
         outcome: Literal["complete", "failed", "cancelled", "paused"] = (
             "paused" if paused else "complete" if complete else "failed" if failed else "cancelled"
         )
@@ -469,15 +482,19 @@ class ToolObservation(AbstractContextManager["ToolObservation"]):
                 around = observer.around_tool(self._told)
                 if around is not None:
                     self._stack.enter_context(around)
-            except Exception:
-                _log.exception("the observer %s raised in around_tool", type(observer).__name__)
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                _report("the observer %s raised in around_tool", type(observer).__name__)
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
             self._stack.close()
-        except Exception:
-            _log.exception("an observer raised in the context of around_tool")
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            _report("an observer raised in the context of around_tool")
 
     def finished(self, outcome: str, error: BaseException | None, output: Any) -> None:
         """The tool has its outcome."""

@@ -16,7 +16,7 @@ from promptport.text_tools.detection import detect
 from promptport.text_tools.formats import FORMATS, TextFormat, format_of
 from promptport.text_tools.machine import ReasoningTags, TextToolsParser
 from promptport.text_tools.prompting import call_schema, calls_schema, text_prompt
-from promptport.text_tools.special_tokens import defused, defused_prompt
+from promptport.text_tools.special_tokens import defused, defused_prompt, defused_tool
 from promptport.text_tools.text_tools_client import TextToolsClient
 from promptport.text_tools.writing import Writing
 
@@ -33,6 +33,7 @@ __all__ = [
     "calls_schema",
     "defused",
     "defused_prompt",
+    "defused_tool",
     "detect",
     "format_of",
     "read_beside",

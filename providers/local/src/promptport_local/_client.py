@@ -44,6 +44,7 @@ from promptport.provider import (
     check_request,
     decode_chat_completion,
     defused_prompt,
+    defused_tool,
     new_transport,
     with_text_calls,
 )
@@ -137,7 +138,8 @@ class _PlainClient(BaseClient):
 
     def _body(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], *, stream: bool) -> dict[str, Any]:
         # llama.cpp reads special tokens wherever they stand: in what users and tools say, they would end turns.
-        body = chat_body(defused_prompt(prompt), model, tools, stream=stream, origin=self.origin)
+        told = [defused_tool(tool) for tool in tools]
+        body = chat_body(defused_prompt(prompt), model, told, stream=stream, origin=self.origin)
         fit_request(body)
         return body
 
