@@ -133,16 +133,17 @@ def test_a_function_that_cannot_be_called_by_name_is_refused(schema: dict[str, A
         tool_of(schema, own)
 
 
+NO_MAPS: list[Any] = [None, 5, [1]]
+NO_LISTS: list[Any] = [None, "x", {"a": 1}]
+NO_SCHEMAS: list[Any] = [None, 5, "string", [{}]]
+
+
 @pytest.mark.parametrize(
     "schema",
     [
-        *[
-            {word: bad}
-            for word in ("properties", "patternProperties", "$defs", "definitions")
-            for bad in (None, 5, [1])
-        ],
-        *[{word: bad} for word in ("allOf", "anyOf", "oneOf", "enum", "required") for bad in (None, "x", {"a": 1})],
-        *[{"properties": {"a": bad}} for bad in (None, 5, "string", [{}])],
+        *[{word: bad} for word in ("properties", "patternProperties", "$defs", "definitions") for bad in NO_MAPS],
+        *[{word: bad} for word in ("allOf", "anyOf", "oneOf", "enum", "required") for bad in NO_LISTS],
+        *[{"properties": {"a": bad}} for bad in NO_SCHEMAS],
         *[{"items": 5}, {"type": 5}, {"type": ["string", 5]}, {"$ref": 5}, {"required": [1]}, {"not": "x"}],
     ],
 )

@@ -104,7 +104,7 @@ class RunningTools:
 
     def _unfit(self, entry: Entry, cause: BaseException, tool: ToolDescriptor) -> None:
         if issubclass(type(cause), InvalidToolArgumentsError):  # `isinstance` asks the exception itself
-            self.refuse(entry, cause)
+            self.refuse(entry, cast("InvalidToolArgumentsError", cause))
             return
         unfit = InvalidToolArgumentsError(describe(cause), tool=tool.name)
         unfit.__cause__ = cause
