@@ -320,18 +320,18 @@ def leaving_out(names: tuple[str, ...]) -> Iterator[None]:
 
 def _tell(observers: Sequence[Observer], method: str, *arguments: Any) -> None:
     for observer in observers:
-        try:
+        with _reporting("the observer %s raised in %s", type(observer).__name__, method):
             getattr(observer, method)(*arguments)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
-            _report("the observer %s raised in %s", type(observer).__name__, method)
 
 
-def _report(text: str, *arguments: str) -> None:
-    """Logs the exception that is handled now, also one whose own methods raise."""
+@contextmanager
+def _reporting(text: str, *arguments: str) -> Iterator[None]:
+    """Logs what is raised inside, also an exception whose own methods raise; only Ctrl-C goes through."""
     try:
-        _log.exception(text, *arguments)
+        try:
+            yield
+        except Exception:
+            _log.exception(text, *arguments)
     except KeyboardInterrupt:
         raise
     except BaseException:
@@ -478,23 +478,15 @@ class ToolObservation(AbstractContextManager["ToolObservation"]):
     def __enter__(self) -> Self:
         _tell(self._observers, "tool_started", self._told)
         for observer in self._observers:
-            try:
+            with _reporting("the observer %s raised in around_tool", type(observer).__name__):
                 around = observer.around_tool(self._told)
                 if around is not None:
                     self._stack.enter_context(around)
-            except KeyboardInterrupt:
-                raise
-            except BaseException:
-                _report("the observer %s raised in around_tool", type(observer).__name__)
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
+        with _reporting("an observer raised in the context of around_tool"):
             self._stack.close()
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
-            _report("an observer raised in the context of around_tool")
 
     def finished(self, outcome: str, error: BaseException | None, output: Any) -> None:
         """The tool has its outcome."""
