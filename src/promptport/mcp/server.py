@@ -61,8 +61,8 @@ _Opener: TypeAlias = Callable[["McpServer", AsyncExitStack], Awaitable["Transpor
 
 _LOG = logging.getLogger("promptport")
 
-_MAX_TOOLS, _MAX_PAGES = 50_000, 1_000
-"""So many tools may a server list, on so many pages."""
+_MAX_TOOLS = 50_000
+"""So many tools may a server list."""
 
 _QUICK_BYTES = 8 * 1024
 """A schema with more JSON than this is looked through in a thread, so that the event loop goes on meanwhile."""
@@ -365,8 +365,8 @@ class McpServer:
                         raise self._endless(f"more than {_MAX_TOOLS:,} tools")
                     if cursor is None:
                         return offered
-                    if cursor in cursors or len(cursors) >= _MAX_PAGES:
-                        raise self._endless("its tools on pages without end")
+                    if cursor in cursors:
+                        raise self._endless("the same page of tools again and again")
                     cursors.add(cursor)
         except PromptportError:
             raise
@@ -443,7 +443,7 @@ class McpServer:
         return TransportError(f"the MCP server {self._label} {what}", provider=self._label)
 
     def _endless(self, what: str) -> ProtocolError:
-        return ProtocolError(f"the MCP server {self._label} lists {what}, which are not taken. Use another server.")
+        return ProtocolError(f"the MCP server {self._label} lists {what}. Use another server.")
 
     def refused(self, status: int, headers: Mapping[str, str], body: bytes, secrets: Collection[str]) -> None:
         """Keeps an HTTP error: what a connection that fails now is about."""
