@@ -351,7 +351,7 @@ def generator(text: str) -> Iterator[str]:
         (generator, r"written 'async def'"),
         (lambda: None, r"lambda has no name"),
         (Store, r"takes a function"),
-        (classmethod(lambda cls: None), r"tool\(Class.method\)"),
+        (classmethod(lambda cls: None), r"lambda has no name"),
         (3, r"takes a function"),
     ],
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import inspect
+import json
 from typing import Any, TypeAlias
 
 import msgspec
@@ -59,7 +60,7 @@ def output_of(value: Any) -> Given:
 
 def progress_of(value: Any) -> Any:
     """What an async-generator tool yielded, as JSON types. Raises as `output_of`."""
-    return _text(value) if isinstance(value, str) else msgspec.json.decode(_encoded(value))
+    return _text(value) if isinstance(value, str) else msgspec.json.decode(_json(value))
 
 
 def _text_of(value: Any) -> str:
@@ -77,13 +78,17 @@ def _text(value: str) -> str:
 
 
 def _json(value: Any) -> bytes:
-    if _has_bytes(value):
-        raise TypeError(_BYTES)
-    return _encoded(value)
-
-
-def _encoded(value: Any) -> bytes:
-    return msgspec.json.encode(value, enc_hook=_plain)
+    try:
+        if _has_bytes(value):
+            raise TypeError(_BYTES)
+        return msgspec.json.encode(value, enc_hook=_plain)
+    except RecursionError:
+        raise ValueError("the tool gave a value that holds itself, or is nested too deeply for JSON") from None
+    except UnicodeDecodeError:  # pydantic writes bytes as text, and these are none
+        raise TypeError(_BYTES) from None
+    except UnicodeEncodeError:  # half a surrogate pair
+        plain = msgspec.to_builtins(value, str_keys=True, enc_hook=_plain)
+        return _text(json.dumps(plain, ensure_ascii=False)).encode()
 
 
 def _has_bytes(value: Any) -> bool:
@@ -100,7 +105,7 @@ def _has_bytes(value: Any) -> bool:
 
 
 def _items(value: Any) -> Any:
-    return value.values() if isinstance(value, dict) else value
+    return (*value, *value.values()) if isinstance(value, dict) else value
 
 
 _BINARY = (bytes, bytearray, memoryview)
@@ -118,9 +123,14 @@ def _plain(value: Any) -> Any:
     if dump is not None:
         return dump(mode="json")
     raise TypeError(
-        f"the tool gave a value of type {type(value).__name__}, which is not JSON; "
+        f"the tool gave a value of type {_described_type(type(value))}, which is not JSON; "
         "return text, JSON types, dataclasses, pydantic models or parts"
     )
+
+
+def _described_type(kind: type) -> str:
+    """Its name, with its module: there is a ``bool`` in numpy too."""
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def limited(output: Output, limit: int | None) -> Output:

@@ -127,7 +127,7 @@ class Tool(ToolDescriptor, Generic[Function_co], frozen=True, kw_only=True):
             raise InvalidInputError(f"tool {self.name!r}: timeout must be more than 0 seconds, not {self.timeout}")
         if self.start not in ("eager", "on_finish"):
             raise InvalidInputError(f"tool {self.name!r}: start is 'eager' or 'on_finish', not {self.start!r}")
-        if not callable(self.function):
+        if not callable(self.function) and not isinstance(self.function, classmethod):
             raise InvalidInputError(f"tool {self.name!r}: function must be callable, not {self.function!r}")
         if inspect.isgeneratorfunction(_called(self.function)):
             raise InvalidInputError(f"tool {self.name!r}: a generator that shows progress is written 'async def'")
@@ -183,6 +183,12 @@ class Tool(ToolDescriptor, Generic[Function_co], frozen=True, kw_only=True):
             return self.function(*args, **kwargs)
 
     @overload
+    def __get__(
+        self: Tool[Callable[Concatenate[type[Instance], Parameters], Returned]],
+        instance: Instance | None,
+        owner: type[Instance],
+    ) -> Tool[Callable[Parameters, Returned]]: ...
+    @overload
     def __get__(self, instance: None, owner: type) -> Tool[Function_co]: ...
     @overload
     def __get__(
@@ -191,10 +197,14 @@ class Tool(ToolDescriptor, Generic[Function_co], frozen=True, kw_only=True):
     @overload
     def __get__(self, instance: object, owner: type) -> Tool[Function_co]: ...
     def __get__(self, instance: object | None, owner: type) -> Tool[Any]:
-        """A method's tool, bound to its instance; any other tool is itself."""
-        if instance is None or not self.unbound:
+        """A method's tool, bound to its instance, or to its class for a classmethod; any other tool is itself."""
+        function: Any = self.function
+        if isinstance(function, classmethod):
+            function = function.__get__(None, owner)
+        elif instance is None or not self.unbound:
             return self
-        function = MethodType(cast("Callable[..., Any]", self.function), instance)
+        else:
+            function = MethodType(function, instance)
         return replace(cast("Tool[Any]", self), function=function, unbound=False)
 
     def validate(self, arguments: str) -> dict[str, Any]:
@@ -251,6 +261,8 @@ def _without_nulls(arguments: str, schema: dict[str, Any]) -> str:
 
 def _called(function: Any) -> Any:
     """What tells a function's kind: an object's ``__call__``, for an object."""
+    if isinstance(function, classmethod):
+        return function.__func__
     if inspect.isroutine(function) or isinstance(function, functools.partial):
         return function
     return getattr(type(function), "__call__", function)  # noqa: B004
@@ -304,8 +316,9 @@ def tool(
     The descriptions come from the docstring (Google, NumPy or Sphinx style) or from ``Annotated[…, Field(…)]``.
     A parameter with a default may be left out by the model. Arguments that no parameter has are refused.
 
-    Functions, bound methods, methods (in a class's body: take the tool from an instance), ``functools.partial`` (what
-    it binds is not shown to the model) and objects with ``__call__`` are taken.
+    Functions, bound methods, methods (in a class's body: take the tool from an instance), class methods and static
+    methods (``@tool`` stands above ``@classmethod`` or ``@staticmethod``), ``functools.partial`` (what it binds is not
+    shown to the model) and objects with ``__call__`` are taken.
 
     Args:
         function: what runs; see `Tool`.

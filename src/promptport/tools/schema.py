@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NotRequired, cast
 
 import docstring_parser
-from pydantic import ConfigDict, PydanticInvalidForJsonSchema, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import AliasChoices, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import ErrorDetails, PydanticSerializationError, SchemaError, to_jsonable_python
+from pydantic_core import ErrorDetails, PydanticSerializationError, to_jsonable_python
 from typing_extensions import TypedDict  # typing's own does for pydantic only from Python 3.12 on
 
 from promptport.errors import InvalidInputError, InvalidToolArgumentsError
@@ -39,7 +40,7 @@ class Described(NamedTuple):
 
 
 def plain_function(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function that a ``staticmethod`` holds; any other callable as it is.
+    """The function that a ``staticmethod`` holds; any other callable, and a ``classmethod``, as it is.
 
     Raises:
         InvalidInputError: it cannot be called by itself.
@@ -47,7 +48,7 @@ def plain_function(function: Callable[..., Any]) -> Callable[..., Any]:
     if isinstance(function, staticmethod):
         return function.__func__
     if isinstance(function, classmethod):
-        raise InvalidInputError("@tool cannot decorate a classmethod; write tool(Class.method) after the class")
+        return function  # it is bound when the tool is taken from its class
     if isinstance(function, type) or not callable(function):
         raise InvalidInputError(f"@tool takes a function or another callable, not {function!r}")
     return function
@@ -73,7 +74,10 @@ def describe(function: Callable[..., Any], name: str) -> Described:
     Raises:
         InvalidInputError: a parameter that cannot be described to a model.
     """
-    parameters, unbound = _parameters(function, name)
+    of_class = isinstance(function, classmethod)
+    if isinstance(function, classmethod):
+        function = function.__func__
+    parameters, unbound = _parameters(function, name, of_class=of_class)
     context_parameter, context_type = context_of_parameters(parameters, name)
     if context_parameter is not None:
         del parameters[context_parameter]
@@ -85,15 +89,17 @@ def describe(function: Callable[..., Any], name: str) -> Described:
         for parameter in parameters.values()
     }
     # A TypedDict takes any name for an argument, also one that a model class would not (``schema``, ``copy``, ``_x``).
-    arguments: Any = cast("Any", TypedDict)(name, fields)
-    arguments.__pydantic_config__ = ConfigDict(extra="forbid")
     try:
+        arguments: Any = cast("Any", TypedDict)(name, fields)
+        arguments.__pydantic_config__ = ConfigDict(extra="forbid")
+        arguments.__module__ = _defined_in(function).__module__  # where a name in quotes is looked up
         adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(arguments)
         schema = adapter.json_schema(schema_generator=_Schema)
-    except (PydanticUserError, PydanticInvalidForJsonSchema, SchemaError, TypeError) as error:
-        raise InvalidInputError(
-            f"tool {name!r}: a parameter's type cannot be described to a model: {str(error).splitlines()[0]}"
-        ) from error
+    except Exception as error:  # pydantic asks the type itself, which may raise anything
+        raise InvalidInputError(_undescribed(name, error)) from error
+    if "title" not in schema:  # it is a reference to itself
+        raise InvalidInputError(f"tool {name!r}: a parameter's type cannot be Self; write the class")
+    _check_names(name, parameters, schema)
     _complete(schema, parameters, documented)
     known = tuple(schema.get("properties", ()))
     validate = functools.partial(_validate, adapter, name, known)
@@ -103,20 +109,25 @@ def describe(function: Callable[..., Any], name: str) -> Described:
 # ---------------------------------------------------------------------------------------------- signature
 
 
-def _parameters(function: Callable[..., Any], name: str) -> tuple[dict[str, inspect.Parameter], bool]:
-    """The parameters that the model fills, and whether the function still wants its ``self``."""
+def _parameters(
+    function: Callable[..., Any], name: str, *, of_class: bool
+) -> tuple[dict[str, inspect.Parameter], bool]:
+    """The parameters that the model fills, and whether the function still wants its ``self`` or ``cls``."""
     try:
         signature = _signature(function)
     except NameError as error:
         raise InvalidInputError(
             f"tool {name!r}: an annotation cannot be resolved ({error}); define its type at the top of the module"
         ) from error
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # an annotation in quotes is code, which may raise anything
         raise InvalidInputError(f"tool {name!r}: its signature cannot be read: {error}") from error
     parameters = dict(signature.parameters)
-    unbound = _is_method(function, parameters)
+    unbound = of_class or _is_method(function, parameters)
     if unbound:
-        del parameters["self"]
+        first = next(iter(parameters), "")
+        if first == "cls" and not of_class and sys.version_info >= (3, 13):  # where classmethod binds no tool
+            raise InvalidInputError(f"tool {name!r}: write @tool above @classmethod, not below it")
+        parameters.pop(first, None)
     if isinstance(function, functools.partial):
         for bound in function.keywords:
             parameters.pop(bound, None)
@@ -131,34 +142,41 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     Raises:
         NameError: A parameter's type cannot be found.
     """
-    try:
-        return inspect.signature(function, eval_str=True)
-    except NameError:
-        # What only type checkers can import may be what it returns.
-        signature = inspect.signature(function)
-        names = _namespace(function)
-        parameters = [
-            parameter.replace(annotation=eval(parameter.annotation, names))  # noqa: S307 - as inspect does
-            if isinstance(parameter.annotation, str)
-            else parameter
-            for parameter in signature.parameters.values()
-        ]
-        return signature.replace(parameters=parameters, return_annotation=signature.empty)
+    signature = inspect.signature(function)
+    names = _namespace(function)
+    parameters = [
+        parameter.replace(annotation=_evaluated(parameter.annotation, names))
+        for parameter in signature.parameters.values()
+    ]
+    return signature.replace(parameters=parameters, return_annotation=signature.empty)
+
+
+def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
+    """The type that an annotation in quotes stands for; one in quotes of a module without quotes has two pairs."""
+    while isinstance(annotation, str):
+        annotation = eval(annotation, names)  # noqa: S307 - as inspect does
+    return annotation
 
 
 def _namespace(function: Any) -> dict[str, Any]:
-    """The names that a function's module has."""
+    """The names that a function's module has, and those of its own type parameters."""
+    plain = _defined_in(function)
+    own = {each.__name__: each for each in getattr(plain, "__type_params__", ())}
+    return {**getattr(plain, "__globals__", {}), **own}
+
+
+def _defined_in(function: Any) -> Any:
+    """The function whose definition has the annotations, behind partials, decorators, methods and objects."""
     while isinstance(function, functools.partial):
         function = function.func
     if not inspect.isroutine(function):
         function = type(function).__call__
-    plain = inspect.unwrap(getattr(function, "__func__", function))
-    return getattr(plain, "__globals__", {})
+    return inspect.unwrap(getattr(function, "__func__", function))
 
 
 def _is_method(function: Callable[..., Any], parameters: Mapping[str, inspect.Parameter]) -> bool:
     """Whether this is a function in a class's body, where ``@tool`` meets it before it is bound."""
-    if not inspect.isfunction(function) or next(iter(parameters), None) != "self":
+    if not inspect.isfunction(function) or next(iter(parameters), None) not in ("self", "cls"):
         return False
     inside = function.__qualname__.rpartition(".")[0]
     return bool(inside) and not inside.endswith("<locals>")
@@ -193,6 +211,52 @@ class _Schema(GenerateJsonSchema):
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
+
+
+def _undescribed(tool: str, error: Exception) -> str:
+    """Why no schema could be made, without pydantic's names for what is ours."""
+    if isinstance(error, NameError) or getattr(error, "code", None) in (
+        "class-not-fully-defined",
+        "undefined-annotation",
+    ):
+        return (
+            f"tool {tool!r}: a parameter's type, or a type inside it, cannot be found: it might be imported for type "
+            "checkers only. Import it, or define it, at the top of its module"
+        )
+    reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+    return f"tool {tool!r}: a parameter's type cannot be described to a model: {reason}"
+
+
+def _check_names(tool: str, parameters: Mapping[str, inspect.Parameter], schema: Mapping[str, Any]) -> None:
+    """What a model writes fills one parameter, and what it is told to write fills the one that it is meant for."""
+    names = {name: _argument_names(name, parameter) for name, parameter in parameters.items()}
+    taken: dict[str, str] = {}
+    for name, each in ((name, each) for name, known in names.items() for each in known):
+        if taken.setdefault(each, name) != name:
+            raise InvalidInputError(
+                f"tool {tool!r}: parameters {taken[each]!r} and {name!r} are both filled by the argument {each!r}; "
+                "give each an alias of its own"
+            )
+    for (name, known), told in zip(names.items(), schema.get("properties", ()), strict=True):
+        if told not in known:
+            raise InvalidInputError(
+                f"tool {tool!r}: parameter {name!r} has only an AliasPath, which a model cannot be told; "
+                "give it a plain alias too: AliasChoices('name', AliasPath(…))"
+            )
+
+
+def _argument_names(name: str, parameter: inspect.Parameter) -> list[str]:
+    """The names by which a parameter is filled: its aliases, or else its own."""
+    found: list[Any] = [
+        each.validation_alias
+        for each in getattr(parameter.annotation, "__metadata__", ())
+        if isinstance(each, FieldInfo) and each.validation_alias is not None
+    ]
+    if not found:
+        return [name]
+    alias = found[-1]
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    return [each for each in choices if isinstance(each, str)]
 
 
 def _complete(
