@@ -252,7 +252,9 @@ async def test_an_output_that_is_full_is_one_line_and_exit_code_1(arguments: lis
             )  # fmt: skip
             _, err = await process.communicate()
     assert process.returncode == 1, err
-    assert err.decode().splitlines()[-1] == "promptport: the output could not be written: No space left on device"
+    (line,) = [line for line in err.decode().splitlines() if "could not" in line]
+    told = json.loads(line)["message"] if "--json" in arguments else line.removeprefix("promptport: ")
+    assert told == "the output could not be written: No space left on device"
     assert b"Traceback" not in err
     assert b"Exception ignored" not in err
 

@@ -114,6 +114,8 @@ class _Chat:
         self._spent: list[tuple[LLModel, Usage]] = []
         # A provider that is not there, and a file that cannot be read, are told now, not behind the first question.
         executor = self._executor(model)
+        if saved is not None and not saved.parent.is_dir():
+            raise ConfigurationError(f"--continue: there is no folder {saved.parent}. Make it first.")
         told = self._read(saved, executor) if saved is not None and saved.exists() else Prompt()
         self._session = self._with(model, told)
 

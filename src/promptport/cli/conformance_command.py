@@ -10,9 +10,11 @@ from typing import Annotated, Self
 import msgspec
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from promptport.cli.application import app, one_line_errors
-from promptport.cli.terminal import console, visible_json
+from promptport.cli.terminal import console, print_json
+from promptport.errors import ConfigurationError
 
 __all__ = ["conformance"]
 
@@ -44,6 +46,9 @@ def conformance(  # noqa: PLR0917 - typer's
     """
     if matrix:
         _print_matrix(provider, as_json)
+    with one_line_errors(as_json=as_json):
+        if report is not None and not report.parent.is_dir():
+            raise ConfigurationError(f"--report {report}: there is no folder {report.parent}. Make it first.")
     from promptport.testing import (  # noqa: PLC0415 - of this command only
         report_json,
         report_page,
@@ -58,7 +63,7 @@ def conformance(  # noqa: PLR0917 - typer's
     if report is not None:
         report.write_bytes(report_json(reports))
     if as_json:
-        print(visible_json(report_json(reports)))  # noqa: T201
+        print_json(report_json(reports))
     elif markdown:
         print(report_page(reports), end="")  # noqa: T201
     else:
@@ -91,7 +96,8 @@ class _Shown:
         with self._lock:
             self._counts[provider] = (ended, total)
             if console.is_terminal:
-                self._status.update(" · ".join([f"{name} {_count(*each)}" for name, each in self._counts.items()]))
+                told = " · ".join([f"{name} {_count(*each)}" for name, each in self._counts.items()])
+                self._status.update(Text(told))  # a string would be read as markup
                 return
             quarter = ended * 4 // total if total else -1
             if self._quarters.get(provider) != quarter:
@@ -109,7 +115,7 @@ def _print_matrix(provider: str | None, as_json: bool) -> None:
     with one_line_errors(as_json=as_json), console.status("sending conversations from each to each …"):
         cells = run_matrix([provider] if provider else [])
     if as_json:
-        print(visible_json(msgspec.json.encode(cells)))  # noqa: T201
+        print_json(msgspec.json.encode(cells))
     else:
         for part in matrix_table(cells):
             Console(soft_wrap=True, highlight=False).print(part)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from promptport.cli.application import app, one_line_errors
 from promptport.cli.capability_tables import capability_lines, markdown_page
-from promptport.cli.terminal import visible, visible_json
+from promptport.cli.terminal import print_json, visible
 from promptport.errors import ConfigurationError
 from promptport.llm_client import LLMClient
 from promptport.models import Capability, LLModel, ModelCapabilities
@@ -33,9 +33,10 @@ def providers(as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
 
     promptport providers --json
     """
-    infos = list_providers()
+    with one_line_errors(as_json=as_json):
+        infos = list_providers()
     if as_json:
-        print(visible_json(msgspec.json.encode(infos)))  # noqa: T201
+        print_json(msgspec.json.encode(infos))
         return
     width = max([len(info.name) for info in infos], default=8)
     print("provider".ljust(width), "distribution".ljust(24), "installed", sep="  ")  # noqa: T201
@@ -82,7 +83,7 @@ def capabilities(
             known[asked] = _client(asked.provider).capabilities(asked)
     if as_json:
         told = {str(name): each for name, each in known.items()}
-        print(visible_json(msgspec.json.encode(told, order="deterministic")))  # noqa: T201
+        print_json(msgspec.json.encode(told, order="deterministic"))
         return
     if model and not names:
         Console(soft_wrap=True, width=500).print(_one_table(known))

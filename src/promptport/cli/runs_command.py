@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,9 +17,9 @@ import msgspec
 import typer
 
 from promptport.cli.application import app, one_line_errors
-from promptport.cli.terminal import visible
+from promptport.cli.terminal import print_json, visible
 from promptport.cli.tool_loading import load_function
-from promptport.errors import InvalidInputError
+from promptport.errors import InvalidInputError, PromptportError
 from promptport.journal import SqliteJournal
 
 __all__ = ["list_runs", "resume_run", "show_run"]
@@ -57,8 +58,12 @@ def list_runs(
         for run in opened.runs():
             if unfinished and run.state != "unfinished":
                 continue
-            line = f"{run.run}\t{run.state}\tattempt {run.attempt}\t{run.records} records\t{_when(run.updated)}"
-            sys.stdout.write((msgspec.json.encode(run).decode() if as_json else visible(line)) + "\n")
+            if as_json:
+                print_json(msgspec.json.encode(run))
+                continue
+            name = visible(run.run, one_line=True)
+            line = f"{name}\t{run.state}\tattempt {run.attempt}\t{run.records} records\t{_when(run.updated)}"
+            sys.stdout.write(line + "\n")
 
 
 @_runs.command("show")
@@ -76,8 +81,8 @@ def show_run(
     """
     with one_line_errors(), SqliteJournal(_existing(journal)) as opened:
         for key, value in opened.records(run).items():
-            text = f"{key}\t{value.decode('utf-8', 'replace')}" if contents else f"{key}\t{len(value)} bytes"
-            sys.stdout.write(visible(text) + "\n")
+            told = value.decode("utf-8", "replace") if contents else f"{len(value)} bytes"
+            sys.stdout.write(f"{visible(key, one_line=True)}\t{visible(told, one_line=True)}\n")
 
 
 @_runs.command("resume")
@@ -106,11 +111,19 @@ def resume_run(
         if run not in known:
             raise InvalidInputError(f"there is no run {run!r} in {journal!r}. See: promptport runs list {journal}")
         with SqliteJournal(journal, run) as opened:
-            given: Any = function(opened)
-            if inspect.isawaitable(given):
-                given = asyncio.run(_awaited(given))
+            given = _called(function, opened, program)
         if given is not None:
             sys.stdout.write(visible(str(given)) + "\n")
+
+
+def _called(function: Callable[..., Any], journal: SqliteJournal, program: str) -> Any:
+    try:
+        given = function(journal)
+        return asyncio.run(_awaited(given)) if inspect.isawaitable(given) else given
+    except (PromptportError, BrokenPipeError):
+        raise
+    except Exception as error:
+        raise PromptportError(f"--program {program}: it raised {type(error).__name__}: {error}") from error
 
 
 async def _awaited(given: Any) -> Any:

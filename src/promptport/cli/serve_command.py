@@ -17,6 +17,7 @@ import typer
 
 from promptport.cli.application import app, one_line_errors
 from promptport.cli.options import DEFAULT_MODEL
+from promptport.cli.terminal import visible
 from promptport.cli.tool_loading import load_function, load_tool
 from promptport.connecting import connect
 from promptport.errors import ConfigurationError, InvalidInputError
@@ -145,8 +146,14 @@ async def _serve(server: uvicorn.Server, listening: socket.socket, names: list[s
     if server.started:
         address = listening.getsockname()
         shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-        sys.stdout.write(f"Serving {', '.join(names)} on http://{shown}:{address[1]} (Ctrl-C stops it)\n")
-        sys.stdout.flush()
+        shown_names = visible(", ".join(names), one_line=True)
+        try:
+            sys.stdout.write(f"Serving {shown_names} on http://{shown}:{address[1]} (Ctrl-C stops it)\n")
+            sys.stdout.flush()
+        except OSError:
+            server.should_exit = True
+            await serving
+            raise
     await serving
 
 
@@ -163,7 +170,11 @@ def _named(models: Iterable[str]) -> dict[str, LLModel]:
 
 def _executor(function: str | None, models: Iterable[LLModel], base_url: str | None) -> PromptExecutor:
     if function is not None:
-        made = load_function(function, option="--executor")()
+        make = load_function(function, option="--executor")
+        try:
+            made = make()
+        except Exception as error:
+            raise ConfigurationError(f"--executor {function}: it raised {type(error).__name__}: {error}") from error
         if inspect.iscoroutine(made):
             made.close()
             raise ConfigurationError(f"--executor {function}: it is async. Name a plain function.")

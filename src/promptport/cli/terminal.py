@@ -14,12 +14,13 @@ from collections.abc import Callable
 
 import msgspec
 from rich.console import Console
+from rich.text import Text
 
 from promptport.dispatch import DispatchFrame, StepEnd, ToolProgress, ToolResult, ToolStarted
 from promptport.frames import Append, End, InvalidToolCall, ReasoningAppend, StreamFrame, ToolCall, Usage
 from promptport.visible_text import visible, visible_json
 
-__all__ = ["Terminal", "console", "visible", "visible_json"]
+__all__ = ["Terminal", "console", "print_json", "visible", "visible_json"]
 
 console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
@@ -51,7 +52,7 @@ class Terminal:
     def wait(self, text: str) -> None:
         """Says that nothing has come yet, until the first frame."""
         if console.is_terminal and isinstance(self._show, _Printer):
-            self._waiting.update(visible(text, one_line=True))
+            self._waiting.update(Text(visible(text, one_line=True)))  # a string would be read as markup
             self._waiting.start()
 
     def stop_waiting(self) -> None:
@@ -83,11 +84,8 @@ class Terminal:
 
     async def _asked(self, call: ToolCall) -> bool:
         self.end_line()
-        question = (
-            f"Run {visible(call.name, one_line=True)}({visible(_compact(call.arguments), one_line=True)})? [y/N]: "
-        )
         while True:
-            sys.stderr.write(question)
+            sys.stderr.write(f"Run {_called(call)}? [y/N]: ")
             sys.stderr.flush()
             answer = await _line_of_stdin()
             if answer.strip().lower() in ("y", "yes"):
@@ -120,9 +118,14 @@ def _read(descriptor: int) -> str:
     return line.decode(errors="replace")
 
 
-def _print_json(frame: DispatchFrame) -> None:
-    sys.stdout.write(visible_json(msgspec.json.encode(frame)) + "\n")
+def print_json(data: bytes) -> None:
+    """Prints JSON on a line of its own, at once."""
+    sys.stdout.write(visible_json(data, encoding=sys.stdout.encoding or "utf-8") + "\n")
     sys.stdout.flush()
+
+
+def _print_json(frame: DispatchFrame) -> None:
+    print_json(msgspec.json.encode(frame))
 
 
 class _Printer:
@@ -148,13 +151,14 @@ class _Printer:
             self._thinking = True
             console.print(visible(frame.text), style="dim italic", end="", markup=False)
         elif isinstance(frame, ToolCall | InvalidToolCall):
-            self._note(f"→ {frame.name}({_compact(frame.arguments)})", "cyan")
+            self._note(f"→ {_called(frame)}", "cyan")
         elif isinstance(frame, ToolProgress):
-            self._note(f"… {_short(frame.data)}", "dim")
+            self._note(f"… {visible(_short(frame.data))}", "dim")
         elif isinstance(frame, ToolResult):
             bad = frame.error is not None
             self._note(
-                f"{'✗' if bad else '←'} {frame.name}: {_short(frame.error if bad else frame.output)}",
+                f"{'✗' if bad else '←'} {visible(frame.name, one_line=True)}: "
+                f"{visible(_short(frame.error if bad else frame.output))}",
                 "red" if bad else "green",
             )
         elif isinstance(frame, End):
@@ -174,11 +178,16 @@ class _Printer:
 
     def _note(self, text: str, style: str) -> None:
         self.end_line()
-        console.print(visible(text), style=style, markup=False)
+        console.print(text, style=style, markup=False)
 
     def _timing(self) -> str:
         total = f", {time.monotonic() - self._started:.2f} s"
         return f"{total}, first text after {self._first:.2f} s" if self._first is not None else total
+
+
+def _called(call: ToolCall | InvalidToolCall) -> str:
+    """A call on one line, whatever its name and arguments hold."""
+    return visible(f"{call.name}({_compact(call.arguments)})", one_line=True)
 
 
 def _compact(arguments: str) -> str:

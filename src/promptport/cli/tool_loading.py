@@ -39,10 +39,10 @@ def load_tool(name: str) -> Tool[Any]:
         owner, found = found, inspect.getattr_static(found, part, None)
         if found is None and not hasattr(owner, part):
             raise ConfigurationError(f"--tool {name}: {_called(owner, place)} has no {part!r}")
-        needs_instance = inspect.isfunction(found) or (isinstance(found, Tool) and found.unbound)
-        if isinstance(owner, type) and needs_instance:
+        of_instance = isinstance(found, Tool) and found.unbound and not isinstance(found.function, classmethod)
+        if isinstance(owner, type) and (inspect.isfunction(found) or of_instance):
             owner = _instance(owner, name)
-        found = getattr(owner, part)
+        found = _attribute(owner, part, f"--tool {name}")
     return found if isinstance(found, Tool) else tool(found)
 
 
@@ -57,7 +57,7 @@ def load_function(name: str, *, option: str) -> Callable[..., Any]:
         raise ConfigurationError(f"{option} takes module:function or path.py:function, not {name!r}")
     found: Any = _module(place, option)
     for part in path.split("."):
-        owner, found = found, getattr(found, part, None)
+        owner, found = found, _attribute(found, part, f"{option} {name}")
         if found is None:
             raise ConfigurationError(f"{option} {name}: {_called(owner, place)} has no {part!r}")
     if not callable(found):
@@ -65,9 +65,26 @@ def load_function(name: str, *, option: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
+_modules: dict[Path, ModuleType] = {}
+"""The files that were run, each once, however many tools are taken from it."""
+
+_instances: dict[type, object] = {}
+"""One for each class, so that the tools of a class share it."""
+
+
+def _attribute(owner: object, name: str, where: str) -> Any:
+    """The attribute, or ``None``; a property may raise anything."""
+    try:
+        return getattr(owner, name, None)
+    except Exception as error:
+        raise ConfigurationError(f"{where}: {name!r} cannot be read: {type(error).__name__}: {error}") from error
+
+
 def _instance(owner: type, name: str) -> object:
     try:
-        return owner()
+        if owner not in _instances:
+            _instances[owner] = owner()
+        return _instances[owner]
     except Exception as error:
         raise ConfigurationError(
             f"--tool {name}: {owner.__name__}() could not be called: {error}. "
@@ -84,12 +101,22 @@ def _module(place: str, option: str = "--tool") -> ModuleType:
         if not place.endswith(".py"):
             sys.path.insert(0, str(Path.cwd()))
             return importlib.import_module(place)
-        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
-        if spec is None or spec.loader is None:
-            raise ConfigurationError(f"{option}: {place} is no Python file")
+        return _module_of_file(Path(place).resolve())
+    except (Exception, SystemExit) as error:  # what it runs may raise anything
+        reason = (
+            str(error) if isinstance(error, ImportError | OSError | SyntaxError) else f"{type(error).__name__}: {error}"
+        )
+        raise ConfigurationError(f"{option}: {place} cannot be imported: {reason}") from error
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    if path not in _modules:
+        name = f"promptport_file_{path.stem}"  # a file json.py must not take the place of json
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # where a class of the file looks for the names in its annotations
+        sys.modules[name] = module  # where a class of the file looks for the names in its annotations
         spec.loader.exec_module(module)
-        return module
-    except (ImportError, OSError, SyntaxError) as error:
-        raise ConfigurationError(f"{option}: {place} cannot be imported: {error}") from error
+        _modules[path] = module
+    return _modules[path]
