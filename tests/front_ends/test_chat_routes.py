@@ -161,3 +161,76 @@ async def test_a_run_that_was_stopped_before_its_first_frame_is_read_as_stopped(
         assert chunks_of(whole)[-2]["type"] == "abort"
         assert (await client.get("/chat/c/stream?last=true")).content == whole
     await server.log.aclose()
+
+
+async def test_a_decision_that_two_requests_read_at_once_is_taken_once_even_by_two_dispatchers() -> None:
+    server = ChatServer()
+    both = asyncio.Barrier(2)
+
+    async def slow(request: Request, chat: Any) -> ChatTurn:
+        turn = await server.choose(request, chat)  # with a dispatcher of its own, which knows of no other
+        if chat.decisions:
+            await both.wait()
+        return turn
+
+    async with client_of(chat_routes(slow, log=server.log)) as client:
+        asked = {"id": "approve-3", "scenario": "approve", "messages": [USER]}
+        chunks = chunks_of((await client.post("/chat", json=asked)).content)
+        request = next(chunk for chunk in chunks if chunk["type"] == "tool-approval-request")
+        body = answer(asked, request["approvalId"])
+        told = await asyncio.gather(client.post("/chat", json=body), client.post("/chat", json=body))
+        assert {one.status_code for one in told} <= {200, 409}
+        assert server.booked["approve-3"] == [2]
+        later = await client.post("/chat", json=body)
+        assert later.status_code == 200
+        assert b"Done" in later.content
+        assert server.booked["approve-3"] == [2]
+    await server.log.aclose()
+
+
+class Unreachable(MemoryRunLog):
+    """A log that knows the runs of its own process, and cannot say which run a thread has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._inner = MemoryRunLog()
+        self.start = self._inner.start  # type: ignore[method-assign]
+        self.read = self._inner.read  # type: ignore[method-assign]
+        self.stop = self._inner.stop  # type: ignore[method-assign]
+
+    async def active(self, thread: str) -> str | None:
+        raise pp.ConfigurationError("Redis cannot be reached")
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class Away:
+    """A store that cannot be reached."""
+
+    async def get(self, thread: str) -> bytes | None:
+        raise pp.ConfigurationError("Redis cannot be reached")
+
+    async def put(self, thread: str, kept: bytes) -> None:
+        raise pp.ConfigurationError("Redis cannot be reached")
+
+
+async def test_where_log_and_store_are_away_a_message_is_answered_and_a_decision_is_not_taken() -> None:
+    server = ChatServer()
+    log, away = Unreachable(), Away()
+    async with client_of(chat_routes(server.choose, log=log, threads=away)) as client:
+        response = await client.post("/chat", json={"id": "c", "messages": [USER]})
+        assert chunks_of(response.content)[-1] == "[DONE]"
+        assert b"Hello" in response.content
+        asked = {"id": "approve-4", "scenario": "approve", "messages": [USER]}
+        request = next(
+            chunk
+            for chunk in chunks_of((await client.post("/chat", json=asked)).content)
+            if chunk["type"] == "tool-approval-request"
+        )
+        refused = await client.post("/chat", json=answer(asked, request["approvalId"]))
+        assert (refused.status_code, "Try again later" in refused.text) == (503, True)
+        assert not server.booked
+        for told in (await client.get("/chat/c/stream"), await client.post("/chat/c/stop")):
+            assert (told.status_code, "Try again later" in told.text) == (503, True)
+    await log.aclose()

@@ -7,10 +7,12 @@ then the server.
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,7 +24,7 @@ from promptport.cli.tool_loading import load_function, load_tool
 from promptport.connecting import connect
 from promptport.errors import ConfigurationError, InvalidInputError
 from promptport.executor import PromptExecutor
-from promptport.front_ends import is_loopback_host
+from promptport.front_ends import OpaqueSeal, is_loopback_host
 from promptport.models import LLModel
 from promptport.run_log import MemoryRunLog, RunLog
 
@@ -85,6 +87,18 @@ def serve(  # noqa: PLR0917 - typer makes options of them
             " path.py:function. Default: the providers of the models."
         ),
     ] = None,
+    redis: Annotated[
+        str | None,
+        typer.Option(
+            envvar="PROMPTPORT_SERVE_REDIS",
+            help="Redis that several servers share, so that each can resume and stop the chats of the others. Default:"
+            " the memory of this process. Example: redis://localhost:6379.",
+        ),
+    ] = None,
+    lease: Annotated[
+        float,
+        typer.Option(help="Seconds after which a server that does not reach the Redis of --redis counts as dead."),
+    ] = 10.0,
 ) -> None:
     """Serve models to programs that speak OpenAI's or Anthropic's API, to chats, and on a page.
 
@@ -95,7 +109,7 @@ def serve(  # noqa: PLR0917 - typer makes options of them
     """
     with one_line_errors():
         try:
-            import uvicorn  # noqa: PLC0415 - for this command alone
+            import uvicorn  # noqa: F401, PLC0415 - for this command alone
 
             from promptport.front_ends.serve_app import serve_app  # noqa: PLC0415 - needs starlette
         except ModuleNotFoundError as missing:
@@ -112,20 +126,60 @@ def serve(  # noqa: PLR0917 - typer makes options of them
             )
         hosts = allowed_hosts or []
         made = _executor(executor, named.values(), base_url)
-        log = MemoryRunLog()
-        served = serve_app(
+        make = functools.partial(
+            serve_app,
             made,
             named,
             offered,
-            log=log,
             system=system,
             key=key,
             hosts=hosts if local or hosts else None,
             origins=allowed_origins or (),
         )
         with _listen(host, port) as listening:
-            config = uvicorn.Config(served, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
-            asyncio.run(_serve(_server_class(log)(config), listening, list(named)))
+            asyncio.run(_run(make, listening, list(named), redis, lease))
+
+
+async def _run(
+    make: Callable[..., Any], listening: socket.socket, names: list[str], redis: str | None, lease: float
+) -> None:
+    import uvicorn  # noqa: PLC0415 - for this command alone
+
+    async with AsyncExitStack() as stack:
+        log: RunLog = MemoryRunLog()
+        more: dict[str, Any] = {}
+        if redis is not None:
+            log, more = await _shared(redis, lease, stack)
+        served = make(log=log, **more)
+        config = uvicorn.Config(served, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+        await _serve(_server_class(log)(config), listening, names)
+
+
+async def _shared(address: str, lease: float, stack: AsyncExitStack) -> tuple[RunLog, dict[str, Any]]:
+    """What the servers of one Redis have in common: the log, and options of `serve_app`.
+
+    Raises:
+        ConfigurationError: It is no address of a Redis, or that cannot be used.
+        InvalidInputError: The lease is out of its range.
+    """
+    from promptport.run_log.redis import (  # noqa: PLC0415 - needs the extra redis
+        RedisPauseStore,
+        RedisRunLog,
+        RedisThreadStore,
+        shared_secret,
+    )
+
+    try:
+        log = RedisRunLog(address, lease=lease)
+        stack.push_async_callback(log.aclose)
+        await log.check()
+        threads, pauses = RedisThreadStore(address), RedisPauseStore(address)
+        stack.push_async_callback(threads.aclose)
+        stack.push_async_callback(pauses.aclose)
+        seal = OpaqueSeal(await shared_secret(address))
+    except (ConfigurationError, InvalidInputError) as error:
+        raise type(error)(f"--redis: {error}") from None
+    return log, {"threads": threads, "pauses": pauses, "seal": seal}
 
 
 def _server_class(log: RunLog) -> type[uvicorn.Server]:

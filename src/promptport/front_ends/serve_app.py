@@ -20,13 +20,15 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
-from promptport.dispatch import ToolDispatcher
+from promptport.dispatch import MemoryPauseStore, PauseStore, ToolDispatcher
 from promptport.errors import InvalidInputError
 from promptport.front_ends.api_errors import APIName, RequestRefused, error_body, refusal_of_status
 from promptport.front_ends.api_request import APIRequest
 from promptport.front_ends.api_routes import APITurn, api_routes
 from promptport.front_ends.chat_request import BodyLimits, ChatRequest
 from promptport.front_ends.guard import Guard
+from promptport.front_ends.kept_threads import ThreadStore
+from promptport.front_ends.opaque import OpaqueSeal
 from promptport.front_ends.starlette import ChatTurn, chat_routes
 from promptport.messages import SystemMessage
 from promptport.models import LLModel
@@ -83,6 +85,9 @@ def serve_app(
     hosts: Iterable[str] | None = (),
     origins: Sequence[str] = (),
     limits: BodyLimits | None = None,
+    threads: ThreadStore | None = None,
+    pauses: PauseStore | None = None,
+    seal: OpaqueSeal | None = None,
     page: Path | None = _PAGE,
 ) -> _App:
     """Make the application that ``promptport serve`` runs.
@@ -97,6 +102,9 @@ def serve_app(
         hosts: The hosts that requests may name, see `Guard`.
         origins: Origins of other pages that may ask, see `Guard`.
         limits: How much a client may post.
+        threads: Keeps what waits for a decision. Default: the memory of this process.
+        pauses: Remembers what was decided, see `PauseStore`. Default: the memory of this process.
+        seal: Closes what goes through clients back to providers. Default: one for this process.
         page: The folder of a page, served under ``/``. Default: promptport's own.
 
     Raises:
@@ -104,7 +112,9 @@ def serve_app(
     """
     if not models:
         raise InvalidInputError("serve_app(): models is empty. Pass at least one: {'m': LLModel('local', 'm')}.")
-    dispatcher = ToolDispatcher(executor, tools)
+    remembered = pauses if pauses is not None else MemoryPauseStore()
+    closed = seal if seal is not None else OpaqueSeal()
+    dispatcher = ToolDispatcher(executor, tools, store=remembered)
     offered = {tool.name for tool in tools}
 
     def choose(request: Request, chat: ChatRequest) -> ChatTurn:
@@ -112,7 +122,7 @@ def serve_app(
         if system is not None and not any(isinstance(message, SystemMessage) for message in prompt.messages):
             prompt = replace(prompt, messages=(SystemMessage(system), *prompt.messages))
         outside = [tool for tool in chat.tools if tool.name not in offered]
-        loop = ToolDispatcher(executor, [*tools, *outside]) if outside else dispatcher
+        loop = ToolDispatcher(executor, [*tools, *outside], store=remembered) if outside else dispatcher
         return ChatTurn(loop, _model(models, chat.extra.get("model")), prompt)
 
     def choose_api(request: Request, asked: APIRequest) -> APITurn:
@@ -136,8 +146,8 @@ def serve_app(
             await executor.aclose()
 
     routes: list[BaseRoute] = [
-        *chat_routes(choose, log=log, limits=limits),
-        *api_routes(choose_api, models=models, limits=limits),
+        *chat_routes(choose, log=log, limits=limits, threads=threads, seal=closed),
+        *api_routes(choose_api, models=models, limits=limits, seal=closed),
     ]
     files: list[str] = []
     if page is not None and (page / "index.html").is_file():

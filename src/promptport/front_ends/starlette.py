@@ -6,6 +6,7 @@ pause that the server kept, and taken once; an error that a client reads says no
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import secrets
@@ -19,7 +20,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from promptport.dispatch import ApprovalNeeded, DispatchFrame, DispatchStream, PausedRun, ToolDispatcher, ToolsPending
-from promptport.errors import InvalidInputError, PromptportError, StreamError
+from promptport.errors import ConfigurationError, InvalidInputError, PromptportError, StreamError
 from promptport.frames import InvalidToolCall, Reasoning, ToolCall
 from promptport.front_ends.ag_ui import AGUIEncoder
 from promptport.front_ends.ag_ui_requests import decode_agui_input
@@ -165,6 +166,7 @@ class _Chat:
         self.heartbeat = heartbeat
         self.error_text = error_text
         self.seal = seal
+        self._under_way: dict[str, KeptThread] = {}  # runs of this process, which outlive a store that forgets
 
     # ---------------------------------------------------------------------------------------- routes
 
@@ -182,29 +184,65 @@ class _Chat:
         except InvalidInputError as error:
             return PlainTextResponse(str(error), 400)
         await self._allow(request, chat.thread)
-        kept = await self._kept(chat.thread)
+        try:
+            kept = await self._kept(chat.thread)
+        except ConfigurationError as error:
+            _log.warning("what waits for a decision cannot be read: %s", error)
+            if _decides(chat):
+                return PlainTextResponse(_NOT_NOW, 503)
+            kept = None  # nothing is decided, so the run needs nothing of what is kept
+        answered = self._decided(chat, kept, respond)
+        if answered is not None:
+            return answered
         chat = _with_calls(chat, kept)
-        if kept is not None and not _answers(chat, kept.paused) and _answers(chat, kept.before):
-            # Decided before: the run that the decision started.
-            return respond(replace(kept, run_id=chat.run, protocol=chat.protocol), chat.extra, thread=chat.thread)
         turn = await _value(self.choose(request, chat))
-        if await self.log.active(chat.thread) is not None:
+        if await self._active(chat.thread, begins=True) is not None:
             return PlainTextResponse("The conversation has an active response. Stop it first.", 409)
+        try:
+            return await self._run(turn, chat, kept, respond)
+        except ConfigurationError as error:
+            _log.warning("a decision cannot be taken now: %s", error)
+            return PlainTextResponse(_NOT_NOW, 503)
+
+    async def _run(self, turn: ChatTurn, chat: ChatRequest, kept: KeptThread | None, respond: _Respond) -> Response:
+        """Starts the run of a request. Raises `ConfigurationError` where a decision cannot be taken."""
         try:
             now, stream = self._begin(turn, chat, kept)
         except PromptportError as error:
             _log.warning("a chat's request was refused: %s", type(error).__name__)
             return PlainTextResponse(error_code(error)[1], 400)
-        await self._keep(chat.thread, now)
+        gate = asyncio.Event()
         try:
-            await self.log.start(now.run, self._keeping(stream, chat.thread, now), thread=chat.thread)
+            await self.log.start(now.run, self._keeping(stream, chat.thread, now, gate), thread=chat.thread)
         except PromptportError as error:
             await stream.aclose()
-            if kept is not None:
-                await self._keep(chat.thread, kept)
             _log.warning("a chat's run was not started: %s", type(error).__name__)
-            return PlainTextResponse("The conversation cannot be continued now.", 409)
-        return respond(now, chat.extra, thread=chat.thread)
+            return PlainTextResponse(_NOT_CONTINUED, 409)
+        try:
+            meanwhile = await self._claimed(chat.thread, now, kept)
+            if meanwhile is now:
+                gate.set()
+                return respond(now, chat.extra, thread=chat.thread)
+        finally:
+            if not gate.is_set():
+                await self.log.stop(now.run)
+                await stream.aclose()
+        return self._decided(chat, meanwhile, respond) or PlainTextResponse(_NOT_CONTINUED, 409)
+
+    async def _claimed(self, thread: str, now: KeptThread, kept: KeptThread | None) -> KeptThread | None:
+        """Keeps this run, whose thread is its own now; or gives what is kept since another run took its decision."""
+        meanwhile = await self._kept(thread) if now.before is not None else kept
+        if meanwhile != kept:
+            return meanwhile
+        await self._keep(thread, now)
+        return now
+
+    def _decided(self, chat: ChatRequest, kept: KeptThread | None, respond: _Respond) -> Response | None:
+        """The run that this decision started, if it was taken before."""
+        named = _with_calls(chat, kept)
+        if kept is None or _answers(named, kept.paused) or not _answers(named, kept.before):
+            return None
+        return respond(replace(kept, run_id=chat.run, protocol=chat.protocol), chat.extra, thread=chat.thread)
 
     async def replay(self, request: Request) -> Response:
         """The active run of a conversation, from its beginning."""
@@ -217,12 +255,18 @@ class _Chat:
     async def _replay(self, request: Request, respond: _Respond) -> Response:
         thread = request.path_params["thread"]
         await self._allow(request, thread)
-        run = await self.log.active(thread)
-        kept = await self._kept(thread)
-        there = kept is not None and kept.run == run
-        if kept is not None and run is None and request.query_params.get("last") == "true":
-            there = await _is_kept(self.log.read(kept.run))
-        if kept is None or not there:
+        try:
+            run = await self._active(thread)
+            kept = await self._kept(thread)
+        except ConfigurationError as error:
+            _log.warning("a run cannot be read again: %s", error)
+            return PlainTextResponse(_NOT_NOW, 503)
+        if run is not None and (kept is None or kept.run != run):
+            kept = self._under_way.get(run)
+        elif run is None and kept is not None:
+            last = request.query_params.get("last") == "true"
+            kept = kept if last and await _is_kept(self.log.read(kept.run)) else None
+        if kept is None:
             return Response(status_code=204)
         return respond(kept, request.query_params, thread=thread, again=True)
 
@@ -230,8 +274,12 @@ class _Chat:
         """Stops the active run of a conversation."""
         thread = request.path_params["thread"]
         await self._allow(request, thread)
-        run = await self.log.active(thread)
-        return JSONResponse({"stopped": run is not None and await self.log.stop(run)})
+        try:
+            run = await self._active(thread)
+            return JSONResponse({"stopped": run is not None and await self.log.stop(run)})
+        except ConfigurationError as error:
+            _log.warning("a run cannot be stopped: %s", error)
+            return PlainTextResponse(_NOT_NOW, 503)
 
     # ------------------------------------------------------------------------------------------ parts
 
@@ -259,14 +307,19 @@ class _Chat:
         return KeptThread(run, message_id, run_id=chat.run, protocol=chat.protocol), stream
 
     async def _keeping(
-        self, stream: DispatchStream, thread: str, kept: KeptThread
+        self, stream: DispatchStream, thread: str, kept: KeptThread, gate: asyncio.Event
     ) -> AsyncGenerator[DispatchFrame, None]:
         """The frames; what waits is kept before anybody is asked, since the answer may come at once."""
         async with stream:
-            async for frame in stream:
-                if isinstance(frame, ApprovalNeeded | ToolsPending):
-                    await self._keep(thread, replace(kept, paused=stream.paused))
-                yield sealed(frame, stream.origin, self.seal) if isinstance(frame, _OPAQUE) else frame
+            await gate.wait()
+            self._under_way[kept.run] = kept
+            try:
+                async for frame in stream:
+                    if isinstance(frame, ApprovalNeeded | ToolsPending):
+                        await self._keep(thread, replace(kept, paused=stream.paused))
+                    yield sealed(frame, stream.origin, self.seal) if isinstance(frame, _OPAQUE) else frame
+            finally:
+                del self._under_way[kept.run]
 
     def _ui_response(self, kept: KeptThread, named: Mapping[str, Any], *, thread: str, again: bool = False) -> Response:
         """The run as UI messages. ``again``: the reader has nothing of the message yet."""
@@ -331,13 +384,33 @@ class _Chat:
         return None if kept is None else KeptThread.from_json(kept)
 
     async def _keep(self, thread: str, kept: KeptThread) -> None:
-        await _value(self.threads.put(thread, kept.to_json()))
+        """Keeps it. A store that is away ends no run: what waits there cannot be decided, and the client is told so."""
+        try:
+            await _value(self.threads.put(thread, kept.to_json()))
+        except ConfigurationError as error:
+            if kept.before is not None and kept.paused is None:
+                raise  # the decision would be taken twice
+            _log.warning("what waits for a decision cannot be kept: %s", error)
+
+    async def _active(self, thread: str, *, begins: bool = False) -> str | None:
+        """The active run of a conversation. One that begins does so also where the log is away."""
+        try:
+            return await self.log.active(thread)
+        except InvalidInputError:
+            return None  # no log has such a name
+        except ConfigurationError as error:
+            if not begins:
+                raise
+            _log.warning("the run log is away, so a run begins without it: %s", error)
+            return None
 
 
 _OPAQUE = (Reasoning, ToolCall, InvalidToolCall)
 _RESETS = ("7", "6")
 """Versions whose ``useChat`` forgets its half of the message when a stream is read again."""
 
+_NOT_CONTINUED = "The conversation cannot be continued now."
+_NOT_NOW = "The conversation cannot be read or continued now. Try again later."
 _UNANSWERED = "The call was interrupted before it had a result."
 
 
@@ -359,6 +432,10 @@ def _with_calls(chat: ChatRequest, kept: KeptThread | None) -> ChatRequest:
             if approval in chat.interrupts:
                 decisions[call.id] = chat.interrupts[approval]
     return replace(chat, decisions=decisions)
+
+
+def _decides(chat: ChatRequest) -> bool:
+    return bool(chat.decisions or chat.results or chat.interrupts)
 
 
 def _answers(chat: ChatRequest, paused: PausedRun | None) -> bool:
