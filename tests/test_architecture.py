@@ -54,6 +54,7 @@ LATE = {
     ("cli.conformance_command", "testing"),
     ("cli.record_command", "testing"),
     ("cli.serve_command", "front_ends.serve_app"),
+    ("cli.serve_command", "run_log.redis"),
     ("executor", "text_tools"),
     ("http.aiohttp_session", "http.aiohttp_connector"),
     ("http.chat_clones", "text_tools"),
