@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from promptport.errors import IncompleteStreamError, InvalidInputError, PromptportError
-from promptport.frames import Append, End, StreamFrame
+from promptport.frames import Append, End, StreamFrame, Usage
 from promptport.message_building import message_of
 from promptport.messages import AssistantMessage, Origin
 from promptport.stream_state import FrameBatches, OriginOf, StreamState, Timeouts
@@ -195,6 +195,7 @@ class FrameStream(_Stream[StreamFrame]):
         observation: Observation | None = None,
         origin: OriginOf = None,
         dropped: Callable[[], tuple[str, ...]] | None = None,
+        used: Callable[[], Usage] | None = None,
     ) -> None:
         """Args:
         source: see `FrameBatches`; the stream owns and closes it.
@@ -204,9 +205,11 @@ class FrameStream(_Stream[StreamFrame]):
         observation: what observers are told of this request; ``None`` where nobody wants to know.
         origin: the server that makes the message, see `AssistantMessage`; or who says it, in a stream over others.
         dropped: who says what was left out of the request, in a stream over others.
+        used: who says which tokens the provider told of before the answer's end.
         """
         super().__init__(StreamState(source, timeouts, named, observation))
         self._state.origin = origin
+        self._state.used = used
         self._dropped: Callable[[], tuple[str, ...]] = dropped if dropped is not None else tuple
         self._skipped: Mapping[str, int] = skipped if skipped is not None else {}
 
@@ -265,6 +268,11 @@ class FrameStream(_Stream[StreamFrame]):
     def partial(self) -> AssistantMessage:
         """The message so far: what was iterated."""
         return self._state.message()
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens that the provider counted so far, as far as it told; those of `End` once it came."""
+        return self._state.usage()
 
     @property
     def origin(self) -> Origin | None:

@@ -11,7 +11,7 @@ import operator
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import msgspec
 
@@ -25,7 +25,7 @@ from promptport.errors import (
     TotalTimeout,
     TransportError,
 )
-from promptport.frames import End, StreamFrame
+from promptport.frames import End, StreamFrame, Usage
 from promptport.message_building import MessageBuilder
 from promptport.messages import AssistantMessage, Origin
 
@@ -94,6 +94,7 @@ class StreamState:
         "task",
         "text_only",
         "timeouts",
+        "used",
         "waiter",
         "waiting_since",
     )
@@ -108,6 +109,7 @@ class StreamState:
         self.observation = observation
         self.failure: PromptportError | None = None
         self.origin: OriginOf = None
+        self.used: Callable[[], Usage] | None = None  # what was told before `End`
         self.source = source
         self.named = named
         self.timeouts = timeouts
@@ -150,7 +152,16 @@ class StreamState:
         builder = self.builder.copy()
         builder.add(self.log[: len(self.log) - self.undelivered])
         message, origin = builder.message(), self.made_by()
+        if builder.end is None and self.used is not None:
+            message = msgspec.structs.replace(message, usage=self.used())
         return message if origin is None else msgspec.structs.replace(message, origin=origin)
+
+    def usage(self) -> Usage:
+        """The tokens of this answer, as far as the provider told."""
+        end = self.log[-1] if self.log and type(self.log[-1]) is End else self.builder.end
+        if end is not None:
+            return cast("End", end).usage
+        return self.used() if self.used is not None else Usage()
 
     def made_by(self) -> Origin | None:
         """The server that makes the message."""

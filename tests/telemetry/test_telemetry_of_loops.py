@@ -121,18 +121,62 @@ async def test_spans_are_one_tree_and_a_tools_span_is_the_current_one_while_it_r
         frames = [frame async for frame in stream]
     results = {frame.id: frame for frame in frames if isinstance(frame, pp.ToolResult)}
     assert results["1"].output == "execute_tool slow"
-    spans = {span.name: span for span in exporter.get_finished_spans()}
+    finished = exporter.get_finished_spans()
+    assert [span.name for span in finished].count("chat m") == 2
+    spans = {span.name: span for span in reversed(finished)}
     assert set(spans) == {"invoke_agent", "chat m", "execute_tool slow", "execute_tool act"}
-    root = spans["invoke_agent"]
+    root, first = spans["invoke_agent"], spans["chat m"]
     assert root.parent is None
-    assert root.context is not None
-    for name in ("chat m", "execute_tool slow", "execute_tool act"):
-        parent = spans[name].parent
-        assert parent is not None
-        assert parent.span_id == root.context.span_id
+    for child, parent in (
+        (first, root),
+        (finished[-2], root),
+        (spans["execute_tool slow"], first),
+        (spans["execute_tool act"], first),
+    ):
+        assert child.parent is not None
+        assert parent.context is not None
+        assert child.parent.span_id == parent.context.span_id, child.name
     failed = dict(spans["execute_tool act"].attributes or {})
     assert failed["error.type"] == "ToolFailedError"
     assert "secret" not in spans["execute_tool act"].to_json()
+
+
+async def test_the_tools_of_each_response_are_children_of_its_own_request_and_a_sub_agents_loop_of_its_tool() -> None:
+    exporter = InMemorySpanExporter()
+    tracers = TracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    inner = ScriptedExecutor(["found"])
+
+    @pp.tool
+    async def research() -> str:
+        """Asks another agent."""
+        async with pp.ToolDispatcher(inner, []) as below:
+            return (await below.stream("Go", MODEL).message()).text
+
+    script = ScriptedExecutor(calls('{"x": 1}'), [pp.ToolCall("r", "research", "{}")], ["over"])
+    with telemetry.observe(telemetry.OpenTelemetryObserver(tracer_provider=tracers)):
+        async with pp.ToolDispatcher(script, [act, research]) as dispatcher:
+            await dispatcher.stream(PROMPT, MODEL).message()
+    by_id = {span.context.span_id: span for span in exporter.get_finished_spans() if span.context is not None}
+    paths = []
+    for span in by_id.values():
+        names, above = [span.name], span.parent
+        while above is not None:
+            names.append(by_id[above.span_id].name)
+            above = by_id[above.span_id].parent
+        paths.append(" < ".join(names))
+    assert sorted(paths) == [
+        "chat m < invoke_agent",
+        "chat m < invoke_agent",
+        "chat m < invoke_agent",
+        "chat m < invoke_agent < execute_tool research < chat m < invoke_agent",
+        "execute_tool act < chat m < invoke_agent",
+        "execute_tool research < chat m < invoke_agent",
+        "invoke_agent",
+        "invoke_agent < execute_tool research < chat m < invoke_agent",
+    ]
+    chats = {span.parent.span_id for span in by_id.values() if span.name.startswith("execute") and span.parent}
+    assert len(chats) == 2, "each tool under the request whose response called it"
 
 
 async def test_a_budget_bounds_a_loop() -> None:

@@ -17,7 +17,7 @@ from promptport.decoding.error_objects import json_or_none, reported_error
 from promptport.decoding.limits import DEFAULT_LIMITS, Limits
 from promptport.decoding.surrogates import FrameMender, marked_halves
 from promptport.errors import IncompleteStreamError, ProtocolError, StreamError
-from promptport.frames import StreamFrame
+from promptport.frames import StreamFrame, Usage
 
 __all__ = ["StreamDecoder", "WireDecoder", "whole_frames"]
 
@@ -175,6 +175,13 @@ class StreamDecoder(ABC, Generic[_Event]):
             self._event(event, out)
             if self.ended:
                 break
+
+    def used(self) -> Usage:
+        """The tokens that the provider told of so far, for a response that is cut; by default nothing.
+
+        A decoder whose provider tells before the end says so here.
+        """
+        return Usage()
 
     @abstractmethod
     def _event(self, event: _Event, out: list[StreamFrame]) -> None:

@@ -43,7 +43,7 @@ from promptport.frames import End, FinishReason, InvalidToolCall, ToolCall
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import LLModel
 from promptport.stream import FrameStream
-from promptport.telemetry import Observer
+from promptport.telemetry import Observer, check_observers
 from promptport.tools import ToolDescriptor, ToolStart
 
 if TYPE_CHECKING:
@@ -153,6 +153,7 @@ class ToolDispatcher:
             raise InvalidInputError(f"grace must be 0 or more seconds, not {grace}")
         if start not in ("eager", "on_finish"):
             raise InvalidInputError(f"start is 'eager' or 'on_finish', not {start!r}")
+        check_observers(observers, where="observers")
         self._settings = Settings(
             executor,
             approve,

@@ -144,7 +144,7 @@ class Run:
                 paused=self.paused is not None,
                 requests=requests,
                 tool_calls=self.limits.calls,
-                usage=self.total,
+                usage=self.total if self.end is not None or self.source is None else self.total + self.source.usage,
             )
 
     # ---------------------------------------------------------------------------------------- requests

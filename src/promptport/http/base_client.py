@@ -222,8 +222,9 @@ class BaseClient(ABC):
             timeouts=self._timeouts,
             skipped=decoder.skipped,
             named=(self.provider, model.id),
-            observation=begin_request(prompt, model, len(tools), streaming=True, address=self._address()),
+            observation=begin_request(prompt, model, tools, streaming=True, address=self._address()),
             origin=self.origin,
+            used=decoder.used,
         )
         self._streams.add(stream)
         return stream
@@ -238,7 +239,7 @@ class BaseClient(ABC):
         """See `LLMClient`; of the clocks, ``total`` holds, or ``first_frame`` where there is no total."""
         prompt, model, tools = as_prompt(prompt), as_model(model, provider=self.provider), as_tools(tools)
         self._check(prompt, model, tools, streaming=False)
-        observation = begin_request(prompt, model, len(tools), streaming=False, address=self._address())
+        observation = begin_request(prompt, model, tools, streaming=False, address=self._address())
         answer = self._executed(prompt, model, tools)
         return await (answer if observation is None else observation.call(answer))
 

@@ -8,7 +8,7 @@ from promptport.messages import AssistantMessage, Prompt
 from promptport.models import LLModel
 from promptport.policies.relay import Asker, Wrapper
 from promptport.stream import FrameStream
-from promptport.telemetry import Observer, observed_by
+from promptport.telemetry import Observer, check_observers, observed_by
 from promptport.tools import ToolDescriptor
 
 __all__ = ["ObservedClient"]
@@ -33,7 +33,11 @@ class ObservedClient(Wrapper):
         Args:
             client: Who is asked; closed with this one.
             observers: Who is told.
+
+        Raises:
+            InvalidInputError: One of them is no observer, or has an `async` method.
         """
+        check_observers(observers, where="ObservedClient")
         super().__init__(client)
         self._observers = observers
 

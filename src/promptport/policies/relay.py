@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 from typing import Any, Protocol, Self, TypeAlias, cast
 
 from promptport.arguments import as_model
-from promptport.frames import StreamFrame
+from promptport.frames import StreamFrame, Usage
 from promptport.messages import AssistantMessage, Origin, Prompt
 from promptport.models import LLModel, ModelCapabilities
 from promptport.stream import FrameStream, TextStream
@@ -69,6 +69,10 @@ class Relay(Mapping[str, int]):
     def made_by(self) -> Origin | None:
         """The server that makes the message that is handed on."""
         return self.stream.origin if self.stream is not None else self.origin
+
+    def used(self) -> Usage:
+        """The tokens that were told of so far."""
+        return self.stream.usage if self.stream is not None else Usage()
 
     def _skipped(self) -> Mapping[str, int]:
         return self.stream.skipped if self.stream is not None else {}
@@ -156,6 +160,7 @@ class Wrapper:
             skipped=relay,
             named=(model.provider, model.id),
             origin=relay.made_by,
+            used=relay.used,
             dropped=lambda: relay.stream.dropped if relay.stream is not None else (),
         )
         self._streams.add(stream)

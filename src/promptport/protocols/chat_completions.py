@@ -19,15 +19,7 @@ import msgspec
 
 from promptport.decoding import CallAssembler, SSEDecoder, StreamDecoder
 from promptport.errors import IncompleteStreamError, ProtocolError
-from promptport.frames import (
-    Append,
-    End,
-    FinishReason,
-    ProviderItem,
-    Reasoning,
-    ReasoningAppend,
-    StreamFrame,
-)
+from promptport.frames import Append, End, FinishReason, ProviderItem, Reasoning, ReasoningAppend, StreamFrame, Usage
 from promptport.message_building import message_of
 from promptport.messages import AssistantMessage
 from promptport.protocols.chat_chunks import (
@@ -467,9 +459,12 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
             reason = FinishReason.CONTENT_FILTER
         else:
             reason = said
-        usage = usage_of(self._usage)
-        out.append(End(reason, self._reason, usage, self._model, self._id, self._calls.unfinished()))
+        out.append(End(reason, self._reason, self.used(), self._model, self._id, self._calls.unfinished()))
         self.ended = True
+
+    def used(self) -> Usage:
+        """What the chunks told so far: some servers count in each of them."""
+        return usage_of(self._usage)
 
     def _no_events(self, stray: bytes, out: list[StreamFrame]) -> None:
         """No event at all: perhaps a JSON error, or the whole answer of a server that does not stream."""

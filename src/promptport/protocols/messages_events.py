@@ -396,6 +396,10 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
     def _end_of_bytes(self, out: list[StreamFrame]) -> None:
         raise IncompleteStreamError("the stream ended without message_stop")
 
+    def used(self) -> Usage:
+        """What ``message_start`` and ``message_delta`` told so far."""
+        return messages_usage(self._counts)
+
     def _count(self, usage: Any) -> None:
         """Counts are cumulative: a later one replaces the one before."""
         if isinstance(usage, dict):

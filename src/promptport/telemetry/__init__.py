@@ -8,23 +8,26 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from promptport.telemetry.dumping import dump
-from promptport.telemetry.logs import LogObserver
-from promptport.telemetry.observer import (
+from promptport.telemetry.events import (
     FirstFrame,
-    Observation,
-    Observer,
     RequestFinished,
     RequestStarted,
     RunFinished,
-    RunObservation,
     RunStarted,
     ToolCallFinished,
     ToolCallStarted,
+)
+from promptport.telemetry.logs import LogObserver
+from promptport.telemetry.observer import (
+    Observation,
+    Observer,
+    RunObservation,
     ToolObservation,
     as_attempt,
     begin_request,
     begin_run,
     begin_tool,
+    check_observers,
     in_run,
     leaving_out,
     observe,
@@ -51,6 +54,7 @@ __all__ = [
     "begin_request",
     "begin_run",
     "begin_tool",
+    "check_observers",
     "dump",
     "in_run",
     "instrument",

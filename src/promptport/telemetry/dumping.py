@@ -14,14 +14,13 @@ from typing import TextIO
 import msgspec
 
 from promptport.frames import StreamFrame, encode_frame
-from promptport.telemetry.observer import (
-    Observer,
+from promptport.telemetry.events import (
     RequestFinished,
     RequestStarted,
     ToolCallFinished,
     ToolCallStarted,
-    observe,
 )
+from promptport.telemetry.observer import Observer, observe
 
 __all__ = ["dump"]
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import logging
 
 from promptport.errors import ProviderError, StreamError
-from promptport.telemetry.observer import (
+from promptport.telemetry.events import (
     FirstFrame,
-    Observer,
     RequestFinished,
     RequestStarted,
     RunFinished,
     ToolCallFinished,
 )
+from promptport.telemetry.observer import Observer
 
 __all__ = ["LogObserver"]
 

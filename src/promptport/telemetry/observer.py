@@ -1,43 +1,46 @@
 """`Observer`: who is told of requests and tools; and who is told now.
 
 Rules: nobody is told unless a program asked for it, and then nothing is held up; an observer that raises is reported
-to the log, and harms nothing. Events hold the prompt and the message for those who want contents; their ``repr``
-shows none.
+to the log, and harms nothing. Whoever is told of a beginning is told of its end.
 """
 
 from __future__ import annotations
 
 import contextvars
+import inspect
 import itertools
 import logging
-from collections.abc import Awaitable, Iterator, Sequence
+import weakref
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from time import monotonic
 from typing import Any, Literal, Self
 
-import msgspec
-
-from promptport.errors import PromptportError
-from promptport.frames import End, FinishReason, StreamFrame, Usage
+from promptport.errors import InvalidInputError, PromptportError
+from promptport.frames import End, StreamFrame, Usage
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import LLModel
+from promptport.telemetry.events import (
+    FirstFrame,
+    RequestFinished,
+    RequestStarted,
+    RunFinished,
+    RunStarted,
+    ToolCallFinished,
+    ToolCallStarted,
+)
+from promptport.tools import ToolDescriptor
 
 __all__ = [
-    "FirstFrame",
     "Observation",
     "Observer",
-    "RequestFinished",
-    "RequestStarted",
-    "RunFinished",
     "RunObservation",
-    "RunStarted",
-    "ToolCallFinished",
-    "ToolCallStarted",
     "ToolObservation",
     "as_attempt",
     "begin_request",
     "begin_run",
     "begin_tool",
+    "check_observers",
     "in_run",
     "leaving_out",
     "observe",
@@ -46,165 +49,12 @@ __all__ = [
 
 _log = logging.getLogger("promptport")
 
-RequestOutcome = Literal["complete", "failed", "cancelled"]
-
-
-class _Event(msgspec.Struct, frozen=True):
-    def __repr__(self) -> str:
-        shown = [
-            f"{name}={getattr(self, name)!r}"
-            for name in self.__struct_fields__
-            if name not in ("prompt", "message", "arguments", "output")
-        ]
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-
-class RequestStarted(_Event, frozen=True):
-    """A request is about to be sent.
-
-    Attributes:
-        id: The request's number in this process.
-        model: The model that is really asked.
-        streaming: Whether the response is streamed.
-        attempt: 1, or more if a policy repeats the request.
-        run: The number of the tool loop that asks, or `None`.
-        messages: How many messages the prompt has.
-        tools: How many tools the model is told of.
-        address: Host and port of the server, or `None` for a model in this process.
-        prompt: The prompt itself, for observers that a person allowed to see contents.
-    """
-
-    id: int
-    model: LLModel
-    streaming: bool
-    attempt: int
-    run: int | None
-    messages: int
-    tools: int
-    address: tuple[str, int] | None
-    prompt: Prompt
-
-
-class FirstFrame(_Event, frozen=True):
-    """The first frame of a response arrived.
-
-    Attributes:
-        id: The request's number.
-        seconds: Since the request was sent.
-    """
-
-    id: int
-    seconds: float
-
-
-class RequestFinished(_Event, frozen=True):
-    """A request is over.
-
-    Attributes:
-        id: The request's number.
-        outcome: `complete`; `failed`, with `error`; or `cancelled` by whoever read the stream.
-        seconds: Since the request was sent.
-        first_frame: Seconds until the first frame, or `None` if none arrived.
-        usage: The tokens that the provider counted, as far as it told.
-        finish_reason: Why the model stopped, or `None`.
-        answered: The model that answered, in the provider's words, or `None`.
-        response_id: The provider's id of the response, or `None`.
-        dropped: Parameters that were left out because the model cannot honor them.
-        error: What went wrong, or `None`.
-        message: The message as far as it arrived, for observers that a person allowed to see contents.
-    """
-
-    id: int
-    outcome: RequestOutcome
-    seconds: float
-    first_frame: float | None
-    usage: Usage
-    finish_reason: FinishReason | None
-    answered: str | None
-    response_id: str | None
-    dropped: tuple[str, ...]
-    error: BaseException | None
-    message: AssistantMessage
-
-
-class RunStarted(_Event, frozen=True):
-    """A tool loop begins.
-
-    Attributes:
-        id: The loop's number in this process.
-        model: The model that it asks.
-        prompt: The conversation, for observers that a person allowed to see contents.
-    """
-
-    id: int
-    model: LLModel
-    prompt: Prompt
-
-
-class RunFinished(_Event, frozen=True):
-    """A tool loop is over.
-
-    Attributes:
-        id: The loop's number.
-        outcome: `complete`, `failed`, `cancelled`, or `paused` for a decision or a result.
-        seconds: Since it began.
-        requests: How many requests it sent.
-        tool_calls: How many tool calls it saw.
-        usage: The tokens of all its responses.
-        error: What went wrong, or `None`.
-    """
-
-    id: int
-    outcome: Literal["complete", "failed", "cancelled", "paused"]
-    seconds: float
-    requests: int
-    tool_calls: int
-    usage: Usage
-    error: BaseException | None
-
-
-class ToolCallStarted(_Event, frozen=True):
-    """A tool is about to run.
-
-    Attributes:
-        id: The call's id.
-        name: The tool's name.
-        run: The number of the tool loop.
-        arguments: The JSON text of the arguments, for observers that a person allowed to see contents.
-    """
-
-    id: str
-    name: str
-    run: int | None
-    arguments: str
-
-
-class ToolCallFinished(_Event, frozen=True):
-    """A tool has its outcome.
-
-    Attributes:
-        id: The call's id.
-        name: The tool's name.
-        run: The number of the tool loop.
-        outcome: `finished`, `failed`, `cancelled`, or `refused` for a call that never ran.
-        seconds: How long it ran.
-        error: What went wrong, or `None`.
-        output: What the model is told, for observers that a person allowed to see contents.
-    """
-
-    id: str
-    name: str
-    run: int | None
-    outcome: str
-    seconds: float
-    error: BaseException | None
-    output: Any
-
 
 class Observer:
     """Who is told. Inherit from it, and override what you want to know; all methods do nothing here.
 
-    Methods are called in the event loop's thread, and must not block.
+    Methods are plain functions. They are called in the event loop's thread, and must not block. An object of another
+    class can be an observer too: the methods that it does not have are not called.
 
     Examples:
         ```python
@@ -264,23 +114,74 @@ _dropped: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("prom
 _numbers = itertools.count(1)
 
 
+_CHECKED: weakref.WeakSet[type] = weakref.WeakSet()
+"""Classes whose observers were found usable: observers are made and named for each request, too."""
+
+_METHODS = tuple(name for name, value in vars(Observer).items() if inspect.isfunction(value))
+
+
+def check_observers(observers: Iterable[object], *, where: str) -> None:
+    """Check that each can be told.
+
+    Args:
+        observers: What a program passed.
+        where: The function or the argument, for the error.
+
+    Raises:
+        InvalidInputError: One is a class, has none of the methods, or has an `async` one, which nobody would await.
+    """
+    for observer in observers:
+        if isinstance(observer, type):
+            name = observer.__name__
+            raise InvalidInputError(f"{where}: takes observers, not the class {name}. Write {name}().")
+        if type(observer) in _CHECKED:
+            continue
+        name = type(observer).__name__
+        methods = [method for method in _METHODS if hasattr(type(observer), method) or hasattr(observer, method)]
+        if not methods:
+            raise InvalidInputError(
+                f"{where}: {name} is no observer, and has none of its methods. Inherit from telemetry.Observer."
+            )
+        for method in methods:
+            found = getattr(type(observer), method, None)
+            if inspect.iscoroutinefunction(found) or inspect.isasyncgenfunction(found):
+                raise InvalidInputError(
+                    f"{where}: {name}.{method} is async, and nobody awaits an observer. Write it as a plain function, "
+                    "which starts a task if it needs one."
+                )
+        if isinstance(observer, Observer):
+            _CHECKED.add(type(observer))
+
+
 @contextmanager
 def observe(*observers: Observer) -> Iterator[None]:
-    """Tell these observers of everything in this process, until the context is left."""
+    """Tell these observers of everything in this process, until the context is left.
+
+    A request, a tool loop or a tool that began before is told to its end.
+
+    Raises:
+        InvalidInputError: One of them is no observer, or has an `async` method.
+    """
     global _everywhere  # noqa: PLW0603 - one process, one list
+    check_observers(observers, where="observe()")
     _everywhere = (*_everywhere, *observers)
     try:
         yield
     finally:
         left = list(_everywhere)
         for observer in observers:
-            left.remove(observer)
+            del left[next(place for place, each in enumerate(left) if each is observer)]
         _everywhere = tuple(left)
 
 
 @contextmanager
 def observed_by(observers: Sequence[Observer]) -> Iterator[None]:
-    """What is begun inside is told to these observers, too."""
+    """What is begun inside is told to these observers, too.
+
+    Raises:
+        InvalidInputError: One of them is no observer, or has an `async` method.
+    """
+    check_observers(observers, where="observed_by()")
     token = _here.set((*_here.get(), *observers))
     try:
         yield
@@ -319,38 +220,71 @@ def leaving_out(names: tuple[str, ...]) -> Iterator[None]:
 
 
 def _tell(observers: Sequence[Observer], method: str, *arguments: Any) -> None:
-    for observer in observers:
-        with _reporting("the observer %s raised in %s", type(observer).__name__, method):
-            getattr(observer, method)(*arguments)
-
-
-@contextmanager
-def _reporting(text: str, *arguments: str) -> Iterator[None]:
-    """Logs what is raised inside, also an exception whose own methods raise; only Ctrl-C goes through."""
-    try:
+    for place, observer in enumerate(observers):
         try:
-            yield
+            call = getattr(observer, method, None)
+            if call is not None:
+                call(*arguments)
         except Exception:
-            _log.exception(text, *arguments)
+            _report(observer, method)
+        except KeyboardInterrupt:  # a person's, who wants to leave; whoever else is to be told of an end, is
+            _tell(observers[place + 1 :], method, *arguments)
+            raise
+        except BaseException:  # a cancellation, an exit or a generator's end of its own making
+            _report(observer, method)
+
+
+def _report(observer: object, method: str) -> None:
+    """Logs what is raised now, also an exception whose own methods raise; only Ctrl-C goes through."""
+    text, name = "the observer %s raised in %s", type(observer).__name__
+    try:
+        _log.exception(text, name, method)
     except KeyboardInterrupt:
         raise
     except BaseException:
-        _log.error(f"{text}, and what it raised cannot be shown", *arguments)
+        _log.error(f"{text}, and what it raised cannot be shown", name, method)
+
+
+def _wants_frames(observer: Observer) -> bool:
+    try:
+        return bool(getattr(observer, "wants_frames", False))
+    except Exception:
+        _report(observer, "wants_frames")
+        return False
+
+
+_GAPS = 16
 
 
 class Observation:
     """One request, as its observers are told of it."""
 
-    __slots__ = ("_began", "_dropped", "_end", "_first", "_id", "_observers", "_over", "_told", "_wanting")
+    __slots__ = (
+        "_began",
+        "_dropped",
+        "_end",
+        "_first",
+        "_gaps",
+        "_last",
+        "_observers",
+        "_over",
+        "_reads",
+        "_skipping",
+        "_told",
+        "_wanting",
+    )
 
     def __init__(self, observers: tuple[Observer, ...], told: RequestStarted, dropped: tuple[str, ...] = ()) -> None:
         """See `begin_request`; ``dropped``: what was left out of the request."""
         self._dropped = dropped
         self._observers = observers
-        self._wanting = tuple([observer for observer in observers if observer.wants_frames])
+        self._wanting = tuple([observer for observer in observers if _wants_frames(observer)])
         self._told = told
         self._began = 0.0
         self._first: float | None = None
+        self._last = 0.0
+        self._reads = self._skipping = 0
+        self._gaps: list[float] = []  # thinned out as they grow, see `RequestFinished.chunk_seconds`
         self._end: End | None = None
         self._over = False
 
@@ -361,13 +295,22 @@ class Observation:
 
     def read(self, batch: Sequence[StreamFrame]) -> None:
         """These frames arrived."""
+        now = monotonic()
         if self._first is None:
-            self._first = monotonic() - self._began
+            self._first = now - self._began
             _tell(self._observers, "first_frame", FirstFrame(self._told.id, self._first))
+        else:
+            self._reads += 1
+            if not self._reads & self._skipping:
+                self._gaps.append(now - self._last)
+                if len(self._gaps) > _GAPS:
+                    self._gaps = self._gaps[1::2]
+                    self._skipping = self._skipping * 2 + 1
+        self._last = now
         if type(batch[-1]) is End:
             self._end = batch[-1]
         if self._wanting:
-            _tell(self._wanting, "frames", self._told.id, batch)
+            _tell(self._wanting, "frames", self._told.id, tuple(batch))
 
     async def call(self, answer: Awaitable[AssistantMessage]) -> AssistantMessage:
         """Awaits a whole response, and tells of it."""
@@ -401,19 +344,44 @@ class Observation:
             self._dropped,
             error if failed else None,
             message,
+            self._told.model,
+            tuple(self._gaps),
         )
         _tell(self._observers, "request_finished", event)
 
 
 def begin_request(
-    prompt: Prompt, model: LLModel, tools: int, *, streaming: bool, address: tuple[str, int] | None = None
+    prompt: Prompt,
+    model: LLModel,
+    tools: int | Sequence[ToolDescriptor],
+    *,
+    streaming: bool,
+    address: tuple[str, int] | None = None,
 ) -> Observation | None:
-    """The observation of a request that is made here; `None` if nobody wants to know."""
+    """The observation of a request that is made here; `None` if nobody wants to know.
+
+    Args:
+        prompt: What is asked.
+        model: Who is asked.
+        tools: The tools that are offered, or how many.
+        streaming: Whether the response is streamed.
+        address: Host and port of the server; `None` for a model in this process.
+    """
     observers = _everywhere + _here.get()
     if not observers:
         return None
+    offered = () if isinstance(tools, int) else tuple(tools)
     told = RequestStarted(
-        next(_numbers), model, streaming, _attempt.get(), _run.get(), len(prompt.messages), tools, address, prompt
+        next(_numbers),
+        model,
+        streaming,
+        _attempt.get(),
+        _run.get(),
+        len(prompt.messages),
+        tools if isinstance(tools, int) else len(offered),
+        address,
+        prompt,
+        offered,
     )
     return Observation(observers, told, _dropped.get())
 
@@ -466,6 +434,25 @@ def begin_run(prompt: Prompt, model: LLModel, observers: Sequence[Observer] = ()
     return RunObservation(told, prompt, model) if told else None
 
 
+class _Harmless(AbstractContextManager[None]):
+    """The context of an observer's `around_tool`, of which leaving can fail."""
+
+    def __init__(self, observer: Observer, around: AbstractContextManager[Any]) -> None:
+        self._observer = observer
+        self._around = around
+
+    def __enter__(self) -> None:
+        self._around.__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._around.__exit__(None, None, None)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            _report(self._observer, "around_tool")
+
+
 class ToolObservation(AbstractContextManager["ToolObservation"]):
     """One tool, as its observers are told of it; the tool runs inside."""
 
@@ -478,15 +465,20 @@ class ToolObservation(AbstractContextManager["ToolObservation"]):
     def __enter__(self) -> Self:
         _tell(self._observers, "tool_started", self._told)
         for observer in self._observers:
-            with _reporting("the observer %s raised in around_tool", type(observer).__name__):
-                around = observer.around_tool(self._told)
+            try:
+                make = getattr(observer, "around_tool", None)
+                around = make(self._told) if make is not None else None
                 if around is not None:
-                    self._stack.enter_context(around)
+                    self._stack.enter_context(_Harmless(observer, around))
+            except KeyboardInterrupt:
+                self._stack.close()
+                raise
+            except BaseException:
+                _report(observer, "around_tool")
         return self
 
     def __exit__(self, *_: object) -> None:
-        with _reporting("an observer raised in the context of around_tool"):
-            self._stack.close()
+        self._stack.close()
 
     def finished(self, outcome: str, error: BaseException | None, output: Any) -> None:
         """The tool has its outcome."""

@@ -1,7 +1,7 @@
 """OpenTelemetry: spans and metrics by the conventions for generative AI, with ``opentelemetry-api`` alone.
 
 Names: the development text of the repository semantic-conventions-genai as of November 2026; ``semconv="1.41"`` gives
-those of the last released text, v1.41.0 of the main conventions.
+those of the last released text, v1.41.0 of the main conventions, and leaves out what that does not have.
 
 Rule: contents (prompts, answers, arguments, results) are in a span only if the program asked for them.
 """
@@ -11,13 +11,17 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
-import msgspec
-
 from promptport.errors import ConfigurationError, InvalidInputError, ProviderError
-from promptport.messages import AssistantMessage
-from promptport.telemetry.observer import (
+from promptport.messages import TrimmedPrompt
+from promptport.telemetry.contents import (
+    input_messages,
+    json_text,
+    output_messages,
+    system_instructions,
+    tool_definitions,
+)
+from promptport.telemetry.events import (
     FirstFrame,
-    Observer,
     RequestFinished,
     RequestStarted,
     RunFinished,
@@ -25,6 +29,7 @@ from promptport.telemetry.observer import (
     ToolCallFinished,
     ToolCallStarted,
 )
+from promptport.telemetry.observer import Observer
 
 __all__ = ["OpenTelemetryObserver"]
 
@@ -36,10 +41,19 @@ _PROVIDERS = {
     "google": "gcp.gemini",
     "google-vertex": "gcp.vertex_ai",
     "mistral": "mistral_ai",
+    "moonshot": "moonshot_ai",
     "openai-chat": "openai",
     "xai": "x_ai",
 }
 """``gen_ai.provider.name`` where the conventions spell a provider otherwise than promptport."""
+
+_EXTRA = {
+    "frequency_penalty": (int, float),
+    "presence_penalty": (int, float),
+    "top_k": (int,),
+    "top_p": (int, float),
+}
+"""A provider's own options that the conventions know under the same name, and what they must be."""
 
 _BUCKETS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
 
@@ -47,8 +61,8 @@ _BUCKETS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 2
 class OpenTelemetryObserver(Observer):
     """Spans and metrics for requests, tool loops and tools.
 
-    The span of a request is a child of its loop's, and the parent of nothing; the span of a tool is the current span
-    while the tool runs.
+    The span of a request is a child of its loop's, and the parent of the spans of the tools that its response calls.
+    The span of a tool is the current span while the tool runs.
 
     Examples:
         ```python
@@ -94,6 +108,8 @@ class OpenTelemetryObserver(Observer):
         self._old = semconv == "1.41"
         self._requests: dict[int, tuple[Any, dict[str, Any]]] = {}
         self._runs: dict[int, tuple[Any, dict[str, Any]]] = {}
+        self._run_of: dict[int, int] = {}  # by request
+        self._asking: dict[int, Any] = {}  # by run: the span of the request whose response it reads
         self._tools: dict[tuple[int | None, str], Any] = {}
         names = _OLD_METRICS if self._old else _METRICS
         self._duration = meter.create_histogram(
@@ -102,11 +118,9 @@ class OpenTelemetryObserver(Observer):
         self._first_chunk = meter.create_histogram(
             names["first"], unit="s", explicit_bucket_boundaries_advisory=_BUCKETS
         )
+        self._per_chunk = meter.create_histogram(names["chunk"], unit="s", explicit_bucket_boundaries_advisory=_BUCKETS)
         self._tokens = _token_metrics(meter, old=self._old)
-        self._tool_duration = meter.create_histogram("gen_ai.execute_tool.duration", unit="s")
-        self._run_duration = meter.create_histogram("gen_ai.invoke_agent.duration", unit="s")
-        self._run_requests = meter.create_histogram("gen_ai.invoke_agent.inference_calls", unit="{call}")
-        self._run_calls = meter.create_histogram("gen_ai.invoke_agent.tool_calls", unit="{call}")
+        self._around = None if self._old else _AroundMetrics(meter)
 
     # ---------------------------------------------------------------------------------------- requests
 
@@ -129,7 +143,6 @@ class OpenTelemetryObserver(Observer):
             ("gen_ai.request.temperature", params.temperature),
             ("gen_ai.request.seed", params.seed),
             ("gen_ai.request.stop_sequences", list(params.stop) or None),
-            ("gen_ai.request.reasoning.level", _word(params.reasoning_effort)),
             ("gen_ai.conversation.id", event.prompt.id or None),
         ):
             if value is not None:
@@ -138,13 +151,39 @@ class OpenTelemetryObserver(Observer):
             host, port = event.address
             attributes |= {"server.address": host, "server.port": port}
             common |= {"server.address": host, "server.port": port}
+        for name, kinds in _EXTRA.items():
+            value = params.extra.get(name)
+            if isinstance(value, kinds) and not isinstance(value, bool):
+                attributes[f"gen_ai.request.{name}"] = value
+        if not self._old:
+            attributes |= self._newer(event)
         if self._contents:
-            attributes["gen_ai.input.messages"] = msgspec.json.encode(event.prompt.messages).decode()
+            attributes["gen_ai.input.messages"] = input_messages(event.prompt)
+            instructions = system_instructions(event.prompt)
+            if instructions is not None:
+                attributes["gen_ai.system_instructions"] = instructions
+            if event.definitions:
+                attributes["gen_ai.tool.definitions"] = tool_definitions(event.definitions)
         kind = self._trace.SpanKind.INTERNAL if event.address is None else self._trace.SpanKind.CLIENT
         parent = self._runs.get(event.run) if event.run is not None else None
         context = self._trace.set_span_in_context(parent[0]) if parent is not None else None
         span = self._tracer.start_span(f"chat {event.model.id}", context, kind=kind, attributes=attributes)
         self._requests[event.id] = (span, common)
+        if event.run is not None:
+            self._asking[event.run] = span
+            self._run_of[event.id] = event.run
+
+    def _newer(self, event: RequestStarted) -> dict[str, Any]:
+        """What v1.41 does not have."""
+        found: dict[str, Any] = {}
+        effort, before = event.prompt.params.reasoning_effort, event.prompt.params.extra.get("previous_response_id")
+        if effort is not None:
+            found["gen_ai.request.reasoning.level"] = str(effort.value)
+        if isinstance(before, str):
+            found["gen_ai.request.previous_response.id"] = before
+        if isinstance(event.prompt, TrimmedPrompt) and event.prompt.cut:
+            found["gen_ai.conversation.compacted"] = True
+        return found
 
     def first_frame(self, event: FirstFrame) -> None:
         """Note when the response began."""
@@ -153,10 +192,14 @@ class OpenTelemetryObserver(Observer):
             span, common = found
             span.set_attribute("gen_ai.response.time_to_first_chunk", event.seconds)
             self._first_chunk.record(event.seconds, common)
+            run = self._run_of.get(event.id)
+            if run is not None:  # of two that race, the first to speak is the one that is heard
+                self._asking[run] = span
 
     def request_finished(self, event: RequestFinished) -> None:
         """End the span of a request, also of one that was cancelled, with the tokens that are known."""
         found = self._requests.pop(event.id, None)
+        self._run_of.pop(event.id, None)
         if found is None:
             return
         span, common = found
@@ -178,7 +221,9 @@ class OpenTelemetryObserver(Observer):
             if value is not None:
                 span.set_attribute(name, value)
         if self._contents:
-            span.set_attribute("gen_ai.output.messages", _encoded(event.message))
+            span.set_attribute("gen_ai.output.messages", output_messages(event.message, event.outcome))
+        for seconds in event.chunk_seconds:
+            self._per_chunk.record(seconds, common)
         if event.outcome != "complete":
             common["error.type"] = self._failed(span, event.error)
         for record in self._tokens:
@@ -211,6 +256,7 @@ class OpenTelemetryObserver(Observer):
     def run_finished(self, event: RunFinished) -> None:
         """End the span of a tool loop."""
         found = self._runs.pop(event.id, None)
+        self._asking.pop(event.id, None)
         if found is None:
             return
         span, common = found
@@ -222,9 +268,8 @@ class OpenTelemetryObserver(Observer):
                 span.set_attribute(name, value)
         if event.outcome in ("failed", "cancelled"):
             common["error.type"] = self._failed(span, event.error)
-        self._run_duration.record(event.seconds, common)
-        self._run_requests.record(event.requests, common)
-        self._run_calls.record(event.tool_calls, common)
+        if self._around is not None:
+            self._around.run(event, common)
         span.end()
 
     # ------------------------------------------------------------------------------------------- tools
@@ -235,11 +280,14 @@ class OpenTelemetryObserver(Observer):
             "gen_ai.operation.name": "execute_tool",
             "gen_ai.tool.name": event.name,
             "gen_ai.tool.call.id": event.id,
+            "gen_ai.tool.type": "function",
         }
         if self._contents:
             attributes["gen_ai.tool.call.arguments"] = event.arguments
-        parent = self._runs.get(event.run) if event.run is not None else None
-        context = self._trace.set_span_in_context(parent[0]) if parent is not None else None
+        parent = self._asking.get(event.run) if event.run is not None else None
+        if parent is None and event.run in self._runs:  # a run that began with the calls of an earlier response
+            parent = self._runs[event.run][0]
+        context = self._trace.set_span_in_context(parent) if parent is not None else None
         span = self._tracer.start_span(f"execute_tool {event.name}", context, attributes=attributes)
         self._tools[event.run, event.id] = span
 
@@ -260,20 +308,40 @@ class OpenTelemetryObserver(Observer):
             return
         common = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": event.name}
         if self._contents:
-            span.set_attribute("gen_ai.tool.call.result", _encoded(event.output))
+            output = event.output
+            span.set_attribute("gen_ai.tool.call.result", output if isinstance(output, str) else json_text(output))
         if event.outcome != "finished":
             common["error.type"] = self._failed(span, event.error)
-        self._tool_duration.record(event.seconds, common)
+        if self._around is not None:
+            self._around.duration.record(event.seconds, common)
         span.end()
+
+
+class _AroundMetrics:
+    """The metrics of tools and tool loops, which v1.41 does not have."""
+
+    def __init__(self, meter: Any) -> None:
+        self.duration = meter.create_histogram("gen_ai.execute_tool.duration", unit="s")
+        self._run = meter.create_histogram("gen_ai.invoke_agent.duration", unit="s")
+        self._requests = meter.create_histogram("gen_ai.invoke_agent.inference_calls", unit="{call}")
+        self._calls = meter.create_histogram("gen_ai.invoke_agent.tool_calls", unit="{call}")
+
+    def run(self, event: RunFinished, common: dict[str, Any]) -> None:
+        """A tool loop is over."""
+        self._run.record(event.seconds, common)
+        self._requests.record(event.requests, common)
+        self._calls.record(event.tool_calls, common)
 
 
 _METRICS = {
     "duration": "gen_ai.client.inference.duration",
     "first": "gen_ai.client.inference.time_to_first_chunk",
+    "chunk": "gen_ai.client.inference.time_per_output_chunk",
 }
 _OLD_METRICS = {
     "duration": "gen_ai.client.operation.duration",
     "first": "gen_ai.client.operation.time_to_first_chunk",
+    "chunk": "gen_ai.client.operation.time_per_output_chunk",
 }
 _FIELDS = (
     ("input_tokens", "input_tokens"),
@@ -317,13 +385,3 @@ def _token_metrics(meter: Any, *, old: bool) -> list[Any]:
                 histogram.record(value, common)
 
     return [count]
-
-
-def _word(value: Any) -> str | None:
-    return None if value is None else str(getattr(value, "value", value))
-
-
-def _encoded(value: object) -> str:
-    if isinstance(value, AssistantMessage):
-        return msgspec.json.encode([value]).decode()
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

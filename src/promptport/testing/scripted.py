@@ -158,7 +158,7 @@ class ScriptedClient:
             self._play(self._answers[index], request),
             timeouts=self._timeouts,
             named=(self.provider, model.id),
-            observation=begin_request(prompt, model, len(tools), streaming=streaming),
+            observation=begin_request(prompt, model, tools, streaming=streaming),
         )
 
     async def _play(self, answer: ScriptedAnswer, request: ScriptedRequest) -> FrameBatches:

@@ -126,7 +126,13 @@ def read_beside(
     parser = _parser(prompt, tools)
     if parser is None:
         return native
-    return FrameStream(frames_of(native, parser), skipped=skipped_by(parser, native), named=named, origin=native.origin)
+    return FrameStream(
+        frames_of(native, parser),
+        skipped=skipped_by(parser, native),
+        named=named,
+        origin=native.origin,
+        used=lambda: native.usage,
+    )
 
 
 def read_message(message: AssistantMessage, prompt: Prompt, tools: Sequence[ToolDescriptor]) -> AssistantMessage:

@@ -108,6 +108,7 @@ class TextToolsClient:
             skipped=skipped_by(parser, text),
             named=(self.provider, model.id),
             origin=text.origin,
+            used=lambda: text.usage,
         )
         self._streams.add(stream)
         return stream

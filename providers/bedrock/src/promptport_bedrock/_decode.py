@@ -279,8 +279,12 @@ class ConverseDecoder(StreamDecoder[_Event]):
 
     def _finish(self, out: list[StreamFrame]) -> None:
         reason = self._calls.reason(_FINISH_REASONS.get(self._stop_reason or "", FinishReason.OTHER))
-        out.append(End(reason, self._stop_reason, self._usage or Usage(), unfinished=self._calls.unfinished()))
+        out.append(End(reason, self._stop_reason, self.used(), unfinished=self._calls.unfinished()))
         self.ended = True
+
+    def used(self) -> Usage:
+        """What ``metadata`` told, if it came."""
+        return self._usage or Usage()
 
     def _end_of_bytes(self, out: list[StreamFrame]) -> None:
         if self._stop_reason is None:

@@ -335,8 +335,14 @@ class ContentDecoder(StreamDecoder[bytes]):
         told = _FINISH_REASONS.get(self._reason, FinishReason.OTHER) if self._reason else FinishReason.CONTENT_FILTER
         reason, raw = self._calls.reason(told), self._reason or self._blocked
         model, response_id = text_in(self._model) or None, text_in(self._id) or None
-        out.append(End(reason, raw, _usage(self._usage), model, response_id, self._calls.unfinished()))
+        out.append(End(reason, raw, self.used(), model, response_id, self._calls.unfinished()))
         self.ended = True
+
+    def used(self) -> Usage:
+        """What the responses told so far: each of them counts. Gemini counts thoughts apart from the other tokens."""
+        answer, thoughts = count_in(self._usage.output), count_in(self._usage.thoughts)
+        written = None if answer is None and thoughts is None else (answer or 0) + (thoughts or 0)
+        return Usage(count_in(self._usage.input), written, count_in(self._usage.cached), reasoning_tokens=thoughts)
 
 
 def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessage:
@@ -384,13 +390,6 @@ def _literal(arg: _PartialArg) -> str | None:
     if arg.bool_value is not None:
         return "true" if arg.bool_value else "false"
     return "null" if bytes(arg.null_value) else None
-
-
-def _usage(usage: _Usage) -> Usage:
-    """Gemini counts thoughts apart from the answer's other tokens."""
-    answer, thoughts = count_in(usage.output), count_in(usage.thoughts)
-    written = None if answer is None and thoughts is None else (answer or 0) + (thoughts or 0)
-    return Usage(count_in(usage.input), written, count_in(usage.cached), reasoning_tokens=thoughts)
 
 
 def _said(reason: str | int | None) -> str:
