@@ -11,7 +11,7 @@ import operator
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -160,7 +160,7 @@ class StreamState:
         """The tokens of this answer, as far as the provider told."""
         end = self.log[-1] if self.log and type(self.log[-1]) is End else self.builder.end
         if end is not None:
-            return cast("End", end).usage
+            return end.usage
         return self.used() if self.used is not None else Usage()
 
     def made_by(self) -> Origin | None:

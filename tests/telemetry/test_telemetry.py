@@ -202,6 +202,19 @@ async def test_the_log_holds_counts_and_times_and_no_contents(caplog: pytest.Log
     assert info[2].endswith("RateLimitError (HTTP 429, slow_down)")
 
 
+async def test_the_log_says_what_a_response_cost_if_the_program_asks_and_it_is_known(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "promptport")
+    end = pp.End(pp.FinishReason.STOP, usage=pp.Usage(1000, 0))
+    with telemetry.observe(telemetry.LogObserver(costs=True)):
+        for model in ("openai/gpt-4o", "openai/nobody-knows-it"):
+            await ScriptedClient(["a", end]).execute(PROMPT, model)
+    known, unknown = [record.getMessage() for record in caplog.records]
+    assert known.endswith("1000 tokens in, 0 out, $0.002500")
+    assert unknown.endswith("1000 tokens in, 0 out")
+
+
 async def test_the_dump_shows_everything_but_keys_and_what_a_terminal_obeys() -> None:
     file = io.StringIO()
     with telemetry.dump(file):

@@ -36,12 +36,17 @@ class LogObserver(Observer):
         ```
     """
 
-    def __init__(self) -> None:
-        self._models: dict[int, str] = {}
+    def __init__(self, *, costs: bool = False) -> None:
+        """Make an observer.
+
+        Args:
+            costs: Write what each response cost, if its price is known; needs the package `genai-prices`.
+                Default: `False`.
+        """
+        self._costs = costs
 
     def request_started(self, event: RequestStarted) -> None:
-        """Keep the model's name for the line at the end."""
-        self._models[event.id] = str(event.model)
+        """At DEBUG."""
         _log.debug(
             "request %d to %s: %d messages, %d tools, attempt %d%s",
             event.id,
@@ -58,16 +63,17 @@ class LogObserver(Observer):
 
     def request_finished(self, event: RequestFinished) -> None:
         """One line at INFO, or at WARNING for a request that failed."""
-        usage = event.usage
+        usage, cost = event.usage, event.cost if self._costs else None
         _log.log(
             logging.WARNING if event.outcome == "failed" else logging.INFO,
-            "request %d to %s: %s in %.3f s, %s tokens in, %s out%s",
+            "request %d to %s: %s in %.3f s, %s tokens in, %s out%s%s",
             event.id,
-            self._models.pop(event.id, "?"),
+            event.model,
             event.outcome,
             event.seconds,
             "?" if usage.input_tokens is None else usage.input_tokens,
             "?" if usage.output_tokens is None else usage.output_tokens,
+            f", ${cost:.6f}" if cost is not None else "",
             f", {_named(event.error)}" if event.error is not None else "",
         )
 
