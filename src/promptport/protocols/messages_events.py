@@ -387,7 +387,7 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         reason = self._reason()
         self._calls.settle(out, cut=reason in _CUTTING)
         ended, unfinished = self._calls.reason(reason), self._calls.unfinished()
-        out.append(End(ended, self._stop_reason, _usage(self._counts), self._model, self._id, unfinished))
+        out.append(End(ended, self._stop_reason, self.used(), self._model, self._id, unfinished))
         self.ended = True
 
     def _reason(self) -> FinishReason:
@@ -398,7 +398,7 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def used(self) -> Usage:
         """What ``message_start`` and ``message_delta`` told so far."""
-        return messages_usage(self._counts)
+        return _usage(self._counts)
 
     def _count(self, usage: Any) -> None:
         """Counts are cumulative: a later one replaces the one before."""
