@@ -381,15 +381,32 @@ def test_the_package_re_exports_what_others_build_on(module: str) -> None:
 
 def test_the_package_re_exports_and_does_nothing_else() -> None:
     body = tree(CORE / "__init__.py").body
+    for_type_checkers, when_running = (node for node in body if isinstance(node, ast.If))
+    assert ast.unparse(for_type_checkers.test) == "TYPE_CHECKING"
+    assert ast.unparse(when_running.test) == "not TYPE_CHECKING"
     assert all(
-        isinstance(node, ast.ImportFrom)
+        isinstance(node, ast.ImportFrom | ast.If)
         or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
-        or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith("__"))
+        or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith("_"))
         or (isinstance(node, ast.FunctionDef) and node.name == "__dir__")
         for node in body
     )
-    imported = [alias.asname or alias.name for node in body if isinstance(node, ast.ImportFrom) for alias in node.names]
-    assert promptport.__all__ == sorted([*imported, "__version__"])
+    later = {one.name: one.module for one in imports(ast.Module(for_type_checkers.body, []))}
+    assert later == promptport._WHEN_ASKED
+    imported = [one.name for one in imports(ast.Module(body, [])) if one.module.startswith("promptport.")]
+    assert promptport.__all__ == sorted([*imported, *later, "__version__"])
+
+
+@pytest.mark.parametrize("name", sorted(promptport._WHEN_ASKED))
+def test_a_name_that_is_imported_when_asked_for_is_the_rooms_own(name: str) -> None:
+    assert getattr(promptport, name) is getattr(importlib.import_module(promptport._WHEN_ASKED[name]), name)
+
+
+def test_a_name_that_does_not_exist_is_pythons_own_error() -> None:
+    with pytest.raises(AttributeError, match="module 'promptport' has no attribute 'streem'"):
+        _ = promptport.streem  # type: ignore[attr-defined]
+    with pytest.raises(ImportError, match="cannot import name 'streem'"):
+        exec("from promptport import streem")
 
 
 # ------------------------------------------------------------------------------------------------- the import
@@ -415,6 +432,13 @@ def test_importing_the_package_brings_in_nothing_heavy() -> None:
     assert "promptport" in loaded
     third_party = loaded - set(sys.stdlib_module_names) - {"promptport"}
     assert third_party == set(), f"new at import: {sorted(third_party)}"
+
+
+def test_a_room_that_many_programs_never_use_is_imported_when_it_is_asked_for() -> None:
+    loaded = loaded_by("from promptport import Prompt, ToolDispatcher, connect, tool")
+    rooms = {*promptport._WHEN_ASKED.values(), *(f"promptport.{room}" for room in ("decoding", "http", "protocols"))}
+    assert loaded & rooms == set()
+    assert "promptport.structured" in loaded_by("from promptport import JsonDefinition")
 
 
 def test_a_prompt_a_model_and_capabilities_need_nothing_heavy() -> None:

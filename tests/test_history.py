@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from promptport.errors import InvalidInputError
 from promptport.frames import InvalidToolCall, ProviderItem, Reasoning, ToolCall, Usage
+from promptport.history import check_results
 from promptport.messages import (
     AssistantMessage,
     AudioPart,
@@ -23,7 +24,6 @@ from promptport.messages import (
     ToolResultMessage,
     UserMessage,
 )
-from promptport.protocols import check_results
 
 PNG = ImagePart(data=b"png", media_type="image/png")
 

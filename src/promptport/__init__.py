@@ -1,5 +1,8 @@
 """promptport: stream answers and tool calls from any LLM provider."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from promptport.connecting import connect
 from promptport.dispatch import (
     ApprovalNeeded,
@@ -84,9 +87,7 @@ from promptport.frames import (
     encode_frame,
     parse_arguments,
 )
-from promptport.front_ends import TokenBuffer
 from promptport.llm_client import LLMClient
-from promptport.mapping import MappedPrompt, PromptMap, map_prompts
 from promptport.messages import (
     AssistantMessage,
     AssistantPart,
@@ -108,34 +109,38 @@ from promptport.messages import (
     UserPart,
 )
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
-from promptport.nodes import (
-    SendingNode,
-    StreamingNode,
-    ToolNode,
-    ToolsNode,
-    node_execute_multiple_tools,
-    node_execute_tool,
-    node_llm_request_streaming_with_tools,
-    node_llm_send_multiple_tool_results,
-    node_llm_send_tool_result,
-)
 from promptport.registry import ProviderInfo, client, providers
-from promptport.session import CutPolicy, LLMSession, RunOptions
-from promptport.showing import show
 from promptport.stream import FrameBatches, FrameStream, TextStream, Timeouts, message_of
-from promptport.structured import (
-    JsonDefinition,
-    MarkdownBullet,
-    MarkdownCode,
-    MarkdownDefinition,
-    MarkdownElement,
-    MarkdownHeader,
-    MarkdownText,
-    Partial,
-    StructuredDataDefinition,
-)
-from promptport.text_tools import TextToolsClient
 from promptport.tools import Tool, ToolContext, ToolDescriptor, ToolKind, ToolStart, tool
+
+if TYPE_CHECKING:
+    from promptport.front_ends import TokenBuffer
+    from promptport.mapping import MappedPrompt, PromptMap, map_prompts
+    from promptport.nodes import (
+        SendingNode,
+        StreamingNode,
+        ToolNode,
+        ToolsNode,
+        node_execute_multiple_tools,
+        node_execute_tool,
+        node_llm_request_streaming_with_tools,
+        node_llm_send_multiple_tool_results,
+        node_llm_send_tool_result,
+    )
+    from promptport.session import CutPolicy, LLMSession, RunOptions
+    from promptport.showing import show
+    from promptport.structured import (
+        JsonDefinition,
+        MarkdownBullet,
+        MarkdownCode,
+        MarkdownDefinition,
+        MarkdownElement,
+        MarkdownHeader,
+        MarkdownText,
+        Partial,
+        StructuredDataDefinition,
+    )
+    from promptport.text_tools import TextToolsClient
 
 __version__ = "0.1.0"
 
@@ -282,6 +287,47 @@ __all__ = [
     "show",
     "tool",
 ]
+
+
+_WHEN_ASKED = {
+    "TokenBuffer": "promptport.front_ends",
+    "MappedPrompt": "promptport.mapping",
+    "PromptMap": "promptport.mapping",
+    "map_prompts": "promptport.mapping",
+    "SendingNode": "promptport.nodes",
+    "StreamingNode": "promptport.nodes",
+    "ToolNode": "promptport.nodes",
+    "ToolsNode": "promptport.nodes",
+    "node_execute_multiple_tools": "promptport.nodes",
+    "node_execute_tool": "promptport.nodes",
+    "node_llm_request_streaming_with_tools": "promptport.nodes",
+    "node_llm_send_multiple_tool_results": "promptport.nodes",
+    "node_llm_send_tool_result": "promptport.nodes",
+    "CutPolicy": "promptport.session",
+    "LLMSession": "promptport.session",
+    "RunOptions": "promptport.session",
+    "show": "promptport.showing",
+    "JsonDefinition": "promptport.structured",
+    "MarkdownBullet": "promptport.structured",
+    "MarkdownCode": "promptport.structured",
+    "MarkdownDefinition": "promptport.structured",
+    "MarkdownElement": "promptport.structured",
+    "MarkdownHeader": "promptport.structured",
+    "MarkdownText": "promptport.structured",
+    "Partial": "promptport.structured",
+    "StructuredDataDefinition": "promptport.structured",
+    "TextToolsClient": "promptport.text_tools",
+}
+"""Names that many programs never use, each with its module, which is imported when one of them is first asked for."""
+
+
+if not TYPE_CHECKING:  # type checkers would take every name for one that exists
+
+    def __getattr__(name: str) -> Any:
+        if name not in _WHEN_ASKED:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(_WHEN_ASKED[name]), name)
+        return found
 
 
 def __dir__() -> list[str]:

@@ -13,7 +13,7 @@ from promptport.errors import InvalidInputError
 from promptport.frames import InvalidToolCall, ToolCall, Usage
 from promptport.turns import AssistantMessage, Message, SystemMessage, ToolResultMessage, UserMessage
 
-__all__ = ["answered_messages", "last_usage", "trimmed_messages"]
+__all__ = ["answered_messages", "check_results", "last_usage", "trimmed_messages"]
 
 
 def answered_messages(messages: Sequence[Message], error: str) -> tuple[Message, ...]:
@@ -37,6 +37,38 @@ def answered_messages(messages: Sequence[Message], error: str) -> tuple[Message,
 
 def _answered_later(messages: Sequence[Message], position: int) -> set[str]:
     return {message.call_id for message in messages[position + 1 :] if isinstance(message, ToolResultMessage)}
+
+
+def check_results(messages: Sequence[Message]) -> None:
+    """Checks that every call before the last message has its one result, and every result its call.
+
+    Raises:
+        InvalidInputError: the message names the call, and says what to do.
+    """
+    called: dict[str, str] = {}
+    answered: set[str] = set()
+    for message in messages:
+        if isinstance(message, AssistantMessage):
+            for part in message.parts:
+                if isinstance(part, ToolCall | InvalidToolCall):
+                    called[part.id] = part.name
+                    answered.discard(part.id)
+        elif isinstance(message, ToolResultMessage):
+            if message.call_id not in called:
+                raise InvalidInputError(
+                    f"a tool result answers {message.call_id!r}, and no call before it has this id. "
+                    "Add the model's message that holds the call in front of it"
+                )
+            if message.call_id in answered:
+                raise InvalidInputError(f"the call {message.call_id!r} has two results. Keep one of them")
+            answered.add(message.call_id)
+    for message in messages[:-1]:
+        for part in message.parts if isinstance(message, AssistantMessage) else ():
+            if isinstance(part, ToolCall | InvalidToolCall) and part.id not in answered:
+                raise InvalidInputError(
+                    f"the call {part.id!r} of {part.name!r} has no result. Add one with tool_result(…), "
+                    "or close all open calls with prompt.answered('…')"
+                )
 
 
 def last_usage(messages: Sequence[Message]) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from promptport.errors import InvalidInputError, UnsupportedCapabilityError
+from promptport.history import check_results
 from promptport.messages import (
     AssistantMessage,
     AudioPart,
@@ -25,7 +26,6 @@ from promptport.messages import (
     UserPart,
 )
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
-from promptport.protocols import check_results
 from promptport.stream import FrameStream, TextStream
 from promptport.tools import ToolDescriptor
 

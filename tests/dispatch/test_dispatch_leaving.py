@@ -18,9 +18,9 @@ from promptport.dispatch.dispatcher import DispatchStream, ToolDispatcher
 from promptport.dispatch.tool_frames import DispatchFrame, StepEnd, ToolResult, ToolStarted
 from promptport.errors import IncompleteStreamError
 from promptport.frames import Append, End, FinishReason, ToolCall
+from promptport.history import check_results
 from promptport.messages import Prompt, ToolResultMessage
 from promptport.models import LLModel
-from promptport.protocols import check_results
 from promptport.stream import FrameStream
 from promptport.testing import ScriptedExecutor
 from promptport.tools import Tool, ToolDescriptor, tool

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from promptport.errors import InvalidInputError
 from promptport.frames import Citation, InvalidToolCall, ProviderItem, Reasoning, ToolCall
+from promptport.history import check_results
 from promptport.messages import (
     AssistantMessage,
     ImagePart,
@@ -29,7 +30,6 @@ from promptport.protocols import (
     SAFE_NAMES,
     FittingRule,
     HistoryRules,
-    check_results,
     fitting_id,
     fitting_name,
     portable,

@@ -27,7 +27,7 @@ thoughts            another server's, and those of messages made by hand, are le
                     ``params.foreign_reasoning`` says so; the server's own stay, with ``Reasoning.provider_data``.
                     If the server refuses one without a signature, the builder leaves out those with no provider_data
 order in an answer  another server's calls stand behind its text
-unanswered calls    `check_results`, which `check_request` calls: a builder never sees one before the last message
+unanswered calls    `check_request` refuses them before a builder sees any but the last message's
 ==================  =================================================================================================
 """
 
@@ -66,7 +66,6 @@ __all__ = [
     "SAFE_NAMES",
     "FittingRule",
     "HistoryRules",
-    "check_results",
     "fitting_id",
     "fitting_name",
     "portable",
@@ -350,38 +349,6 @@ def _without_blanks(parts: tuple[UserPart, ...]) -> tuple[UserPart, ...]:
 
 
 # ------------------------------------------------------------------------------------------------- order
-
-
-def check_results(messages: Sequence[Message]) -> None:
-    """Checks that every call before the last message has its one result, and every result its call.
-
-    Raises:
-        InvalidInputError: the message names the call, and says what to do.
-    """
-    called: dict[str, str] = {}
-    answered: set[str] = set()
-    for message in messages:
-        if isinstance(message, AssistantMessage):
-            for part in message.parts:
-                if isinstance(part, ToolCall | InvalidToolCall):
-                    called[part.id] = part.name
-                    answered.discard(part.id)
-        elif isinstance(message, ToolResultMessage):
-            if message.call_id not in called:
-                raise InvalidInputError(
-                    f"a tool result answers {message.call_id!r}, and no call before it has this id. "
-                    "Add the model's message that holds the call in front of it"
-                )
-            if message.call_id in answered:
-                raise InvalidInputError(f"the call {message.call_id!r} has two results. Keep one of them")
-            answered.add(message.call_id)
-    for message in messages[:-1]:
-        for part in message.parts if isinstance(message, AssistantMessage) else ():
-            if isinstance(part, ToolCall | InvalidToolCall) and part.id not in answered:
-                raise InvalidInputError(
-                    f"the call {part.id!r} of {part.name!r} has no result. Add one with tool_result(…), "
-                    "or close all open calls with prompt.answered('…')"
-                )
 
 
 def _answers_behind_calls(messages: Sequence[Message]) -> Sequence[Message]:

@@ -79,6 +79,7 @@ from promptport.frames import (
     encode_frame,
     parse_arguments,
 )
+from promptport.history import check_results
 from promptport.http import (
     AiohttpBody,
     AiohttpSession,
@@ -146,7 +147,6 @@ from promptport.protocols import (
     call_input,
     chat_body,
     check_forced_call,
-    check_results,
     check_room,
     data_url,
     decode_chat_completion,
