@@ -30,7 +30,9 @@ from promptport.frames import (
 from promptport.messages import TextPart
 from promptport.testing import assert_valid_stream
 from promptport.text_tools.formats import FORMATS, format_of, grammar_of
+from promptport.text_tools.grammar import Kind
 from promptport.text_tools.machine import TextToolsParser
+from promptport.text_tools.patterns import whole
 from promptport.tools import ToolDescriptor
 
 EXAMPLES = 5000 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 100
@@ -242,7 +244,7 @@ def test_little_waits() -> None:
 OPENINGS = (
     "<tool_call>", "<function=", "<|python_tag|>", "[TOOL_CALLS]", "<|channel|>", "<|start|>", "<think>", "[THINK]",
     '"name"', "to=", "[get", "(", "</tool_call>", "```", "]", ",", ";", "}", "<|python", "</think>", '"arguments"',
-    '"function"', "<json>", "</json>", "<minimax:tool_call>", "</minimax", "_begin|>", "▁begin｜>", "_section_end|>",
+    '"function"', "<json>", "</json>", "<minimax:tool_call>", "</minimax", "_begin|>", "▁begin｜>", "_section_end|>", "<|tool_call",
 )  # fmt: skip
 safe_prose = noise.filter(
     lambda text: not any(opening in text for opening in OPENINGS) and not text.rstrip().endswith(("[", ">"))
@@ -257,6 +259,7 @@ def test_nothing_is_lost(format: str, data: st.DataObject) -> None:
     pieces, expected = [], []
     for index in range(data.draw(st.integers(1, 3))):
         prose, call = data.draw(safe_prose), data.draw(calls())
+        assume(not prose.isspace() or not index)  # blanks between two calls are what parts them
         if format == "required" and not index:
             assume(not prose.strip().startswith("{"))  # there it is no prose, but the call
         writer = format if format != "auto" else data.draw(st.sampled_from([n for n in WRITTEN if n != "harmony"]))
@@ -393,3 +396,14 @@ def test_time_is_linear_where_text_may_be_a_call(unit: str) -> None:
     operations("auto", unit)  # compiles the tables
     short, long = operations("auto", unit * 40), operations("auto", unit * 160)
     assert long < 4.3 * short
+
+
+@pytest.mark.parametrize("format", sorted(FORMATS))
+@given(data=st.data())
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_search_starts_at_every_character_that_a_marker_begins_with(format: str, data: st.DataObject) -> None:
+    states, _ = grammar_of(format_of(format), (WEATHER.name,), "auto")
+    for state in [state for state in states.values() if state.kind is Kind.SEARCH]:
+        for marker in state.markers:
+            text = data.draw(st.from_regex(whole(marker.parts), fullmatch=True))
+            assert state.starts.match(text), f"{text!r} is a marker of this state"

@@ -38,6 +38,7 @@ ReasoningTags: TypeAlias = Literal["on", "off", "open"]
 """Whether reasoning tags (``<think>`` …) are recognised; ``open``: and the text begins inside one, which the server's
 chat template opened already."""
 
+_SEARCH, _EXPECT = Kind.SEARCH, Kind.EXPECT
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _Action: TypeAlias = Callable[[re.Match[str] | None], str | None]
 _SLICE = 4096
@@ -99,7 +100,6 @@ class TextToolsParser(UndecidedCalls):
         self._direct = True
         self._value: list[str] = []
         self._key = ""
-        self._read = {Kind.SEARCH: self._search, Kind.EXPECT: self._expect}
         self._actions: dict[str, _Action] = {
             "open": self._open,
             "open_group": self._open_group,
@@ -197,7 +197,8 @@ class TextToolsParser(UndecidedCalls):
         position, taken = 0, len(whole)
         while True:
             state = self._states[self._name]
-            read = self._read.get(state.kind, self._scan)
+            kind = state.kind
+            read = self._search if kind is _SEARCH else self._expect if kind is _EXPECT else self._scan
             position, name = read(state, buffer, position, final and taken == len(whole))
             if self._again:
                 # What follows is copied behind it: not all of it, so that time stays linear.
@@ -234,7 +235,8 @@ class TextToolsParser(UndecidedCalls):
         return raw[inside:]
 
     def _search(self, state: State, buffer: str, position: int, final: bool) -> tuple[int, str]:
-        match = (state.final if final else state.running).search(buffer, position)
+        start = state.starts.search(buffer, position)
+        match = (state.final if final else state.running).search(buffer, start.start()) if start else None
         end = match.start() if match else len(buffer)
         if end > position:
             self._record(buffer[position:end])

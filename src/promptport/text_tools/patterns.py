@@ -10,9 +10,22 @@ No marker of one state may begin with another whole marker of the same state: th
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
-__all__ = ["HERE", "SPACE", "Maybe", "Part", "Run", "Word", "begun", "capturing", "longest", "whole"]
+__all__ = [
+    "HERE",
+    "SPACE",
+    "Maybe",
+    "Part",
+    "Run",
+    "Word",
+    "begun",
+    "capturing",
+    "first_characters",
+    "longest",
+    "whole",
+]
 
 
 class Run(NamedTuple):
@@ -100,6 +113,31 @@ def _begun_word(words: tuple[str, ...]) -> str:
         return _NEVER
     inside = [re.escape(character) + _begun_word(tuple(rest)) for character, rest in after.items()]
     return rf"(?:\Z|{'|'.join(inside)})"
+
+
+def first_characters(markers: Iterable[tuple[Part, ...]]) -> str:
+    """A regular expression for the one character that each of these markers begins with."""
+    found: dict[str, None] = {}
+    for parts in markers:
+        if _firsts(parts, found):
+            return r"(?s:.)"  # a marker that may be empty begins anywhere
+    return "|".join(found) or _NEVER
+
+
+def _firsts(parts: tuple[Part, ...], found: dict[str, None]) -> bool:
+    """Adds what these parts may begin with; says whether they may be empty."""
+    for part in parts:
+        if isinstance(part, str):
+            found[re.escape(part[0])] = None
+        elif isinstance(part, Run):
+            found[part.characters] = None
+        elif isinstance(part, Word):
+            found.update(dict.fromkeys([re.escape(word[0]) for word in part.words if word]))
+        elif isinstance(part, Maybe):
+            _firsts(part.parts, found)
+        if not isinstance(part, Maybe | _Here) and not (isinstance(part, Run) and part.least == 0):
+            return False
+    return True
 
 
 def longest(parts: tuple[Part, ...]) -> int:
