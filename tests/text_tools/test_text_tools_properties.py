@@ -244,7 +244,8 @@ def test_little_waits() -> None:
 OPENINGS = (
     "<tool_call>", "<function=", "<|python_tag|>", "[TOOL_CALLS]", "<|channel|>", "<|start|>", "<think>", "[THINK]",
     '"name"', "to=", "[get", "(", "</tool_call>", "```", "]", ",", ";", "}", "<|python", "</think>", '"arguments"',
-    '"function"', "<json>", "</json>", "<minimax:tool_call>", "</minimax", "_begin|>", "▁begin｜>", "_section_end|>", "<|tool_call",
+    '"function"', "<json>", "</json>", "<minimax:tool_call>", "</minimax", "_begin|>", "▁begin｜>", "_section_end|>",
+    "<|tool_call",
 )  # fmt: skip
 safe_prose = noise.filter(
     lambda text: not any(opening in text for opening in OPENINGS) and not text.rstrip().endswith(("[", ">"))
