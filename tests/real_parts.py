@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import pytest
 
-__all__ = ["free_port", "missing", "need"]
+__all__ = ["free_port", "missing", "need", "skip_module"]
 
 _PACKAGES = {
     "chromium": "chromium",
@@ -44,6 +44,13 @@ def missing(why: str) -> NoReturn:
     if os.environ.get("PROMPTPORT_REAL_PARTS") == "required":
         pytest.fail(f"a real part is missing: {why}", pytrace=False)
     pytest.skip(why)
+
+
+def skip_module(why: str) -> NoReturn:
+    """As `missing`, for all tests of the module that calls this while it is imported."""
+    if os.environ.get("PROMPTPORT_REAL_PARTS") == "required":
+        pytest.fail(f"a real part is missing: {why}", pytrace=False)
+    pytest.skip(why, allow_module_level=True)
 
 
 def free_port() -> int:

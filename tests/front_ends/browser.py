@@ -7,11 +7,15 @@ import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from playwright.async_api import Browser, async_playwright
 from tests.front_ends.held_provider import HeldProvider
-from tests.real_parts import need
+from tests.real_parts import missing, need
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 __all__ = ["TOOLS", "chromium", "serving"]
 
@@ -20,10 +24,15 @@ TOOLS = ("look", "count", "fail", "book", "hostile")
 
 
 @asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
+async def chromium(*arguments: str) -> AsyncIterator[Browser]:
+    """A new browser, with further arguments of its command line."""
     path = need("chromium")
+    if find_spec("playwright") is None:
+        missing("playwright is not installed: pip install playwright")
+    from playwright.async_api import async_playwright
+
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=["--disable-gpu"])
+        browser = await playwright.chromium.launch(executable_path=path, args=["--disable-gpu", *arguments])
         try:
             yield browser
         finally:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.real_parts import skip_module
 
-pytest.importorskip("playwright", reason="playwright is not installed: pip install playwright")
+if find_spec("playwright") is None:
+    skip_module("playwright is not installed: pip install playwright")
 
 from playwright.async_api import Browser, BrowserContext, Page, expect
 from tests.front_ends.browser import chromium, serving
