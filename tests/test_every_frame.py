@@ -33,6 +33,11 @@ FRAMES: dict[type, pp.StreamFrame] = {
 TYPES = set(typing.get_args(pp.StreamFrame))
 
 
+def in_order(kinds: set[type]) -> list[type]:
+    """The same in every process, as a run on several processors needs it."""
+    return sorted(kinds, key=lambda kind: kind.__name__)
+
+
 def test_there_is_one_of_each() -> None:
     assert set(FRAMES) == TYPES
 
@@ -53,7 +58,7 @@ FOLDED: dict[type, pp.AssistantMessage] = {
 }
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", in_order(TYPES), ids=lambda kind: kind.__name__)
 def test_a_message_is_made_of_every_frame(kind: type) -> None:
     assert pp.message_of([FRAMES[kind]]) == FOLDED[kind]
 
@@ -70,7 +75,7 @@ def test_the_loop_yields_every_frame_of_a_model() -> None:
     assert set(typing.get_args(DispatchFrame)) >= TYPES
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", in_order(TYPES), ids=lambda kind: kind.__name__)
 def test_the_loops_json_has_every_frame(kind: type) -> None:
     frame = typing.cast("DispatchFrame", FRAMES[kind])
     assert decode_dispatch_frame(encode_dispatch_frame(frame)) == frame
@@ -88,7 +93,7 @@ BEFORE: dict[type, list[type]] = {
 """The frames of a valid stream that holds this one, where it cannot stand alone before `End`."""
 
 
-@pytest.mark.parametrize("kind", TYPES - {pp.InvalidToolCall}, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", in_order(TYPES - {pp.InvalidToolCall}), ids=lambda kind: kind.__name__)
 def test_a_valid_stream_may_hold_every_frame(kind: type) -> None:
     frames = [FRAMES[each] for each in BEFORE.get(kind, [kind])]
     reason = pp.FinishReason.TOOL_CALLS if any(isinstance(frame, pp.ToolCall) for frame in frames) else None
@@ -108,7 +113,7 @@ BROKEN: dict[type, Callable[[], list[pp.StreamFrame]]] = {
 """For each frame a stream that breaks a rule with it."""
 
 
-@pytest.mark.parametrize("kind", TYPES - {pp.Citation, pp.ProviderItem}, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", in_order(TYPES - {pp.Citation, pp.ProviderItem}), ids=lambda kind: kind.__name__)
 def test_a_stream_that_breaks_a_rule_is_not_valid(kind: type) -> None:
     with pytest.raises(AssertionError):
         assert_valid_stream([*BROKEN[kind](), pp.End(pp.FinishReason.STOP)])
@@ -117,7 +122,7 @@ def test_a_stream_that_breaks_a_rule_is_not_valid(kind: type) -> None:
 # -------------------------------------------------------------------------------------------- front ends
 
 
-@pytest.mark.parametrize("kind", TYPES - {pp.End}, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", in_order(TYPES - {pp.End}), ids=lambda kind: kind.__name__)
 async def test_events_carry_every_frame(kind: type) -> None:
     frames = [FRAMES[kind], FRAMES[pp.End]]
 
@@ -145,7 +150,7 @@ UI_CHUNKS: dict[type, str] = {
 }
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", in_order(TYPES), ids=lambda kind: kind.__name__)
 def test_ui_messages_have_a_chunk_for_every_frame(kind: type) -> None:
     encoder = UIMessageEncoder("run")
     encoder.feed(pp.Append("before"))
@@ -167,7 +172,7 @@ AGUI_EVENTS: dict[type, str] = {
 }
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", in_order(TYPES), ids=lambda kind: kind.__name__)
 def test_ag_ui_has_an_event_for_every_frame(kind: type) -> None:
     encoder = AGUIEncoder("thread", "run")
     encoder.feed(pp.Append("before"))

@@ -41,11 +41,23 @@ async def server() -> AsyncIterator[LocalServer]:
 
 def clients(server: LocalServer) -> dict[str, LLMClient]:
     root = server.base_url.removesuffix("/v1")
+    # After a streamed answer llama.cpp says that it keeps the connection, and closes it under the next request.
+    options: dict[str, Any] = {"api_key": server.api_key, "headers": {"connection": "close"}}
     return {
-        "openai-chat": promptport_openai.chat_client(base_url=server.base_url, api_key=server.api_key),
-        "openai": promptport_openai.responses_client(base_url=server.base_url, api_key=server.api_key),
-        "anthropic": promptport_anthropic.client(base_url=root, api_key=server.api_key),
+        "openai-chat": promptport_openai.chat_client(base_url=server.base_url, **options),
+        "openai": promptport_openai.responses_client(base_url=server.base_url, **options),
+        "anthropic": promptport_anthropic.client(base_url=root, **options),
     }
+
+
+async def test_no_request_meets_a_connection_that_llama_cpp_closes(server: LocalServer) -> None:
+    prompt = pp.Prompt.of("Name three colours.", max_tokens=2, temperature=0)
+    model = pp.LLModel("llamacpp", "smollm2-135m", PLAIN)
+    client = pp.client("llamacpp", base_url=server.base_url, api_key=server.api_key)
+    for _ in range(25):
+        streamed = await client.execute_streaming_with_tools(prompt, model).message()
+        assert (await client.execute(prompt, model)).text == streamed.text
+    await client.aclose()
 
 
 @pytest.mark.parametrize("name", ["openai-chat", "openai", "anthropic"])

@@ -68,7 +68,6 @@ def giving(value: Any) -> pp.Tool[Any]:
         [ModelOfBytes()],
         {"a": pp.ImagePart(data=b"x", media_type="image/png")},
     ],
-    ids=repr,
 )
 async def test_bytes_anywhere_are_refused_and_never_base64(value: Any) -> None:
     result = await outcome_of(giving(value))

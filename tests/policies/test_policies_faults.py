@@ -124,7 +124,7 @@ async def test_a_cell_of_the_table(fault: str, policy: str) -> None:
     assert len(runs) == (1 if called else 0), "a tool runs once, or never"
 
 
-@pytest.mark.parametrize("policy", AGAIN)
+@pytest.mark.parametrize("policy", sorted(AGAIN))
 async def test_where_nobody_listens_each_attempt_is_told_by_one_error(policy: str) -> None:
     async with WireServer() as server:
         url = server.url
