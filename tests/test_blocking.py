@@ -1,5 +1,6 @@
 """`promptport.blocking`: the same verbs without an event loop."""
 
+import gc
 import os
 import shutil
 import signal
@@ -7,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
+from typing import Any
 
 import pytest
 
@@ -134,6 +137,77 @@ call = pp.ToolCall("1", "look", '{"text": "x"}')
 kind = Stuck if "stuck" in sys.argv[1] else Noted
 executor = BlockingExecutor(lambda: kind(["a", Pause(600), "b"] if "open" in sys.argv[1] else ["a"], [call], ["c"]))
 """
+
+KINDS = {
+    "frames": lambda asked: asked.execute_streaming_with_tools(PROMPT, MODEL),
+    "texts": lambda asked: asked.execute_streaming(PROMPT, MODEL),
+    "tool loop": lambda asked: asked.dispatch(PROMPT, MODEL, [get_weather]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_iterating_a_second_time_says_so(kind: str) -> None:
+    with executor(["a", "b"]) as asked:
+        stream = KINDS[kind](asked)
+        first = list(stream)
+        assert first
+        for _ in range(2):
+            with pytest.raises(InvalidInputError, match="iterated to its end before, and is for one use"):
+                list(stream)
+        stream.close()
+        assert next(stream, None) is None
+
+
+@pytest.mark.parametrize("kind", ["frames", "tool loop"])
+def test_closing_behind_the_end_is_no_error(kind: str) -> None:
+    with executor(["a", "b"]) as asked:
+        with KINDS[kind](asked) as stream:
+            for frame in stream:
+                if isinstance(frame, End):
+                    break
+        assert list(stream) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_second_thread_that_reads_is_told_so(kind: str) -> None:
+    begun = threading.Event()
+
+    def answer(_: Any) -> Any:
+        yield "a"
+        begun.set()
+        yield Pause(600)
+
+    with executor(answer) as asked:
+        stream = KINDS[kind](asked)
+        next(stream)
+        reader = threading.Thread(target=lambda: list_or_none(stream))
+        reader.start()
+        assert begun.wait(30)
+        with pytest.raises(InvalidInputError, match="another thread is reading it"):
+            next(stream)
+        stream.close()
+        reader.join(30)
+        assert not reader.is_alive()
+
+
+def list_or_none(stream: Any) -> list[Any] | None:
+    try:
+        return list(stream)
+    except IncompleteStreamError:
+        return None
+
+
+def test_an_executor_that_is_dropped_unclosed_warns_in_our_words() -> None:
+    asked = executor(["a"])
+    asked.execute(PROMPT, MODEL)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del asked
+        gc.collect()
+    assert [str(each.message) for each in caught] == [
+        "a BlockingExecutor was dropped unclosed. Use it in 'with', or call its close()."
+    ]
+
 
 ENDINGS = {
     "nothing": "",

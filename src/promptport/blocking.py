@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -41,7 +42,7 @@ _EXIT_SECONDS = 5.0
 
 
 class BlockingStream(Generic[_Item]):
-    """A stream to iterate with ``for``, and a context manager: leaving it closes the request."""
+    """A stream to iterate with ``for``, for one use, and a context manager: leaving it closes the request."""
 
     def __init__(self, call: Callable[..., Any], stream: Any, read: Callable[[Any], Any]) -> None:
         self._call = call
@@ -49,24 +50,39 @@ class BlockingStream(Generic[_Item]):
         self._read = read
         self._batch: Iterator[_Item] = iter(())
         self._ended = False
+        self._closed = False
+        self._reading = threading.Lock()
 
     def __iter__(self) -> Iterator[_Item]:
+        if self._ended:
+            raise InvalidInputError(
+                f"{type(self).__name__}: it was iterated to its end before, and is for one use. Ask again for another"
+                " stream, or keep what it gives in a list."
+            )
         return self
 
     def __next__(self) -> _Item:
-        while not self._ended:
-            for item in self._batch:
-                return item
-            batch = self._call(self._read, self._stream)
-            if batch is None:
-                self._ended = True
-            else:
-                self._batch = iter(batch)
+        if not self._reading.acquire(blocking=False):
+            raise InvalidInputError(
+                f"{type(self).__name__}: another thread is reading it. Iterate a stream in one thread, and hand on what"
+                " it gives."
+            )
+        try:
+            while not (self._ended or self._closed):
+                for item in self._batch:
+                    return item
+                batch = self._call(self._read, self._stream)
+                if batch is None:
+                    self._ended = True
+                else:
+                    self._batch = iter(batch)
+        finally:
+            self._reading.release()
         raise StopIteration
 
     def close(self) -> None:
-        """Closes the HTTP response now; closing twice does nothing."""
-        self._ended = True
+        """Closes the HTTP response now; closing twice does nothing. A closed stream gives nothing more."""
+        self._closed = True
         self._call(self._stream.aclose)
 
     def __enter__(self) -> Self:
@@ -83,8 +99,8 @@ class BlockingFrameStream(BlockingStream[StreamFrame]):
 
     def message(self) -> AssistantMessage:
         """Reads to the end; the whole message."""
-        self._ended = True
         message: AssistantMessage = self._call(self._stream.message)
+        self._ended = True
         return message
 
     @property
@@ -150,12 +166,12 @@ class BlockingExecutor:
     def __init__(self, make: Callable[[], PromptExecutor]) -> None:
         """``make``: gives the executor that does the work; called in the thread with the event loop."""
         self._loop = _LoopThread()
-        self._closed = False
         try:
             self._executor: PromptExecutor = self._loop.call(make)
         except BaseException:
             self._loop.stop()
             raise
+        self._closed = False
         # Called at the interpreter's end too, before the thread is frozen with it.
         self._last = weakref.finalize(self, self._loop.abandon, self._executor.aclose)
 
@@ -201,6 +217,14 @@ class BlockingExecutor:
                 self._loop.call(self._executor.aclose)
             finally:
                 self._loop.stop()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            warnings.warn(
+                "a BlockingExecutor was dropped unclosed. Use it in 'with', or call its close().",
+                ResourceWarning,
+                stacklevel=2,
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -253,6 +277,7 @@ async def _texts(stream: FrameStream) -> list[str] | None:
 
 
 async def _one(stream: Any) -> list[DispatchFrame] | None:
-    async for frame in stream:
-        return [frame]
-    return None
+    try:
+        return [await anext(stream)]
+    except StopAsyncIteration:
+        return None

@@ -145,12 +145,15 @@ class ToolDispatcher:
             "max_output_chars": max_output_chars,
         }
         for name, limit in limits.items():
-            if limit is not None and limit < 1:
-                raise InvalidInputError(f"{name} must be at least 1, not {limit}")
-        if timeout is not None and not timeout > 0:
-            raise InvalidInputError(f"timeout must be more than 0 seconds, not {timeout}; None is no limit")
-        if not 0 <= grace < math.inf:
-            raise InvalidInputError(f"grace must be 0 or more seconds, not {grace}")
+            if limit is not None and (not isinstance(limit, int) or limit is True or limit < 1):
+                raise InvalidInputError(f"{name} must be at least 1, not {limit!r}")
+        if timeout is not None and not (_is_number(timeout) and timeout > 0):
+            raise InvalidInputError(f"timeout must be more than 0 seconds, not {timeout!r}; None is no limit")
+        if not (_is_number(grace) and 0 <= grace < math.inf):
+            raise InvalidInputError(f"grace must be 0 or more seconds, not {grace!r}")
+        for name, hook in (("approve", approve), ("on_step", on_step)):
+            if hook is not None and not callable(hook):
+                raise InvalidInputError(f"{name} takes a function, async or plain, not {hook!r}. Write {name}=ask.")
         if start not in ("eager", "on_finish"):
             raise InvalidInputError(f"start is 'eager' or 'on_finish', not {start!r}")
         check_observers(observers, where="observers")
@@ -320,3 +323,7 @@ _ASKED, _NOBODY = Prompt(), LLModel("none", "none")
 
 _MEMORY = MemoryPauseStore()
 """One for the process: a dispatcher is often made for each request."""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and value is not True
