@@ -16,6 +16,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 import promptport as pp
 
 KIND, PLACE = sys.argv[1], Path(sys.argv[2])
@@ -177,5 +179,52 @@ def dbos() -> str:
         DBOS.destroy()
 
 
+def on_restate() -> str:
+    """Serves the handler, has Restate call it, and waits for its end; a new process is called by the server itself."""
+    import restate
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+
+    from promptport.journal.restate import RestateJournal
+
+    agents = restate.Workflow("agents")
+
+    @agents.main()
+    async def answer(ctx: Any, question: str) -> str:
+        async def decide(paused: pp.PausedRun) -> dict[str, bool | str]:
+            at("awaited")
+            decided = await ctx.promise("decision", type_hint=bool).value()
+            assert decided is True
+            return {call.id: True for call in paused.pending}
+
+        return await converse(RestateJournal(ctx), decide)
+
+    @agents.handler()
+    async def approve(ctx: Any) -> str:
+        await ctx.promise("decision", type_hint=bool).resolve(True)
+        return "ok"
+
+    ingress, admin, port = os.environ["DATABASE"].split(",")
+    config = Config()
+    config.bind, config.loglevel, config.h2_max_concurrent_streams = [f"127.0.0.1:{port}"], "ERROR", 100
+    over = asyncio.Event()
+
+    async def main() -> str:
+        serving = asyncio.create_task(serve(restate.app([agents]), config, shutdown_trigger=over.wait))  # type: ignore[arg-type]
+        async with httpx.AsyncClient(timeout=100) as client:
+            deployment = {"uri": f"http://127.0.0.1:{port}", "force": True}
+            (await client.post(f"{admin}/deployments", json=deployment)).raise_for_status()
+            sent = await client.post(f"{ingress}/agents/run/answer/send", json="Go")
+            assert sent.status_code in (200, 202, 409), sent.text
+            await client.post(f"{ingress}/agents/run/approve")
+            done = await client.get(f"{ingress}/restate/workflow/agents/run/attach")
+            done.raise_for_status()
+            over.set()
+            await serving
+            return str(done.json())
+
+    return asyncio.run(main())
+
+
 if __name__ == "__main__":
-    sys.stdout.write(sqlite() if KIND == "sqlite" else dbos())
+    sys.stdout.write({"sqlite": sqlite, "dbos": dbos, "restate": on_restate}[KIND]())

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 from tests.journal.postgres_server import PostgresServer
+from tests.journal.restate_server import RestateServer
 
 from promptport.journal import SqliteJournal
 
@@ -59,6 +61,7 @@ REDUCED = {
     "sqlite": {"mid answer/0", "unrecorded answer/0", "in look a", "in charge b", "awaited", "in book d"},
     "dbos": {"in charge b", "awaited"},
     "dbos-postgres": {"in charge c"},
+    "restate": set(),
 }
 CAUGHT = {
     "recorded call/0/1/charge/start": "b",
@@ -80,6 +83,9 @@ def table() -> Iterator[Any]:
         for point in POINTS:
             marks = () if point in reduced else (pytest.mark.slow,)
             yield pytest.param(kind, point, marks=marks, id=f"{kind}: {point}")
+
+
+NODE = Path(tempfile.gettempdir()) / "promptport-restate-server"
 
 
 def program(kind: str, place: Path, point: str | None, database: str | None) -> subprocess.CompletedProcess[str]:
@@ -105,11 +111,14 @@ def test_a_run_that_is_killed_ends_right(kind: str, point: str, tmp_path: Path) 
     if kind == "dbos-postgres":
         with PostgresServer(tmp_path) as server:
             killed_and_taken_up(kind, point, tmp_path, server)
+    elif kind == "restate":
+        with RestateServer(tmp_path, NODE) as restate:
+            killed_and_taken_up(kind, point, tmp_path, restate)
     else:
         killed_and_taken_up(kind, point, tmp_path, None)
 
 
-def killed_and_taken_up(kind: str, point: str, place: Path, server: PostgresServer | None) -> None:
+def killed_and_taken_up(kind: str, point: str, place: Path, server: PostgresServer | RestateServer | None) -> None:
     database = server.url if server is not None else None
     first = program(kind, place, point, database)
     assert first.returncode == (0 if point == "none" else -9), first.stderr[-2000:]

@@ -1,0 +1,96 @@
+"""A Restate server of a test's own, of npm's package, at free loopback ports; ended with its test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+import pytest
+from tests.real_parts import free_port
+
+__all__ = ["RestateServer"]
+
+PACKAGE = "@restatedev/restate-server@1.7.12"
+
+
+def _binary(cache: Path) -> str:
+    """The server's program; installed by npm when it is first needed."""
+    found = sorted(cache.glob("node_modules/@restatedev/restate-server-*/bin/restate-server"))
+    if not found:
+        cache.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", PACKAGE]
+        try:
+            subprocess.run(command, cwd=cache, check=True, capture_output=True, timeout=200)
+        except (OSError, subprocess.SubprocessError) as error:
+            pytest.skip(f"needs Restate's server: npm install {PACKAGE}: {error}")
+        found = sorted(cache.glob("node_modules/@restatedev/restate-server-*/bin/restate-server"))
+    if not found:
+        pytest.skip(f"needs Restate's server: {PACKAGE} has none for this machine")
+    return str(found[0])
+
+
+class RestateServer:
+    """Restate, with its data in a folder of the test."""
+
+    def __init__(self, place: Path, cache: Path) -> None:
+        self._program = _binary(cache)
+        self._place = place
+        self._ports = [free_port() for _ in range(4)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is called, where it is administered, and the port at which it finds the program."""
+        ingress, admin, _, own = self._ports
+        return f"http://127.0.0.1:{ingress},http://127.0.0.1:{admin},{own}"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        ingress, admin, node, _ = self._ports
+        environment = {
+            **os.environ,
+            "RESTATE_LISTEN_MODE": "tcp",
+            "RESTATE_BIND_IP": "127.0.0.1",
+            "RESTATE_INGRESS__BIND_ADDRESS": f"127.0.0.1:{ingress}",
+            "RESTATE_ADMIN__BIND_ADDRESS": f"127.0.0.1:{admin}",
+            "RESTATE_BIND_ADDRESS": f"127.0.0.1:{node}",
+            "RESTATE_ADVERTISED_ADDRESS": f"http://127.0.0.1:{node}",
+            "RESTATE_BASE_DIR": str(self._place / "restate"),
+            "RESTATE_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "1",
+        }
+        with (self._place / "restate.log").open("ab") as log:
+            self._process = subprocess.Popen([self._program], stdout=log, stderr=log, env=environment, cwd=self._place)
+        until = time.monotonic() + 60
+        while True:
+            try:
+                if httpx.get(f"http://127.0.0.1:{admin}/health", timeout=2).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            assert time.monotonic() < until, (self._place / "restate.log").read_text()[-3000:]
+            time.sleep(0.1)
+
+    def restart(self) -> None:
+        """As after a crash: killed, and started again."""
+        self.stop()
+        self.start()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(20)
+            self._process = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
