@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 
 import promptport as pp
+from promptport.run_log.redis import RedisRunLog
 
 KIND, PLACE = sys.argv[1], Path(sys.argv[2])
 _LOCK = threading.Lock()
@@ -114,14 +115,34 @@ class Points:
         return recorded
 
 
-async def converse(journal: Any, decide: Callable[[pp.PausedRun], Awaitable[dict[str, bool | str]]]) -> str:
+Decide = Callable[[pp.PausedRun], Awaitable[dict[str, bool | str]]]
+
+
+async def converse(journal: Any, decide: Decide) -> str:
+    """The run, also into a log for its viewers, where there is a Redis."""
+    ended: list[str] = []
+    frames = whole_run(journal, decide, ended)
+    if url := os.environ.get("REDIS"):
+        async with RedisRunLog(url, lease=1.0, buffer_seconds=None, takeover_seconds=60) as log:
+            await log.start("run", frames, replayed=True)
+            async for _ in log.read("run"):
+                pass
+    else:
+        async for _ in frames:
+            pass
+    return ended[0]
+
+
+async def whole_run(journal: Any, decide: Decide, ended: list[str]) -> AsyncIterator[Any]:
     async with pp.ToolDispatcher(Model(), [look, charge, book], journal=Points(journal)) as dispatcher:
         stream = dispatcher.stream("Go", MODEL)
         while True:
             async with stream:
-                await stream.message()
+                async for frame in stream:
+                    yield frame
             if stream.paused is None:
-                return finished(stream.prompt)
+                ended.append(finished(stream.prompt))
+                return
             stream = dispatcher.resume(stream.paused, await decide(stream.paused))
 
 
@@ -210,7 +231,7 @@ def on_restate() -> str:
     over = asyncio.Event()
 
     async def main() -> str:
-        serving = asyncio.create_task(serve(restate.app([agents]), config, shutdown_trigger=over.wait))  # type: ignore[arg-type]
+        serving = asyncio.create_task(serve(restate.app([agents]), config, shutdown_trigger=over.wait))
         async with httpx.AsyncClient(timeout=100) as client:
             deployment = {"uri": f"http://127.0.0.1:{port}", "force": True}
             (await client.post(f"{admin}/deployments", json=deployment)).raise_for_status()

@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,8 @@ class PostgresServer:
 
     def __init__(self, place: Path) -> None:
         self._initdb, self._postgres = need("initdb"), need("postgres")
-        self._data = place / "postgres"
+        self._log = place / "postgres.log"
+        self._folder = ""
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._user = _somebody() if os.getuid() == 0 else None
@@ -31,21 +33,18 @@ class PostgresServer:
         return f"postgresql://postgres@127.0.0.1:{self._port}/durable"
 
     def __enter__(self) -> Self:
-        self._data.mkdir()
+        self._folder = tempfile.mkdtemp(prefix="promptport-postgres-")  # pytest's folders are for their owner alone
         if self._user is not None:
-            shutil.chown(self._data, self._user)
-            for parent in self._data.parents:  # pytest's folders are for their owner alone
-                if parent.stat().st_uid == 0 and parent != Path("/") and not parent.stat().st_mode & 0o001:
-                    parent.chmod(parent.stat().st_mode | 0o011)
-        command = [self._initdb, "-D", str(self._data), "-U", "postgres", "-A", "trust", "--no-sync"]
+            shutil.chown(self._folder, self._user)
+        command = [self._initdb, "-D", self._folder, "-U", "postgres", "-A", "trust", "--no-sync"]
         subprocess.run(command, check=True, capture_output=True, user=self._user, cwd="/")
         self.start()
         return self
 
     def start(self) -> None:
-        sockets = ["-c", f"unix_socket_directories={self._data}", "-c", "listen_addresses=127.0.0.1", "-F"]
-        command = [self._postgres, "-D", str(self._data), "-p", str(self._port), *sockets]
-        with (self._data.parent / "postgres.log").open("ab") as log:
+        sockets = ["-c", f"unix_socket_directories={self._folder}", "-c", "listen_addresses=127.0.0.1", "-F"]
+        command = [self._postgres, "-D", self._folder, "-p", str(self._port), *sockets]
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd="/")
         until = time.monotonic() + 30
         while True:
@@ -54,7 +53,7 @@ class PostgresServer:
             )
             if ready.returncode == 0:
                 return
-            assert time.monotonic() < until, (self._data.parent / "postgres.log").read_text()
+            assert time.monotonic() < until, self._log.read_text()
             time.sleep(0.05)
 
     def restart(self) -> None:
@@ -76,6 +75,7 @@ class PostgresServer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _somebody() -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import httpx
-import pytest
-from tests.real_parts import free_port
+from tests.real_parts import free_port, missing
 
-__all__ = ["RestateServer"]
+__all__ = ["NODE", "RestateServer"]
+
+NODE = Path(tempfile.gettempdir()) / "promptport-restate-server"
 
 PACKAGE = "@restatedev/restate-server@1.7.12"
 
@@ -27,10 +29,10 @@ def _binary(cache: Path) -> str:
         try:
             subprocess.run(command, cwd=cache, check=True, capture_output=True, timeout=200)
         except (OSError, subprocess.SubprocessError) as error:
-            pytest.skip(f"needs Restate's server: npm install {PACKAGE}: {error}")
+            missing(f"Restate's server is not installed: npm install {PACKAGE}: {error}")
         found = sorted(cache.glob("node_modules/@restatedev/restate-server-*/bin/restate-server"))
     if not found:
-        pytest.skip(f"needs Restate's server: {PACKAGE} has none for this machine")
+        missing(f"Restate's server: {PACKAGE} has none for this machine")
     return str(found[0])
 
 

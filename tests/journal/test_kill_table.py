@@ -1,4 +1,5 @@
-"""Kill -9 at each point of a run, on each journal: nothing recorded is done again, and each call has one outcome.
+"""Kill -9 at each point of a run, on each journal: nothing recorded is done again, each call has one outcome,
+and a viewer who reads throughout has the same in the end.
 
 A reduced table runs always; all of it with ``-m slow``.
 """
@@ -9,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 from tests.journal.postgres_server import PostgresServer
-from tests.journal.restate_server import RestateServer
+from tests.journal.restate_server import NODE, RestateServer
+from tests.journal.run_viewer import RunViewer
 
+import promptport as pp
 from promptport.journal import SqliteJournal
 
 ROOT = Path(__file__).parents[2]
@@ -85,11 +87,11 @@ def table() -> Iterator[Any]:
             yield pytest.param(kind, point, marks=marks, id=f"{kind}: {point}")
 
 
-NODE = Path(tempfile.gettempdir()) / "promptport-restate-server"
-
-
-def program(kind: str, place: Path, point: str | None, database: str | None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **({"KILL": point} if point else {}), **({"DATABASE": database} if database else {})}
+def program(
+    kind: str, place: Path, point: str | None, database: str | None, redis: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    given = {"KILL": point, "DATABASE": database, "REDIS": redis}
+    environment = {**os.environ, **{name: value for name, value in given.items() if value}}
     return subprocess.run(
         [sys.executable, "-m", "tests.journal.durable_program", kind.partition("-")[0], str(place)],
         cwd=ROOT,
@@ -119,13 +121,25 @@ def test_a_run_that_is_killed_ends_right(kind: str, point: str, tmp_path: Path) 
 
 
 def killed_and_taken_up(kind: str, point: str, place: Path, server: PostgresServer | RestateServer | None) -> None:
+    with RunViewer(place) as viewer:
+        told = with_a_viewer(kind, point, place, server, viewer)
+        steps = viewer.steps()
+    assert ["".join(frame.text for frame in step if isinstance(frame, pp.Append)) for step in steps] == TEXT
+    shown = [frame for step in steps for frame in step if isinstance(frame, pp.ToolResult)]
+    assert Counter((one.name, one.output, one.error) for one in shown) == Counter(map(tuple, told["results"]))
+    assert isinstance(steps[-1][-1], pp.End)
+
+
+def with_a_viewer(
+    kind: str, point: str, place: Path, server: PostgresServer | RestateServer | None, viewer: RunViewer
+) -> Any:
     database = server.url if server is not None else None
-    first = program(kind, place, point, database)
+    first = program(kind, place, point, database, viewer.url)
     assert first.returncode == (0 if point == "none" else -9), first.stderr[-2000:]
     reached = lines(place / "points")
     if server is not None and point != "none":
         server.restart()
-    second = program(kind, place, None, database)
+    second = program(kind, place, None, database, None if point == "none" else viewer.url)
     assert second.returncode == 0, second.stderr[-2000:]
     told = json.loads(second.stdout)
     asked, effects = Counter(lines(place / "asks")), [line.split() for line in lines(place / "effects")]
@@ -153,3 +167,4 @@ def killed_and_taken_up(kind: str, point: str, place: Path, server: PostgresServ
     if kind == "sqlite":
         with SqliteJournal(place / "journal.db") as journal:
             assert [run.state for run in journal.runs()] == ["finished"]
+    return told
