@@ -105,7 +105,29 @@ class ChatServer:
             "stop": [["first half, ", asyncio.Event(), "never"]],
             "echo": [[pp.ReasoningAppend("Let me see."), thought, "Looking. ", paris, rome], ["Done", end], echo],
         }
-        scripts["deny"] = scripts["approve"]
+        seats = [pp.ToolCall(f"b{number}", "book", f'{{"seats": {number}}}') for number in (1, 2)]
+        place = pp.ToolCall("p1", "place", "{}")
+        again = pp.Restarted("p/m", "IncompleteStreamError")
+        later = pp.Reasoning("And now?", {"signature": "sig-2"})
+        scripts |= {
+            "two_approvals": [["I ask twice. ", *seats], ["Done", end]],
+            "mixed": [["All at once. ", paris, place, seats[1]], ["Done", end]],
+            "woven": [
+                [thought, "One ", paris, "two ", later, "three", pp.Citation("https://example.com/a", "A page")],
+                [pp.Reasoning("Last.", {"signature": "sig-3"}), "Done", end],
+            ],
+            "restarted": [[pp.ReasoningAppend("Wrong"), "Wrong", again, thought, "Right", end]],
+            "resume_approval": [["I ask. ", seats[0]], half],
+            "go_on_after_error": [["Half", paris, pp.ToolCallDelta("c9", "look", '{"pla'), CUT], echo],
+            "echo_outcomes": [
+                ["Trying. ", pp.ToolCall("c1", "fail", "{}"), pp.InvalidToolCall("c2", "look", "{", "not JSON")],
+                ["Tried", end],
+                echo,
+            ],
+            "echo_denied": [["I ask. ", seats[0]], ["Well then", end], echo],
+            "undecided": [["I ask. ", seats[0]], echo],
+        }
+        scripts["deny"] = scripts["cancelled"] = scripts["approve"]
         return scripts[scenario]
 
     async def choose(self, request: Request, chat: ChatRequest) -> ChatTurn:

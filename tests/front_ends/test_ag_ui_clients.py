@@ -18,6 +18,7 @@ import promptport as pp
 SCENARIOS = (
     *("text", "reasoning", "parallel", "progress", "tool_error", "invalid_call", "client_tool", "provider_error"),
     *("early_error", "incomplete", "cut_call", "resume", "stop", "echo", "approve", "deny"),
+    *("woven", "restarted", "go_on_after_error", "echo_outcomes", "two_approvals", "mixed", "echo_denied", "cancelled"),
 )
 DRIVER = os.path.join(os.path.dirname(__file__), "clients", "agui_client.mjs")
 
@@ -176,3 +177,72 @@ def test_what_the_client_sends_back_is_the_conversation(client: Client) -> None:
         pp.AssistantMessage.of("Done"),
         pp.UserMessage.of("And now?"),
     )
+
+
+def test_thoughts_text_and_a_call_of_one_answer(client: Client) -> None:
+    result = client["woven"]
+    assert finished(result)["type"] == "RUN_FINISHED"
+    assert [one[1] for one in said(result) if one[0] == "assistant"] == ["One two three", "Done"]
+    signatures = [
+        json.loads(one["encryptedValue"])["data"]["signature"] for one in result["messages"] if "encryptedValue" in one
+    ]
+    assert signatures == ["sig-1", "sig-2", "sig-3"]
+    (citation,) = [event["value"] for event in result["events"] if event["type"] == "CUSTOM"]
+    assert citation == {"messageId": result["messages"][2]["id"], "url": "https://example.com/a", "title": "A page"}
+
+
+def test_an_answer_that_began_anew_is_another_message(client: Client) -> None:
+    result = client["restarted"]
+    assert finished(result)["type"] == "RUN_FINISHED"
+    wrong, right = [one for one in result["messages"] if one["role"] == "assistant"]
+    assert (wrong["content"], right["content"]) == ("Wrong", "Right")
+    (told,) = [event for event in result["events"] if event["type"] == "CUSTOM"]
+    assert (told["name"], told["value"]) == ("restarted", {"messageId": wrong["id"]})
+
+
+def test_a_chat_goes_on_after_a_response_that_was_cut(client: Client) -> None:
+    result = client["go_on_after_error"]
+    _, answer, whole, cut, user = pp.Prompt.from_json(said(result)[-1][1]).messages
+    assert isinstance(answer, pp.AssistantMessage)
+    assert (answer.text, [call.id for call in answer.tool_calls]) == ("Half", ["c1"])
+    assert isinstance(answer.parts[-1], pp.InvalidToolCall)
+    assert whole == pp.ToolResultMessage("c1", "look", '{"at":"Paris"}')
+    assert isinstance(cut, pp.ToolResultMessage)
+    assert (cut.call_id, user) == ("c9", pp.UserMessage.of("And now?"))
+
+
+def test_failed_and_invalid_calls_come_back_answered(client: Client) -> None:
+    messages = pp.Prompt.from_json(said(client["echo_outcomes"])[-1][1]).messages
+    answered = {one.call_id: one.output for one in messages if isinstance(one, pp.ToolResultMessage)}
+    assert answered == {"c1": "The tool failed.", "c2": "not JSON"}
+    assert messages[-2:] == (pp.AssistantMessage.of("Tried"), pp.UserMessage.of("And now?"))
+
+
+def test_two_calls_are_decided_each_in_its_own_way(client: Client) -> None:
+    result = client["two_approvals"]
+    assert finished(result)["type"] == "RUN_FINISHED"
+    outcomes = {one["toolCallId"]: one["content"] for one in result["messages"] if one["role"] == "tool"}
+    assert outcomes == {"b1": "1 seats", "b2": "one is enough"}
+    booked = {thread: seats for thread, seats in client.server.booked.items() if thread.startswith("two_approvals")}
+    assert list(booked.values()) == [[1]]
+
+
+def test_tools_of_both_sides_and_an_approval_in_one_answer(client: Client) -> None:
+    result = client["mixed"]
+    assert finished(result)["type"] == "RUN_FINISHED"
+    assert [one["toolCallId"] for one in result["finished"]["outcome"]["interrupts"]] == ["b2"]
+    outcomes = {one["toolCallId"]: one["content"] for one in result["messages"] if one["role"] == "tool"}
+    assert outcomes == {"c1": '{"at":"Paris"}', "p1": "Oslo", "b2": "2 seats"}
+    assert said(result)[-1] == ("assistant", "Done")
+
+
+def test_an_interrupt_that_was_cancelled_is_not_allowed(client: Client) -> None:
+    result = client["cancelled"]
+    assert finished(result)["type"] == "RUN_FINISHED"
+    assert "did not allow" in said(result)[2][1]
+    assert not [thread for thread in client.server.booked if thread.startswith("cancelled")]
+
+
+def test_a_denied_call_comes_back_with_its_reason(client: Client) -> None:
+    messages = pp.Prompt.from_json(said(client["echo_denied"])[-1][1]).messages
+    assert messages[2:4] == (pp.ToolResultMessage("b1", "book", "not today"), pp.AssistantMessage.of("Well then"))

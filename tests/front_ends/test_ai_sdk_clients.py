@@ -19,8 +19,9 @@ CLIENTS = [("7", "7.0.173"), ("6", "6.0.325"), ("5", "5.0.277"), ("5", "5.0.60")
 ALL = (
     *("text", "reasoning", "parallel", "progress", "tool_error", "invalid_call", "client_tool", "provider_error"),
     *("early_error", "incomplete", "cut_call", "resume", "stop", "echo", "busy"),
+    *("woven", "restarted", "go_on_after_error", "echo_outcomes", "undecided"),
 )
-MODERN = ("approve", "deny", "resume_over")
+MODERN = ("approve", "deny", "resume_over", "two_approvals", "mixed", "resume_approval", "echo_denied")
 DRIVER = os.path.join(os.path.dirname(__file__), "clients", "ui_client.mjs")
 
 
@@ -199,7 +200,97 @@ def test_what_the_client_sends_back_is_the_conversation(client: Client) -> None:
     )
 
 
+def test_thoughts_text_a_call_and_a_source_stand_in_the_order_in_which_they_came(client: Client) -> None:
+    result = client["woven"]
+    kinds = ["reasoning", "text", "tool-look", "text", "reasoning", "text", "source-url", "reasoning", "text"]
+    assert [part["type"] for part in parts(result)] == kinds
+    assert texts(result) == ["One ", "two ", "three", "Done"]
+    kept = [part["providerMetadata"]["promptport"]["data"]["signature"] for part in parts(result, "reasoning")]
+    assert kept == ["sig-1", "sig-2", "sig-3"]
+    assert (result["status"], nothing_open(result)) == ("ready", True)
+
+
+def test_an_answer_that_began_anew_is_told_apart(client: Client) -> None:
+    result = client["restarted"]
+    found = [part["type"] for part in parts(result)]
+    first = [] if client.sdk == "7" else ["reasoning", "text", "data-restarted"]
+    assert found == [*first, "reasoning", "text"]
+    assert (texts(result)[-1], result["status"], nothing_open(result)) == ("Right", "ready", True)
+
+
+def test_a_chat_goes_on_after_a_response_that_was_cut(client: Client) -> None:
+    result = client["go_on_after_error"]
+    assert (result["failed"], result["status"]) == ("error", "ready")
+    _, answer, whole, cut, user = pp.Prompt.from_json(texts(result)[-1]).messages
+    assert isinstance(answer, pp.AssistantMessage)
+    assert (answer.text, answer.tool_calls[0].id) == ("Half", "c1")
+    assert whole == pp.ToolResultMessage("c1", "look", '{"at":"Paris"}')
+    assert cut == pp.ToolResultMessage("c9", "look", error="The call was cut off.")
+    assert user == pp.UserMessage.of("And now?")
+    last_part = answer.parts[-1]
+    assert isinstance(last_part, pp.ToolCall if client.sdk == "5.0" else pp.InvalidToolCall)
+    assert last_part.arguments == ('{"arguments":"{\\"pla"}' if client.sdk == "5.0" else '{"pla')
+
+
+def test_failed_and_invalid_calls_come_back_answered(client: Client) -> None:
+    _, _, *outcomes, last, user = pp.Prompt.from_json(texts(client["echo_outcomes"])[-1]).messages
+    assert outcomes == [
+        pp.ToolResultMessage("c1", "fail", error="The tool failed."),
+        pp.ToolResultMessage("c2", "look", error="not JSON"),
+    ]
+    assert (last, user) == (pp.AssistantMessage.of("Tried"), pp.UserMessage.of("And now?"))
+
+
+def test_a_call_that_nobody_decided_comes_back_as_not_approved(client: Client) -> None:
+    result = pp.Prompt.from_json(texts(client["undecided"])[-1]).messages[2]
+    assert isinstance(result, pp.ToolResultMessage)
+    assert (result.call_id, bool(result.error)) == ("b1", True)
+    assert not [thread for thread in client.server.booked if thread.startswith("undecided")]
+
+
 # ----------------------------------------------------------------------------------- from version 6 on
+
+
+def test_two_calls_are_decided_each_in_its_own_way(client: Client) -> None:
+    if not client.modern:
+        pytest.skip("version 5 has no approvals")
+    result = client["two_approvals"]
+    first, second = parts(result, "tool-book")
+    assert (first["state"], first["output"]) == ("output-available", "1 seats")
+    assert (second["state"], second["approval"]["reason"]) == ("output-denied", "one is enough")
+    assert (result["between"], texts(result)[-1], len(result["messages"])) == (0, "Done", 2)
+    booked = {thread: seats for thread, seats in client.server.booked.items() if thread.startswith("two_approvals")}
+    assert list(booked.values()) == [[1]]
+
+
+def test_tools_of_both_sides_and_an_approval_in_one_answer(client: Client) -> None:
+    if not client.modern:
+        pytest.skip("version 5 has no approvals")
+    result = client["mixed"]
+    states = [part["state"] for part in result["asked"] if part["type"].startswith("tool-")]
+    assert states == ["output-available", "output-available", "approval-requested"]
+    calls = [part for part in parts(result) if part["type"].startswith("tool-")]
+    assert [part["output"] for part in calls] == [{"at": "Paris"}, {"place": "Oslo"}, "2 seats"]
+    assert (texts(result)[-1], len(result["messages"])) == ("Done", 2)
+
+
+def test_a_reload_after_an_approval_reads_the_whole_message(client: Client) -> None:
+    if not client.modern:
+        pytest.skip("version 5 has no approvals")
+    result = client["resume_approval"]
+    assert texts(result) == ["I ask. ", "first half, second half"]
+    (call,) = parts(result, "tool-book")
+    assert (call["state"], call["output"], len(result["messages"])) == ("output-available", "1 seats", 2)
+
+
+def test_a_denied_call_comes_back_with_its_reason(client: Client) -> None:
+    if not client.modern:
+        pytest.skip("version 5 has no approvals")
+    messages = pp.Prompt.from_json(texts(client["echo_denied"])[-1]).messages
+    assert messages[2:4] == (
+        pp.ToolResultMessage("b1", "book", error="not today"),
+        pp.AssistantMessage.of("Well then"),
+    )
 
 
 def test_approve(client: Client) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -49,7 +51,7 @@ async def test_a_response_has_the_headers_that_keep_it_flowing() -> None:
         (b"{", 400, "JSON"),
         (b'{"id": "c", "messages": []}', 400, "body: has no message"),
         (b'{"id": "c", "messages": "' + b"x" * 2000 + b'"}', 400, "body: is too large"),
-        (json.dumps({"id": "a b", "messages": [USER]}).encode(), 409, "cannot be continued"),
+        (json.dumps({"id": "x" * 201, "messages": [USER]}).encode(), 400, "body.id"),
     ],
 )
 async def test_a_bad_request_is_refused_with_a_sentence(body: bytes, status: int, words: str) -> None:
@@ -234,3 +236,35 @@ async def test_where_log_and_store_are_away_a_message_is_answered_and_a_decision
         for told in (await client.get("/chat/c/stream"), await client.post("/chat/c/stop")):
             assert (told.status_code, "Try again later" in told.text) == (503, True)
     await log.aclose()
+
+
+@pytest.mark.parametrize(
+    "thread", ["a b", "chats/7", "user@example.com?x=1#y", "gespräch", "x" * 200, "a:b.c-d_e", "thread-1"]
+)
+async def test_a_conversation_has_any_id(thread: str) -> None:
+    server = ChatServer()
+    async with server.running(), httpx.AsyncClient(base_url=server.url) as client:
+        place = f"/chat/{quote(thread, safe='')}"
+        body = {"id": thread, "scenario": "stop", "messages": [USER]}
+        async with client.stream("POST", "/chat", json=body) as response:
+            assert response.status_code == 200
+            async for data in response.aiter_bytes():
+                if b"half" in data:
+                    break
+            assert (await client.post("/chat", json=body)).status_code == 409
+            async with client.stream("GET", f"{place}/stream") as again:
+                assert again.status_code == 200
+                assert (await client.post(f"{place}/stop")).json() == {"stopped": True}
+                assert chunks_of(await again.aread())[-2]["type"] == "abort"
+
+
+async def test_no_id_leads_to_another_conversation() -> None:
+    server = ChatServer()
+    made = f"thread-{hashlib.sha256(b'a b').hexdigest()}"
+    async with server.running(), httpx.AsyncClient(base_url=server.url) as client:
+        body = {"id": "a b", "scenario": "stop", "messages": [USER]}
+        async with client.stream("POST", "/chat", json=body) as response:
+            await anext(response.aiter_bytes())
+            assert (await client.get(f"/chat/{made}/stream")).status_code == 204
+            assert (await client.post(f"/chat/{made}/stop")).json() == {"stopped": False}
+            assert (await client.post("/chat/a%20b/stop")).json() == {"stopped": True}

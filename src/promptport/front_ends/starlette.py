@@ -7,8 +7,10 @@ pause that the server kept, and taken once; an error that a client reads says no
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import inspect
 import logging
+import re
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -133,11 +135,11 @@ def chat_routes(
     )
     return [
         Route(path, chat.post, methods=["POST"]),
-        Route(f"{path}/{{thread}}/stream", chat.replay, methods=["GET"]),
-        Route(f"{path}/{{thread}}/stop", chat.stop, methods=["POST"]),
+        Route(f"{path}/{{thread:path}}/stream", chat.replay, methods=["GET"]),
+        Route(f"{path}/{{thread:path}}/stop", chat.stop, methods=["POST"]),
         Route(agui_path, chat.post_agui, methods=["POST"]),
-        Route(f"{agui_path}/{{thread}}/stream", chat.replay_agui, methods=["GET"]),
-        Route(f"{agui_path}/{{thread}}/stop", chat.stop, methods=["POST"]),
+        Route(f"{agui_path}/{{thread:path}}/stream", chat.replay_agui, methods=["GET"]),
+        Route(f"{agui_path}/{{thread:path}}/stop", chat.stop, methods=["POST"]),
     ]
 
 
@@ -213,7 +215,7 @@ class _Chat:
             return PlainTextResponse(error_code(error)[1], 400)
         gate = asyncio.Event()
         try:
-            await self.log.start(now.run, self._keeping(stream, chat.thread, now, gate), thread=chat.thread)
+            await self.log.start(now.run, self._keeping(stream, chat.thread, now, gate), thread=_in_log(chat.thread))
         except PromptportError as error:
             await stream.aclose()
             _log.warning("a chat's run was not started: %s", type(error).__name__)
@@ -395,7 +397,7 @@ class _Chat:
     async def _active(self, thread: str, *, begins: bool = False) -> str | None:
         """The active run of a conversation. One that begins does so also where the log is away."""
         try:
-            return await self.log.active(thread)
+            return await self.log.active(_in_log(thread))
         except InvalidInputError:
             return None  # no log has such a name
         except ConfigurationError as error:
@@ -412,6 +414,19 @@ _RESETS = ("7", "6")
 _NOT_CONTINUED = "The conversation cannot be continued now."
 _NOT_NOW = "The conversation cannot be read or continued now. Try again later."
 _UNANSWERED = "The call was interrupted before it had a result."
+
+
+_IN_LOG = re.compile(r"(?!thread-)[A-Za-z0-9_.:-]{1,100}")
+
+
+def _in_log(thread: str) -> str:
+    """A conversation's id as a name for the log: clients choose any text, and a log takes few letters.
+
+    No client can choose the name of another's: what looks like a made one is made into another.
+    """
+    if _IN_LOG.fullmatch(thread):
+        return thread
+    return f"thread-{hashlib.sha256(thread.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def _earlier(kept: KeptThread) -> set[str]:

@@ -227,10 +227,11 @@ class UIMessageEncoder:
             call = self._calls[frame.id] = UICall(frame.id, frame.name, "unnamed")
         if call.state == "unnamed":
             call.name = call.name or frame.name
-            call.held += frame.arguments
+            call.text += frame.arguments
             if call.name:
                 self._begin(call, out)
         elif call.state == "streaming" and frame.arguments:
+            call.text += frame.arguments
             out.append(event_data("tool-input-delta", toolCallId=call.id, inputTextDelta=frame.arguments))
 
     def _begin(self, call: UICall, out: list[bytes]) -> None:
@@ -238,9 +239,8 @@ class UIMessageEncoder:
         self._open_step(out)
         call.state = "streaming"
         out.append(event_data("tool-input-start", toolCallId=call.id, toolName=call.name, **self._kind(call.name)))
-        if call.held:
-            out.append(event_data("tool-input-delta", toolCallId=call.id, inputTextDelta=call.held))
-            call.held = ""
+        if call.text:
+            out.append(event_data("tool-input-delta", toolCallId=call.id, inputTextDelta=call.text))
 
     def _on_call(self, frame: ToolCall, out: list[bytes]) -> None:
         call = self._known(frame, out)
@@ -421,7 +421,7 @@ class UIMessageEncoder:
         self._close_reasoning(out, None)
         for call in self._calls.values():
             if call.state == "streaming":
-                self._refuse(call, "", _CUT, out)
+                self._refuse(call, call.text, _CUT, out)
             elif call.state == "unnamed":
                 call.state = "done"
 

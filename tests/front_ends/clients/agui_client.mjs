@@ -72,6 +72,53 @@ const run = {
     return { ...result(agent), finished };
   },
   deny: (name) => run.approve(name),
+  async two_approvals(name) {
+    const agent = make(name);
+    agent.addMessage(user());
+    await go(agent, name);
+    const finished = agent.seen.at(-1);
+    const resume = finished.outcome.interrupts.map((one, index) => ({
+      interruptId: one.id,
+      status: 'resolved',
+      payload: index === 0 ? { approved: true } : { approved: false, reason: 'one is enough' },
+    }));
+    await go(agent, name, { resume });
+    return { ...result(agent), finished };
+  },
+  async mixed(name) {
+    const agent = make(name);
+    agent.addMessage(user());
+    const tools = [{ name: 'place', description: 'Where', parameters: { type: 'object', properties: {} } }];
+    await go(agent, name, { tools });
+    const finished = agent.seen.at(-1);
+    agent.addMessage({ id: 'result-1', role: 'tool', toolCallId: 'p1', content: 'Oslo' });
+    const payload = { approved: true };
+    const resume = finished.outcome.interrupts.map((one) => ({ interruptId: one.id, status: 'resolved', payload }));
+    await go(agent, name, { tools, resume });
+    return { ...result(agent), finished };
+  },
+  async cancelled(name) {
+    const agent = make(name);
+    agent.addMessage(user());
+    await go(agent, name);
+    const finished = agent.seen.at(-1);
+    const resume = finished.outcome.interrupts.map((one) => ({ interruptId: one.id, status: 'cancelled' }));
+    await go(agent, name, { resume });
+    return { ...result(agent), finished };
+  },
+  go_on_after_error: (name) => run.echo(name),
+  echo_outcomes: (name) => run.echo(name),
+  async echo_denied(name) {
+    const agent = make(name);
+    agent.addMessage(user());
+    await go(agent, name);
+    const payload = { approved: false, reason: 'not today' };
+    const resume = agent.seen.at(-1).outcome.interrupts.map((one) => ({ interruptId: one.id, status: 'resolved', payload }));
+    await go(agent, name, { resume });
+    agent.addMessage(user('And now?'));
+    await go(agent, name);
+    return result(agent);
+  },
   async client_tool(name) {
     const agent = make(name);
     agent.addMessage(user());

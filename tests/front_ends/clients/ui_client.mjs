@@ -127,6 +127,76 @@ const run = {
     return { ...result, asked, again: [again.status, await again.text()] };
   },
   async deny(name) { return run.approve(name); },
+  async two_approvals(name) {
+    const chat = make(name, {
+      sendAutomaticallyWhen: ai.lastAssistantMessageIsCompleteWithApprovalResponses,
+    });
+    await say(chat);
+    const [first, second] = chat.messages.at(-1).parts.filter((one) => one.type === 'tool-book');
+    const posted = chat.seen.statuses.length;
+    await chat.addToolApprovalResponse({ id: second.approval.id, approved: false, reason: 'one is enough' });
+    const between = chat.seen.statuses.length - posted;
+    await chat.addToolApprovalResponse({ id: first.approval.id, approved: true });
+    await chat.until(() => text(chat).includes('Done'));
+    await settled(chat);
+    return { ...chat.result(), between };
+  },
+  async mixed(name) {
+    const chat = make(name, {
+      sendAutomaticallyWhen: ai.lastAssistantMessageIsCompleteWithApprovalResponses,
+      onToolCall: ({ toolCall }) => {
+        if (toolCall.toolName !== 'place') return;
+        void chat.addToolOutput({ tool: 'place', toolCallId: toolCall.toolCallId, output: { place: 'Oslo' } });
+      },
+    });
+    await say(chat);
+    const asked = copy(chat.messages.at(-1).parts);
+    await chat.addToolApprovalResponse({ id: part(chat, 'book').approval.id, approved: true });
+    await chat.until(() => text(chat).includes('Done'));
+    await settled(chat);
+    return { ...chat.result(), asked };
+  },
+  async resume_approval(name) {
+    const first = make(name, {
+      sendAutomaticallyWhen: ai.lastAssistantMessageIsCompleteWithApprovalResponses,
+    });
+    await say(first);
+    const asked = copy(first.messages);
+    await first.addToolApprovalResponse({ id: part(first, 'book').approval.id, approved: true });
+    await first.until(() => text(first).includes('half'));
+    await first.stop();
+    const chat = make(name, { messages: asked });
+    const again = chat.resumeStream();
+    await chat.until(() => text(chat).includes('half'));
+    await open(chat.id);
+    await again;
+    return chat.result();
+  },
+  async go_on_after_error(name) {
+    const chat = make(name);
+    await say(chat);
+    const failed = chat.status;
+    await say(chat, 'And now?');
+    return { ...chat.result(), failed };
+  },
+  echo_outcomes: (name) => run.echo(name),
+  async echo_denied(name) {
+    const chat = make(name, {
+      sendAutomaticallyWhen: ai.lastAssistantMessageIsCompleteWithApprovalResponses,
+    });
+    await say(chat);
+    await chat.addToolApprovalResponse({ id: part(chat, 'book').approval.id, approved: false, reason: 'not today' });
+    await chat.until(() => text(chat).includes('Well then'));
+    await settled(chat);
+    await say(chat, 'And now?');
+    return chat.result();
+  },
+  async undecided(name) {
+    const chat = make(name);
+    await say(chat);
+    await say(chat, 'Never mind');
+    return chat.result();
+  },
   async client_tool(name) {
     const chat = make(name, {
       sendAutomaticallyWhen: ai.lastAssistantMessageIsCompleteWithToolCalls,
