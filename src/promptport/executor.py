@@ -173,6 +173,22 @@ class SingleClientExecutor:
         """See `PromptExecutor`."""
         return (self._in_text() if self._forced else self._client).capabilities(as_model(model))
 
+    async def count_tokens(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> int | None:
+        """How many tokens the prompt comes to, as the client counts them; `None` if it does not.
+
+        Args:
+            prompt: What would be sent.
+            model: The model that would read it.
+            tools: The tools that would be offered.
+
+        Raises:
+            ProviderError: The server refused or was not reached.
+        """
+        count = getattr(self._client, "count_tokens", None)
+        return None if count is None else await count(as_prompt(prompt), as_model(model), as_tools(tools))
+
     async def models(self) -> list[LLModel]:
         """The models that the server lists."""
         return await self._client.models()
@@ -276,6 +292,23 @@ class MultiProviderExecutor:
         """See `PromptExecutor`."""
         executor, model = self._for(model)
         return executor.capabilities(model)
+
+    async def count_tokens(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> int | None:
+        """How many tokens the prompt comes to; see `SingleClientExecutor.count_tokens`.
+
+        Args:
+            prompt: What would be sent.
+            model: The model that would read it.
+            tools: The tools that would be offered.
+
+        Raises:
+            ConfigurationError: No client has the model's provider.
+            ProviderError: The server refused or was not reached.
+        """
+        executor, model = self._for(model)
+        return await executor.count_tokens(prompt, model, tools)
 
     async def models(self, *providers: str) -> list[LLModel]:
         """The models that the servers list, by the provider names of this executor.

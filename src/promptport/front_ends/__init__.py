@@ -24,6 +24,7 @@ from promptport.front_ends.openai_chat import OpenAIChatEncoder
 from promptport.front_ends.openai_chat_requests import decode_chat_request
 from promptport.front_ends.openai_responses import OpenAIResponsesEncoder
 from promptport.front_ends.openai_responses_requests import decode_responses_request
+from promptport.front_ends.request_bodies import BodyReader
 from promptport.front_ends.shown import EVENT_STREAM_HEADERS, approval_id, frames_before
 from promptport.front_ends.token_buffer import TokenBuffer
 from promptport.front_ends.ui_messages import UI_MESSAGE_HEADERS, SDKVersion, UIMessageEncoder
@@ -39,6 +40,7 @@ __all__ = [
     "APIRequest",
     "AnthropicMessagesEncoder",
     "BodyLimits",
+    "BodyReader",
     "ChatRequest",
     "EventDecoder",
     "FrameEncoder",

@@ -102,12 +102,13 @@ class AGUIEncoder:
         self._origin = origin
         self._error_text = error_text
         self._calls = dict.fromkeys(calls, "available")  # begun → available → done; invalid → done
-        self._sent: dict[str, bool] = {}  # whether a call's arguments were begun
         self._steps = 0
         self._parts = 0
         self._started = False
         self._step = False
-        self._text = False
+        self._text_head = b""  # of an event of the open message; what it ends with is the delta
+        self._thought_head = b""
+        self._call_heads: dict[str, bytes] = {}
         self._reasoning = ""
         self._interrupts: list[dict[str, Any]] = []
         self._outside: list[str] = []
@@ -123,13 +124,16 @@ class AGUIEncoder:
         Raises:
             InvalidInputError: It is not a frame.
         """
+        kind = type(frame)
+        if kind is Append and self._text_head:  # most frames of most runs
+            return b"%b%b}\n\n" % (self._text_head, _encode(frame.text)) if frame.text else b""  # type: ignore[union-attr]
         if self._over or isinstance(self._end, End):
             return b""
         out: list[bytes] = []
         self._start(out)
-        handle = self._kinds.get(type(frame))
+        handle = self._kinds.get(kind)
         if handle is None:
-            raise InvalidInputError(f"AGUIEncoder: {type(frame).__name__} is not a frame.")
+            raise InvalidInputError(f"AGUIEncoder: {kind.__name__} is not a frame.")
         handle(frame, out)
         return b"".join(out)
 
@@ -178,16 +182,16 @@ class AGUIEncoder:
         if not frame.text:
             return
         self._open_step(out)
-        if not self._text:
-            self._text = True
+        if not self._text_head:
+            self._text_head = _head("TEXT_MESSAGE_CONTENT", messageId=self._message)
             out.append(event_data("TEXT_MESSAGE_START", messageId=self._message, role="assistant"))
-        out.append(event_data("TEXT_MESSAGE_CONTENT", messageId=self._message, delta=frame.text))
+        out.append(b"%b%b}\n\n" % (self._text_head, _encode(frame.text)))
 
     def _on_thought(self, frame: ReasoningAppend, out: list[bytes]) -> None:
         if not frame.text or not self._shows_reasoning:
             return
         self._open_reasoning(out)
-        out.append(event_data("REASONING_MESSAGE_CONTENT", messageId=self._reasoning, delta=frame.text))
+        out.append(b"%b%b}\n\n" % (self._thought_head, _encode(frame.text)))
 
     def _on_reasoning(self, frame: Reasoning, out: list[bytes]) -> None:
         if not self._shows_reasoning or not (self._reasoning or frame.text or frame.provider_data is not None):
@@ -208,13 +212,17 @@ class AGUIEncoder:
                 )
             )
         if frame.arguments and self._calls[frame.id] == "begun":
-            self._sent[frame.id] = True
-            out.append(event_data("TOOL_CALL_ARGS", toolCallId=frame.id, delta=frame.arguments))
+            head = self._call_heads.get(frame.id)
+            if head is None:
+                head = self._call_heads[frame.id] = _head("TOOL_CALL_ARGS", toolCallId=frame.id)
+            out.append(b"%b%b}\n\n" % (head, _encode(frame.arguments)))
 
     def _on_call(self, frame: ToolCall | InvalidToolCall, out: list[bytes]) -> None:
         if self._calls.get(frame.id, "begun") != "begun":
             return
-        self._on_delta(ToolCallDelta(frame.id, frame.name, "" if frame.id in self._sent else frame.arguments), out)
+        self._on_delta(
+            ToolCallDelta(frame.id, frame.name, "" if frame.id in self._call_heads else frame.arguments), out
+        )
         self._calls[frame.id] = "available" if isinstance(frame, ToolCall) else "invalid"
         out.append(event_data("TOOL_CALL_END", toolCallId=frame.id))
         if frame.provider_data is not None and self._shows_reasoning:
@@ -315,6 +323,7 @@ class AGUIEncoder:
             self._open_step(out)
             self._parts += 1
             self._reasoning = f"{self._run}-reasoning-{self._parts}"
+            self._thought_head = _head("REASONING_MESSAGE_CONTENT", messageId=self._reasoning)
             out.append(event_data("REASONING_START", messageId=self._reasoning))
             out.append(event_data("REASONING_MESSAGE_START", messageId=self._reasoning, role="reasoning"))
 
@@ -329,8 +338,8 @@ class AGUIEncoder:
     def _close_step(self, out: list[bytes], *, wait: bool = False) -> None:
         """Args: ``wait``: complete calls may stay without a result."""
         self._close_reasoning(out, None)
-        if self._text:
-            self._text = False
+        if self._text_head:
+            self._text_head = b""
             out.append(event_data("TEXT_MESSAGE_END", messageId=self._message))
         for call, state in list(self._calls.items()):
             if state == "begun":
@@ -368,3 +377,8 @@ class AGUIEncoder:
             kept["origin"] = self._origin
         value = _encode(kept).decode()
         return event_data("REASONING_ENCRYPTED_VALUE", subtype=kind, entityId=entity, encryptedValue=value)
+
+
+def _head(kind: str, **fields: str) -> bytes:
+    """An event up to its delta, which is the one thing that its many repetitions do not have in common."""
+    return b'data: %b,"delta":' % _encode({"type": kind, **fields})[:-1]

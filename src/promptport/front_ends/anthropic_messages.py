@@ -63,6 +63,7 @@ class AnthropicMessagesEncoder(APIEncoder):
         self._block = -1  # the index of the last block
         self._open = ""  # text or thinking, if that is a block that is open
         self._blocks: dict[str, int] = {}  # of the calls that are open
+        self._text_head = b""
         self._doubt = False  # the last call reads as if it might have been cut
 
     def _begin(self, out: list[bytes]) -> None:
@@ -91,7 +92,12 @@ class AnthropicMessagesEncoder(APIEncoder):
         if self._open != "text":
             self._shown = True
             self._start("text", {"type": "text", "text": ""}, out)
-        out.append(self._delta(b"text_delta", b"text", frame.text))
+            self._text_head = _DELTA_HEAD % self._block
+            self._text_delta = self._more_text
+        out.append(self._more_text(frame.text))
+
+    def _more_text(self, text: str) -> bytes:
+        return b"%b%b}}\n\n" % (self._text_head, _encode(text)) if text else b""
 
     def _on_thought(self, frame: ReasoningAppend, out: list[bytes]) -> None:
         if not frame.text or not self._shows_reasoning:
@@ -165,6 +171,7 @@ class AnthropicMessagesEncoder(APIEncoder):
     def _close_parts(self, out: list[bytes]) -> None:
         if self._open:
             self._open = ""
+            self._text_delta = None
             out.append(_STOP % self._block)
 
     # ------------------------------------------------------------------------------------------- the end
@@ -215,6 +222,9 @@ class AnthropicMessagesEncoder(APIEncoder):
 
 
 _STOP = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n'
+_DELTA_HEAD = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":'
+)
 _DELTA = (
     b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"%b","%b":%b}}\n\n'
 )

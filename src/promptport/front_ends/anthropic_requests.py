@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from promptport.front_ends.api_request import (
     APIRequest,
     Conversation,
+    Given,
     check_keys,
     function_tool,
     read_request,
@@ -99,37 +100,40 @@ def _read(root: Node, limits: BodyLimits, seal: OpaqueSeal | None, counting: boo
     for node in root.get("messages").items(limits.max_messages):
         _message(node, talk, limits)
     tools = tuple(map(_tool, root.get("tools").items(limits.max_tools))) if root.has("tools") else ()
-    choice = root.get("tool_choice") if root.has("tool_choice") else None
-    output = root.get("output_config") if root.has("output_config") else None
+    choice = root.get("tool_choice")
+    once = flag(choice, "disable_parallel_tool_use") if root.has("tool_choice") else None
+    output, stop = root.get("output_config"), root.get("stop_sequences")
+    form = output.get("format") if root.has("output_config") else output
     effort, budget = _thinking(root, output)
-    once = flag(choice, "disable_parallel_tool_use") if choice is not None else None
-    params = {
-        "temperature": root.value.get("temperature"),
-        "max_tokens": root.value.get("max_tokens"),
-        "stop": stop_texts(root.get("stop_sequences")),
-        "tool_choice": _choice(choice, tools) if choice is not None else None,
-        "parallel_tool_calls": None if once is None else not once,
-        "response_schema": response_schema(output.get("format"), inner="") if output is not None else None,
+    user = root.get("metadata").get("user_id") if root.has("metadata") else root.get("metadata")
+    params: dict[str, Given] = {
+        "temperature": root.get("temperature"),
+        "max_tokens": root.get("max_tokens"),
+        "stop": (stop, stop_texts(stop)),
+        "tool_choice": (choice, _choice(choice, tools) if root.has("tool_choice") else None),
+        "parallel_tool_calls": (choice, None if once is None else not once),
+        "response_schema": (form, response_schema(form, inner="")),
         "reasoning_effort": effort,
         "reasoning_budget": budget,
-        "user": root.get("metadata").optional("user_id") or None if root.has("metadata") else None,
+        "user": (user, user.text() or None if user.value is not None else None),
     }
     return APIRequest(model, talk.prompt(root, params), tools, bool(flag(root, "stream")), True, ignored)
 
 
-def _thinking(root: Node, output: Node | None) -> tuple[Any, Any]:
-    """How hard the model thinks: as a word, and in tokens."""
-    effort = output.get("effort").value if output is not None else None
-    if not root.has("thinking"):
-        return effort, None
+def _thinking(root: Node, output: Node) -> tuple[tuple[Node, Any], tuple[Node, Any]]:
+    """How hard the model thinks: as a word, and in tokens; and where that stands."""
+    place = output.get("effort") if root.has("output_config") else output
+    effort: tuple[Node, Any] = (place, place.value)
     thinking = root.get("thinking")
+    if thinking.value is None:
+        return effort, (thinking, None)
     kind = thinking.get("type").text()
     if kind == "enabled":
-        return effort, thinking.get("budget_tokens").value
+        return effort, (thinking.get("budget_tokens"), thinking.get("budget_tokens").value)
     if kind == "disabled":
-        return "none", None
+        return (thinking, "none"), (thinking, None)
     if kind == "adaptive":
-        return effort or "medium", None
+        return (place, place.value or "medium"), (thinking, None)
     raise refused(thinking.get("type"), "is not a way to think. Send 'enabled', 'disabled' or 'adaptive'.")
 
 

@@ -90,6 +90,7 @@ class APIEncoder(ABC):
         self._texts: dict[str, list[str]] = {}  # arguments of the calls that are open
         self._names: dict[str, str] = {}
         self._called = False
+        self._text_delta: Callable[[str], bytes] | None = None  # the event of one more text delta, while text is open
         self._kinds: dict[type, Callable[[Any, list[bytes]], None]] = {
             Append: self._on_text,
             ReasoningAppend: self._on_thought,
@@ -112,6 +113,8 @@ class APIEncoder(ABC):
         if self._over:
             return b""
         kind = type(frame)
+        if kind is Append and self._text_delta is not None:  # most frames of most runs
+            return self._text_delta(frame.text)  # type: ignore[union-attr, arg-type]
         out: list[bytes] = []
         if not self._begun:
             self._begun = True

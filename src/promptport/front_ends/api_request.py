@@ -7,14 +7,14 @@ opaque counts only under this server's seal.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from promptport.errors import InvalidInputError
 from promptport.frames import InvalidToolCall, Reasoning, ToolCall, parse_arguments
 from promptport.front_ends.api_errors import RequestRefused
-from promptport.front_ends.chat_request import BodyLimits, Node, read_body
+from promptport.front_ends.chat_request import BodyLimits, Node, read_body, shortened
 from promptport.front_ends.opaque import OpaqueSeal, Sealed
 from promptport.messages import (
     AssistantMessage,
@@ -30,7 +30,20 @@ from promptport.messages import (
 )
 from promptport.tools import ToolDescriptor
 
-__all__ = ["APIRequest", "Conversation", "check_keys", "function_tool", "read_request", "refused", "tool_choice"]
+__all__ = [
+    "APIRequest",
+    "Conversation",
+    "Given",
+    "check_keys",
+    "function_tool",
+    "read_request",
+    "refused",
+    "tool_choice",
+]
+
+
+Given: TypeAlias = Node | tuple[Node, Any]
+"""A parameter: its place, with what was read there if that is not what stands there."""
 
 
 class APIRequest(msgspec.Struct, frozen=True):
@@ -63,7 +76,7 @@ def refused(node: Node, text: str) -> RequestRefused:
         node: The place.
         text: What is the matter, and what to send.
     """
-    return RequestRefused(f"{node.path}: {text}", param=node.path.removeprefix("body").lstrip("."))
+    return RequestRefused(f"{node.path}: {shortened(text)}", param=node.path.removeprefix("body").lstrip("."))
 
 
 def read_request(
@@ -233,11 +246,30 @@ class Conversation:
         for node in self._open.values():
             raise refused(node, "is a call without a result. Send its result before the next message.")
 
-    def prompt(self, root: Node, params: dict[str, Any]) -> Prompt:
-        """All of it, with the parameters that were given."""
+    def prompt(self, root: Node, params: Mapping[str, Given]) -> Prompt:
+        """All of it, with the parameters that were given.
+
+        Args:
+            root: The body.
+            params: Parameters of `LLMParams` by name: their places, with what was read there, if not as it stands.
+        """
         self.flush()
         self.check()
         if not self.messages:
             raise refused(root, "has no message that says anything. Send at least one.")
-        given = {name: value for name, value in params.items() if value is not None}
+        given: dict[str, Any] = {}
+        for name, place in params.items():
+            node, value = (place, place.value) if isinstance(place, Node) else place
+            if value is None:
+                continue
+            if isinstance(value, bool) and name not in _FLAGS:
+                raise refused(node, "is a boolean. Send a number or a word.")
+            try:
+                LLMParams(**{name: value})
+            except (InvalidInputError, TypeError) as error:
+                raise refused(node, f"is not usable: {error}.") from None
+            given[name] = value
         return Prompt(tuple(self.messages), params=LLMParams(**given))
+
+
+_FLAGS = ("parallel_tool_calls",)

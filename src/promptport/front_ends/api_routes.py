@@ -34,6 +34,7 @@ from promptport.front_ends.openai_chat import OpenAIChatEncoder
 from promptport.front_ends.openai_chat_requests import decode_chat_request
 from promptport.front_ends.openai_responses import OpenAIResponsesEncoder
 from promptport.front_ends.openai_responses_requests import decode_responses_request
+from promptport.front_ends.request_bodies import BodyReader
 from promptport.front_ends.shown import EVENT_STREAM_HEADERS
 from promptport.front_ends.writing import encode_frames
 from promptport.messages import Origin, Prompt
@@ -46,6 +47,12 @@ if TYPE_CHECKING:
 __all__ = ["APIChoose", "APITurn", "api_routes"]
 
 _log = logging.getLogger("promptport")
+_ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+_POSTED = ("chat/completions", "responses", "responses/input_tokens", "messages", "messages/count_tokens")
+_NO_COUNT = (
+    "body.model: the provider of this model counts no tokens before a request, and this server does not guess."
+    " Read the usage of the response."
+)
 _NO_APPROVAL = "This call needs an approval, and the API has no way to ask for one."
 
 
@@ -98,6 +105,9 @@ def api_routes(
 ) -> list[Route]:
     """Make the routes ``chat/completions``, ``responses``, ``messages`` and ``models`` below a path.
 
+    ``messages/count_tokens`` and ``responses/input_tokens`` count with the provider's own counter, by the executor's
+    ``count_tokens``. If it has none, they are refused: no count is an estimate.
+
     Args:
         choose: Chooses executor, model and the server's own tools for a request.
         models: What ``models`` lists, by the names that clients use.
@@ -126,10 +136,12 @@ def api_routes(
     return [
         Route(f"{path}/chat/completions", serving.route(_CHAT), methods=["POST"]),
         Route(f"{path}/responses", serving.route(_RESPONSES), methods=["POST"]),
+        Route(f"{path}/responses/input_tokens", serving.counter(_RESPONSES), methods=["POST"]),
         Route(f"{path}/messages", serving.route(_MESSAGES), methods=["POST"]),
+        Route(f"{path}/messages/count_tokens", serving.counter(_MESSAGES), methods=["POST"]),
         Route(f"{path}/models", serving.list, methods=["GET"]),
         Route(f"{path}/models/{{name:path}}", serving.one, methods=["GET"]),
-        Route(f"{path}/{{rest:path}}", serving.nothing, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+        Route(f"{path}/{{rest:path}}", serving.nothing, methods=_ALL_METHODS),
     ]
 
 
@@ -183,6 +195,29 @@ class _Serving(msgspec.Struct):
             gone.cancel()
         return Response(encoder.whole(frames), media_type="application/json", headers=headers)
 
+    def counter(self, api: _API) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            try:
+                return _json(await self._count(request, api))
+            except Exception as error:
+                return _failure(api.name, error)
+
+        return answer
+
+    async def _count(self, request: Request, api: _API) -> dict[str, Any]:
+        await self._allow(request)
+        more = {"counting": True} if api is _MESSAGES else {}
+        asked = api.decode(await self._body(request), limits=self.limits, seal=self.seal, **more)
+        turn = cast("APITurn", await _value(self.choose(request, asked)))
+        count = getattr(turn.executor, "count_tokens", None)
+        prompt = turn.prompt if turn.prompt is not None else asked.prompt
+        tools = (*turn.tools, *asked.tools)
+        tokens = None if count is None else await count(prompt, turn.model, tools)
+        if tokens is None:
+            raise RequestRefused(_NO_COUNT, code="unsupported", param="model")
+        kind = {} if api is _MESSAGES else {"object": "response.input_tokens"}
+        return {**kind, "input_tokens": tokens}
+
     async def list(self, request: Request) -> Response:
         """The models, in the form of the API that asks."""
         try:
@@ -208,20 +243,32 @@ class _Serving(msgspec.Struct):
         return _json(_anthropic_model(name) if asks == "anthropic" else _openai_model(name, self.models[name]))
 
     async def nothing(self, request: Request) -> Response:
-        """Everything else below the path."""
-        return _failure(_asks(request), RequestRefused("This server has no such route.", status=404, code="not_found"))
+        """Everything else below the path, and other methods of what is there."""
+        rest = request.path_params["rest"].rstrip("/")
+        allowed = "POST" if rest in _POSTED else "GET, HEAD" if rest.partition("/")[0] == "models" else ""
+        if not allowed:
+            return _failure(
+                _asks(request), RequestRefused("This server has no such route.", status=404, code="not_found")
+            )
+        headers = {"allow": f"{allowed}, OPTIONS"}
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+        api: APIName = "anthropic" if rest.startswith("messages") else _asks(request)
+        refused = RequestRefused(f"This route takes {allowed}, and not {request.method}.", status=405)
+        response = _failure(api, refused)
+        response.headers.update(headers)
+        return response
 
     async def _allow(self, request: Request) -> None:
         if self.authorize is not None:
             await _value(self.authorize(request))
 
     async def _body(self, request: Request) -> bytes:
-        body = bytearray()
+        encoding, length = request.headers.get("content-encoding", ""), request.headers.get("content-length", "")
+        reader = BodyReader(self.limits.max_bytes, encoding=encoding, length=length)
         async for chunk in request.stream():
-            body += chunk
-            if len(body) > self.limits.max_bytes:
-                raise RequestRefused(f"body: is too large. Send at most {self.limits.max_bytes:,} bytes.", status=413)
-        return bytes(body)
+            reader.feed(chunk)
+        return reader.close()
 
 
 def _begin(turn: APITurn, asked: APIRequest) -> tuple[_Frames, Callable[[], Origin | None]]:

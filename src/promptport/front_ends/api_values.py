@@ -15,7 +15,16 @@ from promptport.front_ends.chat_request import BodyLimits, Node, media_part
 from promptport.messages import ImagePart, TextPart, UserPart
 from promptport.tools import ToolDescriptor
 
-__all__ = ["flag", "list_at", "openai_tool_choice", "parts_at", "picture", "response_schema", "stop_texts"]
+__all__ = [
+    "flag",
+    "list_at",
+    "openai_tool_choice",
+    "parts_at",
+    "picture",
+    "response_schema",
+    "stop_texts",
+    "user_of",
+]
 
 _MOST_STOPS = 64
 
@@ -42,7 +51,7 @@ def stop_texts(node: Node) -> tuple[str, ...] | None:
     if node.value is None:
         return None
     if isinstance(node.value, str):
-        return (node.value,)
+        return (node.text(empty=False),)
     return tuple([one.text(empty=False) for one in node.items(_MOST_STOPS)])
 
 
@@ -122,3 +131,13 @@ def openai_tool_choice(root: Node, tools: Sequence[ToolDescriptor], *, within: s
     if node.get("type").value != "function":
         raise refused(node.get("type"), "is not supported here. Name one function.")
     return tool_choice(node, (node.get(within) if within else node).get("name").text(), None, tools)
+
+
+def user_of(root: Node) -> tuple[Node, str | None]:
+    """The id of the end user in a body of OpenAI's, by its old or its new name, and where it stands.
+
+    Args:
+        root: The body.
+    """
+    key = "user" if root.optional("user") else "safety_identifier"
+    return root.get(key), root.optional(key) or None

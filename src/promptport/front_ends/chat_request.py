@@ -19,7 +19,7 @@ from promptport.json_values import read_value
 from promptport.messages import AudioPart, DocumentPart, ImagePart, Prompt, UserPart
 from promptport.tools import ToolDescriptor
 
-__all__ = ["BodyLimits", "ChatRequest", "Node", "media_part", "read_body"]
+__all__ = ["BodyLimits", "ChatRequest", "Node", "media_part", "read_body", "shortened"]
 
 
 class BodyLimits(msgspec.Struct, frozen=True):
@@ -93,7 +93,7 @@ class Node:
 
     def error(self, text: str) -> InvalidInputError:
         """The error about this place."""
-        return InvalidInputError(f"{self.path}: {text}")
+        return InvalidInputError(f"{self.path}: {shortened(text)}")
 
     def has(self, key: str) -> bool:
         """Whether the object has this key, and not as null."""
@@ -134,6 +134,19 @@ class Node:
         return self.value
 
 
+def shortened(text: str) -> str:
+    """The text of an error that might quote what a client sent, as far as a person reads it.
+
+    Args:
+        text: Any text.
+    """
+    shown = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]} …"
+    return shown.encode("utf-8", "replace").decode()
+
+
+_MOST_SHOWN = 300
+
+
 def _kind(value: Any) -> str:
     if value is None:
         return "missing"
@@ -151,13 +164,26 @@ def read_body(body: bytes | str | Mapping[str, Any], limits: BodyLimits) -> Node
         InvalidInputError: It is larger than the limit, not JSON, or not an object.
     """
     if isinstance(body, Mapping):
-        return Node(dict(body), "body")
+        body = _as_json(body)
     if len(body) > limits.max_bytes:
         raise InvalidInputError(f"body: has {len(body):,} bytes. Send at most {limits.max_bytes:,}.")
-    value = read_value(_decode, body, "JSON, the body of a request")
+    try:
+        value = read_value(_decode, body, "JSON, the body of a request")
+    except InvalidInputError as error:
+        raise InvalidInputError(f"body: is {shortened(str(error))}. Send a JSON object.") from None
     node = Node(value, "body")
     node.object()
     return node
+
+
+def _as_json(body: Mapping[str, Any]) -> bytes:
+    """A body that was decoded before, in the form in which each value of it is one of JSON."""
+    try:
+        return msgspec.json.encode(dict(body))
+    except RecursionError:
+        raise InvalidInputError("body: is nested too deeply. Send a JSON object.") from None
+    except (ValueError, TypeError) as error:
+        raise InvalidInputError(f"body: is not JSON: {shortened(str(error))}. Send a JSON object.") from None
 
 
 def media_part(

@@ -79,6 +79,7 @@ class OpenAIChatEncoder(APIEncoder):
             }
         )
         self._head = b"data: " + head[:-1]
+        self._text_head = self._head + b',"choices":[{"index":0,"delta":{"content":'
 
     def _chunk(self, delta: dict[str, Any], reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
@@ -90,10 +91,11 @@ class OpenAIChatEncoder(APIEncoder):
     def _on_text(self, frame: Append, out: list[bytes]) -> None:
         if frame.text:
             self._shown = True
-            out.append(
-                b'%b,"choices":[{"index":0,"delta":{"content":%b},"finish_reason":null}]}\n\n'
-                % (self._head, _encode(frame.text))
-            )
+            self._text_delta = self._more_text
+            out.append(self._more_text(frame.text))
+
+    def _more_text(self, text: str) -> bytes:
+        return b'%b%b},"finish_reason":null}]}\n\n' % (self._text_head, _encode(text)) if text else b""
 
     def _on_thought(self, frame: ReasoningAppend, out: list[bytes]) -> None:
         if frame.text and self._shows_reasoning:

@@ -11,6 +11,7 @@ from typing import Any
 from promptport.front_ends.api_request import (
     APIRequest,
     Conversation,
+    Given,
     check_keys,
     function_tool,
     read_request,
@@ -24,6 +25,7 @@ from promptport.front_ends.api_values import (
     picture,
     response_schema,
     stop_texts,
+    user_of,
 )
 from promptport.front_ends.chat_request import BodyLimits, Node, media_part
 from promptport.front_ends.opaque import OpaqueSeal
@@ -104,7 +106,7 @@ def decode_chat_request(
 def _read(root: Node, limits: BodyLimits, seal: OpaqueSeal | None) -> APIRequest:
     ignored = check_keys(root, _KNOWN, _IGNORED, _REFUSALS)
     model = root.get("model").text(longest=200, empty=False)
-    if root.has("n") and root.value["n"] != 1:
+    if root.has("n") and (root.value["n"] != 1 or isinstance(root.value["n"], bool)):
         raise refused(root.get("n"), "is not 1. Ask once for each response that you want.")
     if flag(root, "logprobs"):
         raise refused(root.get("logprobs"), "is not supported here. Leave it out.")
@@ -114,17 +116,19 @@ def _read(root: Node, limits: BodyLimits, seal: OpaqueSeal | None) -> APIRequest
     for node in root.get("messages").items(limits.max_messages):
         _message(node, talk, limits)
     tools = tuple(map(_tool, root.get("tools").items(limits.max_tools))) if root.has("tools") else ()
-    most = root.value.get("max_completion_tokens")
-    params = {
-        "temperature": root.value.get("temperature"),
-        "max_tokens": most if most is not None else root.value.get("max_tokens"),
-        "stop": stop_texts(root.get("stop")),
-        "seed": root.value.get("seed"),
-        "tool_choice": openai_tool_choice(root, tools, within="function"),
-        "parallel_tool_calls": flag(root, "parallel_tool_calls"),
-        "response_schema": response_schema(root.get("response_format"), inner="json_schema"),
-        "reasoning_effort": root.value.get("reasoning_effort"),
-        "user": root.optional("user") or root.optional("safety_identifier") or None,
+    most = "max_completion_tokens" if root.has("max_completion_tokens") else "max_tokens"
+    effort, stop = root.get("reasoning_effort"), root.get("stop")
+    form, choice, parallel = root.get("response_format"), root.get("tool_choice"), root.get("parallel_tool_calls")
+    params: dict[str, Given] = {
+        "temperature": root.get("temperature"),
+        "max_tokens": root.get(most),
+        "stop": (stop, stop_texts(stop)),
+        "seed": root.get("seed"),
+        "tool_choice": (choice, openai_tool_choice(root, tools, within="function")),
+        "parallel_tool_calls": (parallel, flag(root, "parallel_tool_calls")),
+        "response_schema": (form, response_schema(form, inner="json_schema")),
+        "reasoning_effort": effort,
+        "user": user_of(root),
     }
     usage = root.has("stream_options") and flag(root.get("stream_options"), "include_usage")
     return APIRequest(model, talk.prompt(root, params), tools, bool(flag(root, "stream")), bool(usage), ignored)

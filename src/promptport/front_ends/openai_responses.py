@@ -134,12 +134,18 @@ class OpenAIResponsesEncoder(APIEncoder):
             return
         if self._open != "message" or self._notes:
             self._open_message(out)
-        self._content.append(frame.text)
+        self._text_delta = self._more_text
+        out.append(self._more_text(frame.text))
+
+    def _more_text(self, text: str) -> bytes:
+        if not text:
+            return b""
+        self._content.append(text)
         self._number += 1
-        out.append(
+        return (
             b"event: response.output_text.delta\ndata: "
             b'{"type":"response.output_text.delta","sequence_number":%d,%b%b}\n\n'
-            % (self._number - 1, self._middle, _encode(frame.text))
+            % (self._number - 1, self._middle, _encode(text))
         )
 
     def _on_thought(self, frame: ReasoningAppend, out: list[bytes]) -> None:
@@ -197,6 +203,7 @@ class OpenAIResponsesEncoder(APIEncoder):
             text, self._content = "".join(self._content), []
             notes, self._notes = self._notes, []
             self._open = ""
+            self._text_delta = None
             item_id = self._id("msg", self._index)
             place = {"item_id": item_id, "output_index": self._index, "content_index": 0}
             part = {"type": "output_text", "text": text, "annotations": notes}
@@ -245,6 +252,7 @@ class OpenAIResponsesEncoder(APIEncoder):
         place = {"item_id": self._id("msg", self._index), "output_index": self._index, "content_index": 0}
         more = {**place, "annotation_index": len(self._notes), "annotation": note}
         self._notes.append(note)
+        self._text_delta = None  # text behind a citation is a message of its own
         out.append(self._event("response.output_text.annotation.added", more))
 
     def _on_item(self, frame: ProviderItem, out: list[bytes]) -> None:

@@ -11,12 +11,21 @@ from typing import Any
 from promptport.front_ends.api_request import (
     APIRequest,
     Conversation,
+    Given,
     check_keys,
     function_tool,
     read_request,
     refused,
 )
-from promptport.front_ends.api_values import flag, list_at, openai_tool_choice, parts_at, picture, response_schema
+from promptport.front_ends.api_values import (
+    flag,
+    list_at,
+    openai_tool_choice,
+    parts_at,
+    picture,
+    response_schema,
+    user_of,
+)
 from promptport.front_ends.chat_request import BodyLimits, Node, media_part
 from promptport.front_ends.opaque import OpaqueSeal
 from promptport.messages import SystemMessage, TextPart, UserMessage, UserPart
@@ -102,15 +111,15 @@ def _read(root: Node, limits: BodyLimits, seal: OpaqueSeal | None) -> APIRequest
             _item(node, talk, limits)
     tools = tuple(map(_tool, root.get("tools").items(limits.max_tools))) if root.has("tools") else ()
     form = root.get("text").get("format") if root.has("text") else root.get("text")
-    effort = root.get("reasoning").get("effort").value if root.has("reasoning") else None
-    params = {
-        "temperature": root.value.get("temperature"),
-        "max_tokens": root.value.get("max_output_tokens"),
-        "tool_choice": openai_tool_choice(root, tools, within=""),
-        "parallel_tool_calls": flag(root, "parallel_tool_calls"),
-        "response_schema": response_schema(form, inner=""),
-        "reasoning_effort": effort,
-        "user": root.optional("user") or root.optional("safety_identifier") or None,
+    choice, parallel = root.get("tool_choice"), root.get("parallel_tool_calls")
+    params: dict[str, Given] = {
+        "temperature": root.get("temperature"),
+        "max_tokens": root.get("max_output_tokens"),
+        "tool_choice": (choice, openai_tool_choice(root, tools, within="")),
+        "parallel_tool_calls": (parallel, flag(root, "parallel_tool_calls")),
+        "response_schema": (form, response_schema(form, inner="")),
+        "reasoning_effort": root.get("reasoning").get("effort") if root.has("reasoning") else root.get("reasoning"),
+        "user": user_of(root),
     }
     return APIRequest(model, talk.prompt(root, params), tools, bool(flag(root, "stream")), True, ignored)
 
