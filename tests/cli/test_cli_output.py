@@ -344,3 +344,12 @@ async def test_capabilities_of_a_hostile_name_are_plain() -> None:
         assert ran.code == 0, ran.err
         assert_clean(ran.out)
     assert list(json.loads(ran.out)) == [name]
+
+
+async def test_quit_ends_a_conversation_and_an_empty_line_does_not() -> None:
+    async with WireServer() as server:
+        server.answer(lambda _: WireResponse(TEXT))
+        for end in (b"/quit\nMore.\n", b""):
+            ran = await promptport("chat", *at(server), stdin=b"\n  \nHi.\n" + end)
+            assert (ran.code, ran.out) == (0, "Hello.\n"), ran.err
+        assert len(server.requests) == 2
