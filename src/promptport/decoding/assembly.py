@@ -211,16 +211,32 @@ class CallAssembler:
 
     # --------------------------------------------------------------------------------- Chat Completions
 
-    def grow(self, index: Hashable | None, arguments: str | None, out: Frames) -> bool:
-        """The plain case of `fragment`, which nearly every entry is: neither id nor name, at the index of an open call.
+    def grow(self, index: Hashable | None, arguments: str | None, out: Frames, id: str | None = None) -> bool:
+        """The plain case of `fragment`, which nearly every entry is: no name, and at the index of an open call.
+
+        Args:
+            index: The entry's index.
+            arguments: The increment of the arguments.
+            out: Where the frames go.
+            id: The entry's id, if it has one: Mistral says it with every increment.
 
         Returns:
             Whether it was that; if not, nothing was done.
+
+        Raises:
+            ProtocolError: The arguments are longer than their limit.
         """
         call = self._by_index.get(index)
         if call is None or not call.name or not arguments:
             return False
-        call.add(arguments)
+        if id:
+            same = self._by_id.get(id)
+            if same is None or same.only is not call:
+                return False
+        call.room -= len(arguments)
+        if call.room < 0:
+            call.refuse()
+        call.fragments.append(arguments)
         out.append(ToolCallDelta(call.id, call.name, arguments))
         return True
 

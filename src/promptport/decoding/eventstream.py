@@ -26,7 +26,6 @@ HeaderValue: TypeAlias = bool | int | str | bytes
 EventStreamHeaders: TypeAlias = Mapping[str, HeaderValue]
 
 _PRELUDE = struct.Struct(">III")
-_U32 = struct.Struct(">I")
 _FIXED = {2: struct.Struct(">b"), 3: struct.Struct(">h"), 4: struct.Struct(">i"), 5: struct.Struct(">q")}
 _FIXED[8] = _FIXED[5]  # a timestamp: milliseconds since 1970
 _FRAMING_BYTES = 16  # prelude and last checksum
@@ -34,6 +33,7 @@ _MAX_HEADER_BYTES = 128 * 1024
 _STRAY_BYTES = 65536
 _TEXT = b"{[<\n\r\xef"  # how a JSON body or a page begins: as lengths, all of these are far over the limit
 _CACHED_BLOCKS = 64
+_CACHED_LENGTHS = 1024
 
 
 class EventStreamDecoder:
@@ -43,6 +43,7 @@ class EventStreamDecoder:
         "_error",
         "_headers",
         "_held",
+        "_lengths",
         "_max_payload_bytes",
         "_needed",
         "_parts",
@@ -59,6 +60,7 @@ class EventStreamDecoder:
         self._held = 0
         self._needed = _PRELUDE.size
         self._headers: dict[bytes, EventStreamHeaders] = {}
+        self._lengths: dict[bytes, tuple[int, int]] = {}  # by the prelude that says them; few differ
         self._error: ProtocolError | None = None
         self._started = False
         self._text = False
@@ -125,26 +127,19 @@ class EventStreamDecoder:
     def _frames(self, data: bytes, out: list[tuple[EventStreamHeaders, bytes]]) -> bytes:
         """Takes the whole frames off ``data``; what is left of it."""
         start, size = 0, len(data)
-        while size - start >= _PRELUDE.size:
-            total, header_bytes, checksum = _PRELUDE.unpack_from(data, start)
-            if crc32(data[start : start + 8]) != checksum:
-                raise ProtocolError("the checksum over an event's lengths does not hold: is this an event stream?")
-            payload_bytes = total - header_bytes - _FRAMING_BYTES
-            if payload_bytes < 0:
-                raise ProtocolError("an event's lengths contradict each other")
-            if header_bytes > _MAX_HEADER_BYTES:
-                raise ProtocolError(f"an event's headers are larger than {_MAX_HEADER_BYTES} bytes")
-            if payload_bytes > self._max_payload_bytes:
-                raise ProtocolError(f"an event of the stream is larger than {self._max_payload_bytes} bytes")
+        lengths, known = self._lengths.get, self._headers.get
+        while size - start >= 12:  # a prelude
+            first = start + 12
+            prelude = data[start:first]
+            total, header_bytes = lengths(prelude) or self._lengths_in(prelude)
             if size - start < total:
                 self._needed = total
                 return data[start:]
             end = start + total - 4
-            if crc32(data[start:end]) != _U32.unpack_from(data, end)[0]:
+            if crc32(data[start:end]) != int.from_bytes(data[end : end + 4]):
                 raise ProtocolError("the checksum over an event does not hold: the bytes were changed on their way")
-            first = start + _PRELUDE.size
             block = data[first : first + header_bytes]
-            headers = self._headers.get(block)
+            headers = known(block)
             if headers is None:
                 headers = _headers(block)
                 if len(self._headers) < _CACHED_BLOCKS:
@@ -153,6 +148,22 @@ class EventStreamDecoder:
             start = end + 4
         self._needed = _PRELUDE.size
         return data[start:]
+
+    def _lengths_in(self, prelude: bytes) -> tuple[int, int]:
+        """How long an event and its headers are. Raises `ProtocolError`."""
+        total, header_bytes, checksum = _PRELUDE.unpack(prelude)
+        if crc32(prelude[:8]) != checksum:
+            raise ProtocolError("the checksum over an event's lengths does not hold: is this an event stream?")
+        payload_bytes = total - header_bytes - _FRAMING_BYTES
+        if payload_bytes < 0:
+            raise ProtocolError("an event's lengths contradict each other")
+        if header_bytes > _MAX_HEADER_BYTES:
+            raise ProtocolError(f"an event's headers are larger than {_MAX_HEADER_BYTES} bytes")
+        if payload_bytes > self._max_payload_bytes:
+            raise ProtocolError(f"an event of the stream is larger than {self._max_payload_bytes} bytes")
+        if len(self._lengths) < _CACHED_LENGTHS:
+            self._lengths[prelude] = total, header_bytes
+        return total, header_bytes
 
 
 def _headers(block: bytes) -> dict[str, HeaderValue]:

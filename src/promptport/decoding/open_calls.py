@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, NoReturn
 
 from promptport.errors import ProtocolError
 from promptport.frames import InvalidToolCall, ToolCall, parse_arguments
@@ -72,8 +72,12 @@ class OpenCall:
         """One more fragment of the arguments. Raises `ProtocolError` past their limit."""
         self.room -= len(arguments)
         if self.room < 0:
-            raise ProtocolError("the arguments of a tool call are longer than limits.arguments allows")
+            self.refuse()
         self.fragments.append(arguments)
+
+    def refuse(self) -> NoReturn:
+        """There is no room for more arguments. Raises `ProtocolError`."""
+        raise ProtocolError("the arguments of a tool call are longer than limits.arguments allows")
 
     def is_whole(self) -> bool:
         """Whether the fragments so far are one JSON object; each is looked at once."""
@@ -121,15 +125,18 @@ _UNBEGUN, _INSIDE, _CLOSED, _WHOLE, _BROKEN = range(5)
 class SameId:
     """The open calls of one provider's id: nearly always one, but some servers give all calls the same."""
 
-    __slots__ = ("_first", "_nameless", "last")
+    __slots__ = ("_first", "_nameless", "last", "only")
 
     def __init__(self, call: OpenCall) -> None:
+        self.only: OpenCall | None = call  # as long as it is one
         self._first: dict[Any, OpenCall] = {}
         self._nameless: list[OpenCall] = []
         self.add(call)
 
     def add(self, call: OpenCall) -> None:
         """One more call of this id."""
+        if call is not self.only:
+            self.only = None
         self.last = call
         self._first.setdefault(call.index, call)
         if call.name:

@@ -21,6 +21,7 @@ from promptport.errors import ProtocolError
 __all__ = ["SSEDecoder"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_LINE_FEED = 10
 _CARRIAGE_RETURN = 13  # an int, because searching bytes for one is several times as fast as for b"\r"
 _FIELDS = (b"data", b"event", b"id", b"retry")
 _STRAY_BYTES = 65536
@@ -78,7 +79,7 @@ class SSEDecoder:
         """The first 64 KiB of the lines with none of the standard's fields: a JSON error body, an HTML page."""
         return bytes(self._stray)
 
-    def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:  # noqa: PLR0912 - each line of a stream passes here
+    def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:
         """The events that these bytes complete.
 
         Raises:
@@ -87,9 +88,7 @@ class SSEDecoder:
         """
         if self._held + len(data) > self._room:
             return self._feed_measured(data)
-        if self._normalize or _CARRIAGE_RETURN in data:
-            data = self._normalized(data)
-        lines = data.split(b"\n")
+        lines = self._lines(data) if self._normalize or _CARRIAGE_RETURN in data else data.split(b"\n")
         rest = lines.pop()
         event: bytes = b""
         value: bytes | None = None
@@ -134,6 +133,17 @@ class SSEDecoder:
         if any(field.startswith(line) for field in _FIELDS):
             self._line.clear()
         return self.feed(b"\n\n")
+
+    def _lines(self, data: bytes) -> list[bytes]:
+        """The lines of a read with a CR in it, or before which one came; the last is what follows the last line end."""
+        if self._normalize or data[-1] == _CARRIAGE_RETURN:
+            return self._normalized(data).split(b"\n")
+        # For bytes this knows the standard's three line ends and no other. To replace CR LF first would cost as much
+        # as all the rest of an event.
+        lines = data.splitlines()
+        if data[-1] == _LINE_FEED:
+            lines.append(b"")
+        return lines
 
     def _normalized(self, data: bytes) -> bytes:
         r"""``data`` without the byte order mark, and with ``\n`` for each of the three line ends."""

@@ -1,11 +1,15 @@
 """Two forms of a stream as events: server-sent events, and one JSON array that grows. Pure.
 
-Rule: the first letter tells the form, and an event is the JSON text of one response, whichever form it came in.
+Rule: the first letter tells the form, and an event is a name (mostly none) and the JSON text of one response,
+whichever form it came in. Once the form is known, the decoder of that form is asked directly.
 
 Source: Google's APIs send an array with one response an element, unless asked for ``alt=sse``; some proxies drop that.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from promptport.decoding.json_objects import JSONObjectsDecoder
 from promptport.decoding.limits import Limits
@@ -13,15 +17,23 @@ from promptport.decoding.sse import SSEDecoder
 
 __all__ = ["SSEOrJSONDecoder"]
 
+_Event: TypeAlias = tuple[bytes, bytes]
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _HEAD = 64
 
 
 class SSEOrJSONDecoder:
-    """Bytes in, the JSON of each response out."""
+    """Bytes in, ``(event name, JSON of a response)`` out, as from `SSEDecoder`.
+
+    Attributes:
+        feed: Bytes to the events that they complete. Raises `ProtocolError` as the decoders of the two forms do.
+    """
+
+    feed: Callable[[bytes], Sequence[_Event]]
 
     def __init__(self) -> None:
-        self._head: bytes | None = b""
+        self.feed = self._first
+        self._head = b""
         self._limits = Limits()
         self._events = SSEDecoder()
         self._objects: JSONObjectsDecoder | None = None
@@ -41,25 +53,28 @@ class SSEOrJSONDecoder:
         """Whether the bytes may end here: an array that was opened is closed."""
         return self._objects is None or not self._objects.opened
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The events that these bytes complete. Raises `ProtocolError` as the decoders of the two forms do."""
-        if self._head is not None:
-            data = self._head + data
-            first = data.lstrip(_BLANK)[:1]
-            if not first and len(data) < _HEAD:
-                self._head = data
-                return []
-            self._head = None
-            if first in (b"[", b"{"):
-                data = data.lstrip(_BLANK)
-                self._objects = JSONObjectsDecoder()
-                self._objects.bound(self._limits)
-        if self._objects is not None:
-            return self._objects.feed(data)
-        return [event for _, event in self._events.feed(data)]
-
-    def close(self) -> list[bytes]:
+    def close(self) -> Sequence[_Event]:
         """The event that the end of the bytes completes, or cuts."""
         if self._objects is not None:
-            return self._objects.close()
-        return [event for _, event in self._events.close()]
+            return [(b"", found) for found in self._objects.close()]
+        return self._events.close()
+
+    def _first(self, data: bytes) -> Sequence[_Event]:
+        """As `feed`, as long as nothing but blanks came."""
+        data = self._head + data
+        first = data.lstrip(_BLANK)[:1]
+        if not first and len(data) < _HEAD:
+            self._head = data
+            return []
+        if first in (b"[", b"{"):
+            data = data.lstrip(_BLANK)
+            self._objects = JSONObjectsDecoder()
+            self._objects.bound(self._limits)
+            self.feed = self._of_array
+        else:
+            self.feed = self._events.feed
+        return self.feed(data)
+
+    def _of_array(self, data: bytes) -> Sequence[_Event]:
+        assert self._objects is not None
+        return [(b"", found) for found in self._objects.feed(data)]

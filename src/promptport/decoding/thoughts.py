@@ -13,7 +13,10 @@ __all__ = ["Thoughts"]
 
 
 class Thoughts:
-    """The block of reasoning under way; true while it holds text.
+    """The block of reasoning under way.
+
+    Attributes:
+        texts: The increments of this block so far.
 
     Examples:
         ```python
@@ -27,22 +30,19 @@ class Thoughts:
         ```
     """
 
-    __slots__ = ("_texts",)
+    __slots__ = ("texts",)
 
     def __init__(self) -> None:
-        self._texts: list[str] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._texts)
+        self.texts: list[str] = []
 
     def add(self, text: str | None, out: list[StreamFrame]) -> None:
         """One more increment; an empty one gives no frame."""
         if text:
-            self._texts.append(text)
+            self.texts.append(text)
             out.append(ReasoningAppend(text))
 
     def end(self, out: list[StreamFrame], provider_data: dict[str, Any] | None = None) -> None:
         """The block is complete, with what goes back to the provider."""
-        if self._texts or provider_data:
-            out.append(Reasoning("".join(self._texts), provider_data))
-            self._texts.clear()
+        if self.texts or provider_data:
+            out.append(Reasoning("".join(self.texts), provider_data))
+            self.texts.clear()

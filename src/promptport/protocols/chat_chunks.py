@@ -6,7 +6,7 @@ matter, and an untyped one for a chunk that the first refuses.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -27,10 +27,13 @@ __all__ = [
     "decode_any",
     "decode_chunk",
     "decode_first_chunk",
+    "decode_increment",
+    "delta_in_place",
     "delta_of",
     "dicts_in",
     "is_last_word",
     "lenient_chunk",
+    "other_thought",
     "raw_choice",
     "read_json",
     "real_id",
@@ -106,6 +109,50 @@ class FirstChunk(Chunk, gc=False):
     model: str | None = None
 
 
+class _GrowingFunction(msgspec.Struct, gc=False):
+    """One more increment of a call's arguments and nothing else, as below: what would count besides is refused."""
+
+    arguments: str
+    name: Literal[""] | None = None
+
+
+class _GrowingEntry(msgspec.Struct, gc=False):
+    function: _GrowingFunction
+    index: int | None = None
+    id: str | None = None
+    extra_content: None = None
+
+
+class _GrowingDelta(msgspec.Struct, gc=False):
+    tool_calls: tuple[_GrowingEntry]
+    content: Literal[""] | None = None
+    reasoning_content: None = None
+    reasoning: None = None
+    reasoning_details: None = None
+    refusal: None = None
+    annotations: None = None
+    executed_tools: None = None
+    function_call: None = None
+
+
+class _GrowingChoice(msgspec.Struct, gc=False):
+    delta: _GrowingDelta
+    index: Literal[0] | None = None
+    finish_reason: None = None
+    error: None = None
+    usage: None = None
+
+
+class _Growing(msgspec.Struct, gc=False):
+    choices: tuple[_GrowingChoice]
+    usage: None = None
+    error: None = None
+    x_groq: None = None
+    citations: None = None
+    search_results: None = None
+
+
+decode_increment = msgspec.json.Decoder(_Growing).decode
 decode_chunk = msgspec.json.Decoder(Chunk).decode
 decode_first_chunk = msgspec.json.Decoder(FirstChunk).decode
 decode_any = msgspec.json.Decoder().decode
@@ -290,6 +337,27 @@ def raw_choice(data: bytes, choice: Choice) -> dict[str, Any]:
         if len(found or ()) == 1 or raw.get("index") == choice.index:
             return raw
     return {}
+
+
+def delta_in_place(body: dict[str, Any]) -> Delta | None:
+    """What stands in a choice in place of its delta: a message, or the text of the old Completions."""
+    message, text = body.get("message"), body.get("text")
+    if isinstance(message, dict):
+        for place, entry in enumerate(dicts_in(message.get("tool_calls")) or ()):
+            entry.setdefault("index", place)
+        return delta_of(message)
+    return delta_of({"content": text}) if isinstance(text, str) else None
+
+
+_THOUGHT_FIELDS = ("reasoning_text", "thinking")  # Copilot's, and of servers with templates of their own
+
+
+def other_thought(read: Any) -> tuple[str, str]:
+    """Reasoning under a name that few servers use, and that name."""
+    for field in _THOUGHT_FIELDS if isinstance(read, dict) else ():
+        if text := text_in(read.get(field)):
+            return field, text
+    return "", ""
 
 
 def whole_answer(data: bytes) -> bytes:

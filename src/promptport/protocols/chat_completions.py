@@ -33,10 +33,11 @@ from promptport.protocols.chat_chunks import (
     decode_any,
     decode_chunk,
     decode_first_chunk,
-    delta_of,
-    dicts_in,
+    decode_increment,
+    delta_in_place,
     is_last_word,
     lenient_chunk,
+    other_thought,
     raw_choice,
     real_id,
     real_name,
@@ -44,20 +45,15 @@ from promptport.protocols.chat_chunks import (
     report_if_failed,
     reported,
     source_of,
-    text_in,
     usage_of,
     whole_answer,
 )
 from promptport.protocols.finish_words import is_cut, reason_of
 
-__all__ = [
-    "ChatCompletionsDecoder",
-    "decode_chat_completion",
-]
+__all__ = ["ChatCompletionsDecoder", "decode_chat_completion"]
 
 _OTHER = "choice other than the first"
 _HELD = 256  # chunks that wait; a server that sends so many under one new index has no other answer
-_THOUGHT_FIELDS = ("reasoning_text", "thinking")  # Copilot's, and of servers with templates of their own
 _TELLING = 8  # characters that do not begin two pieces of a text by chance
 
 
@@ -87,6 +83,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._others: set[int | None] = set()
         # What came in messages, where there are no deltas.
         self._by_delta = False
+        self._growing = False  # the last chunk was an increment of a call: the next one probably is
         self._messages: list[str] = []
         self._message_size = 0
 
@@ -95,6 +92,8 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
     def _events(self, events: Iterable[tuple[bytes, bytes]], out: list[StreamFrame]) -> None:
         """As inherited; a chunk that is text and nothing else, as nearly every chunk is, is taken in place."""
         for event in events:
+            if self._growing and self._grown(event[1], out):
+                continue
             try:
                 chunk = self._decode(event[1])
             except (msgspec.DecodeError, UnicodeDecodeError):
@@ -204,6 +203,16 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
             if self._model and self._by_delta and not (self._held or self._moved):
                 self._decode = decode_chunk
 
+    def _grown(self, data: bytes, out: list[StreamFrame]) -> bool:
+        """Whether a chunk, behind another such, is one more increment of a call's arguments and nothing else."""
+        try:
+            entry = decode_increment(data).choices[0].delta.tool_calls[0]
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            self._growing = False
+            return False
+        grown: bool = self._calls.grow(entry.index, entry.function.arguments, out, entry.id)
+        return grown
+
     # ------------------------------------------------------------------------------------------ choices
 
     def _is_ours(self, choice: Choice, chunk: Chunk, event: tuple[bytes, bytes], out: list[StreamFrame]) -> bool:
@@ -272,14 +281,8 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
     def _in_place_of_delta(self, choice: Choice, event: tuple[bytes, bytes]) -> Delta | None:
         """A choice without a delta: what stands in its place is read, or at least counted."""
         body = raw_choice(event[1], choice)
-        message, text = body.get("message"), body.get("text")
-        if isinstance(message, dict):
-            for place, entry in enumerate(dicts_in(message.get("tool_calls")) or ()):
-                entry.setdefault("index", place)
-            delta = delta_of(message)
-        elif isinstance(text, str):  # of the old Completions
-            delta = delta_of({"content": text})
-        else:
+        delta = delta_in_place(body)
+        if delta is None:
             if body.get("delta") or not (choice.finish_reason or choice.error):
                 self._skip("choice without a delta")
             return None
@@ -299,13 +302,13 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         """A delta that is empty, as heads and ends are, or holds only what we do not know."""
         body = raw_choice(event[1], choice)
         read = body.get("delta") or body.get("message")
-        for field in _THOUGHT_FIELDS:
-            if text := text_in(read.get(field)) if isinstance(read, dict) else "":
-                self._reasoning_field = field
-                self._reasoning.append(text)
-                out.append(ReasoningAppend(text))
-                return
-        self._unread("delta", read)
+        field, text = other_thought(read)
+        if text:
+            self._reasoning_field = field
+            self._reasoning.append(text)
+            out.append(ReasoningAppend(text))
+        else:
+            self._unread("delta", read)
 
     def _thoughts(self, delta: Delta, out: list[StreamFrame]) -> None:
         """A delta with reasoning in it, and perhaps text after that."""
@@ -366,14 +369,14 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
             function = entry.function
             if (
                 function is not None
-                and not (entry.id or function.name or entry.extra_content)
-                and self._calls.grow(entry.index, function.arguments, out)
+                and not (function.name or entry.extra_content)
+                and self._calls.grow(entry.index, function.arguments, out, entry.id)
             ):
                 apart = True
+                self._growing = self._decode is decode_chunk and not (self._ours or self._held or self._moved)
                 continue
             if function is None and not entry.extra_content:
                 self._skip("tool call without a function")
-            extra = {"extra_content": entry.extra_content} if entry.extra_content else None
             self._calls.fragment(
                 entry.index,
                 real_id(entry.id),
@@ -381,7 +384,7 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
                 (function.arguments or "") if function is not None else "",
                 out,
                 apart=apart,
-                provider_data=extra,
+                provider_data={"extra_content": entry.extra_content} if entry.extra_content else None,
             )
             apart = True
 
@@ -452,13 +455,9 @@ class ChatCompletionsDecoder(StreamDecoder[tuple[bytes, bytes]]):
         if self._refusal:
             out.append(ProviderItem("refusal", {"refusal": "".join(self._refusal)}))
         out.extend(map(source_of, self._citations))
-        said = reason_of(self._reason)
-        if self._calls.sealed and said is not FinishReason.LENGTH:
-            reason = FinishReason.TOOL_CALLS
-        elif self._refusal:
+        reason = self._calls.reason(reason_of(self._reason))
+        if self._refusal and not (self._calls.sealed and reason is FinishReason.TOOL_CALLS):
             reason = FinishReason.CONTENT_FILTER
-        else:
-            reason = said
         out.append(End(reason, self._reason, self.used(), self._model, self._id, self._calls.unfinished()))
         self.ended = True
 

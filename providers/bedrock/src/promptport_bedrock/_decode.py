@@ -69,6 +69,22 @@ class _BlockDelta(msgspec.Struct, gc=False, rename="camel"):
     delta: _Delta
 
 
+class _GrowingDelta(msgspec.Struct, gc=False, rename="camel"):
+    """One more increment of a call's arguments and nothing else."""
+
+    tool_use: _ToolDelta
+    text: None = None
+    reasoning_content: None = None
+    citation: None = None
+    tool_result: None = None
+    image: None = None
+
+
+class _Growing(msgspec.Struct, gc=False, rename="camel"):
+    content_block_index: int
+    delta: _GrowingDelta
+
+
 class _BlockStart(msgspec.Struct, rename="camel"):
     content_block_index: int
     start: dict[str, Any] = {}
@@ -110,6 +126,7 @@ class _Converse(_Metadata, rename="camel"):
     additional_model_response_fields: Any = None
 
 
+_decode_growing = msgspec.json.Decoder(_Growing).decode
 _decode_delta = msgspec.json.Decoder(_BlockDelta).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -150,6 +167,7 @@ class ConverseDecoder(StreamDecoder[_Event]):
         self._delta_headers: EventStreamHeaders | None = None
         self._stop_reason: str | None = None
         self._usage: Usage | None = None
+        self._growing = False  # the last event was an increment of a call, so that the next one probably is
 
     # ------------------------------------------------------------------------------------------- events
 
@@ -157,6 +175,14 @@ class ConverseDecoder(StreamDecoder[_Event]):
         """As inherited; an increment of text or arguments, as nearly every event is, is decoded in place."""
         for event in events:
             if event[0] is self._delta_headers:  # the headers of one kind of event are one object
+                if self._growing:
+                    try:
+                        grown = _decode_growing(event[1])
+                    except MALFORMED:
+                        self._growing = False
+                    else:
+                        if self._calls.grow(grown.content_block_index, grown.delta.tool_use.input, out):
+                            continue
                 try:
                     parsed = _decode_delta(event[1])
                 except MALFORMED:
@@ -165,7 +191,9 @@ class ConverseDecoder(StreamDecoder[_Event]):
                 delta, index = parsed.delta, parsed.content_block_index
                 if delta.text and index == self._blocks.text_index:
                     out.append(Append(delta.text))
-                elif delta.tool_use is None or not self._calls.grow(index, delta.tool_use.input, out):
+                elif delta.tool_use is not None and self._calls.grow(index, delta.tool_use.input, out):
+                    self._growing = True
+                else:
                     self._delta(parsed, event[1], out)
             else:
                 self._event(event, out)

@@ -13,7 +13,7 @@ is named where it is handled.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -83,6 +83,34 @@ class _Event(msgspec.Struct, gc=False):
     delta: _Delta | None = None
 
 
+class _GrowingFunction(msgspec.Struct, gc=False):
+    """One more increment of a call's arguments and nothing else, as below."""
+
+    arguments: str
+    name: None = None
+
+
+class _GrowingCall(msgspec.Struct, gc=False):
+    function: _GrowingFunction
+
+
+class _GrowingMessage(msgspec.Struct, gc=False):
+    tool_calls: _GrowingCall
+    content: None = None
+    tool_plan: None = None
+    citations: None = None
+
+
+class _GrowingDelta(msgspec.Struct, gc=False):
+    message: _GrowingMessage
+
+
+class _Growing(msgspec.Struct, gc=False):
+    type: Literal["tool-call-delta"]
+    index: int
+    delta: _GrowingDelta
+
+
 class _Answer(msgspec.Struct):
     message: _Message | str | None = None
     id: Any = None
@@ -90,6 +118,7 @@ class _Answer(msgspec.Struct):
     usage: Any = None
 
 
+_decode_growing = msgspec.json.Decoder(_Growing).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_any = msgspec.json.Decoder().decode
@@ -120,12 +149,21 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._thoughts = Thoughts()
         self._thinking = ""  # what they are: "tool_plan" or "thinking"
         self._id: str | None = None
+        self._growing = False  # the last event was an increment of a call, so that the next one probably is
 
     # ------------------------------------------------------------------------------------------ events
 
     def _events(self, events: Iterable[tuple[bytes, bytes]], out: list[StreamFrame]) -> None:
         """As inherited; an increment of text or of arguments, as nearly every event is, is taken in place."""
         for name, data in events:
+            if self._growing:
+                try:
+                    grown = _decode_growing(data)
+                except _MALFORMED:
+                    self._growing = False
+                else:
+                    if self._calls.grow(grown.index, grown.delta.message.tool_calls.function.arguments, out):
+                        continue
             try:
                 event = _decode_event(data)
             except _MALFORMED as error:
@@ -134,11 +172,13 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
             message = event.delta.message if event.delta is not None else None
             if message is not None and not self._calls.waiting:
                 content, call = message.content, message.tool_calls
-                if event.type == "content-delta" and not self._thoughts and type(content) is _Content and content.text:
-                    out.append(Append(content.text))
+                text = content.text if type(content) is _Content and event.type == "content-delta" else None
+                if text and not self._thoughts.texts:
+                    out.append(Append(text))
                     continue
                 function = call.function if type(call) is _Call and event.type == "tool-call-delta" else None
                 if function is not None and self._calls.grow(event.index, function.arguments, out):
+                    self._growing = True
                     continue
             self._read(event, event.type or name.decode(errors="replace"), data, out)
             if self.ended:
@@ -228,7 +268,7 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
         self._thoughts.add(text, out)
 
     def _end_thoughts(self, out: list[StreamFrame]) -> None:
-        if self._thoughts:
+        if self._thoughts.texts:
             self._thoughts.end(out, {"type": self._thinking})
 
     # ------------------------------------------------------------------------------------------- calls

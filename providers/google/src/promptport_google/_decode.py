@@ -11,7 +11,7 @@ named where it is handled.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -107,6 +107,40 @@ class _Response(_Camel):
     error: Any = None
 
 
+class _TextPart(_Camel):
+    """A part that is text and nothing else, as below: a field of the type ``None`` refuses whatever would count."""
+
+    text: str
+    thought: None = None
+    thought_signature: None = None
+    function_call: None = None
+
+
+class _TextContent(_Camel):
+    parts: tuple[_TextPart]
+
+
+class _TextCandidate(_Camel):
+    content: _TextContent
+    finish_reason: None = None
+    finish_message: None = None
+    index: Literal[0] | None = None
+    citation_metadata: None = None
+    grounding_metadata: None = None
+    url_context_metadata: None = None
+
+
+class _TextResponse(_Camel):
+    """One more part of text, as nearly every response is; whose it is, the responses before it said."""
+
+    candidates: tuple[_TextCandidate]
+    prompt_feedback: None = None
+    usage_metadata: _Usage | None = None
+    continuation_token: None = None
+    error: None = None
+
+
+_decode_text = msgspec.json.Decoder(_TextResponse).decode
 _decode = msgspec.json.Decoder(_Response).decode
 _decode_any = msgspec.json.Decoder().decode
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -130,7 +164,7 @@ _ASIDE = frozenset({"safetyRatings", "avgLogprobs", "logprobsResult", "tokenCoun
 _BESIDE = frozenset({"thought", "thoughtSignature", "partMetadata", "mediaResolution", "videoMetadata"})
 
 
-class ContentDecoder(StreamDecoder[bytes]):
+class ContentDecoder(StreamDecoder[tuple[bytes, bytes]]):
     """Decodes one answer."""
 
     error_fields = ("error",)
@@ -147,31 +181,38 @@ class ContentDecoder(StreamDecoder[bytes]):
         self._thoughts = Thoughts()
         self._reason = self._blocked = ""
         self._usage = _Usage()
-        self._model: Any = None
-        self._id: Any = None
+        self._in_text = False  # the last response was text, so that the next one probably is
+        self._model: str | None = None
+        self._id: str | None = None
         self._items: dict[str, Any] = {}  # what is told of the whole answer, the last word of each
         self._sources: list[Any] = []
         self._cited: set[bytes] = set()
 
     # ------------------------------------------------------------------------------------------ events
 
-    def _events(self, events: Iterable[bytes], out: list[StreamFrame]) -> None:
-        """As inherited; a response with one part of text, as nearly every one is, is taken in place."""
-        for data in events:
+    def _events(self, events: Iterable[tuple[bytes, bytes]], out: list[StreamFrame]) -> None:
+        """As inherited; a response with one part of text behind another such is taken in place."""
+        for name, data in events:
+            if self._in_text:
+                try:
+                    text = _decode_text(data)
+                except _MALFORMED:
+                    self._in_text = False
+                else:
+                    if told := text.candidates[0].content.parts[0].text:
+                        out.append(Append(told))
+                    if text.usage_metadata is not None:
+                        self._count(text.usage_metadata)
+                    continue
             try:
                 response = _decode(data)
             except _MALFORMED as error:
                 readable = self._again(data, error, "a response is not what Gemini sends")
-                self._events((readable,) if readable is not None else (), out)
-                continue
-            text = "" if self._thoughts else _only_text(response)
-            if text:
-                out.append(Append(text))
-                self._told(response)
+                self._events(((name, readable),) if readable is not None else (), out)
             else:
                 self._response(response, data, out)
 
-    def _event(self, event: bytes, out: list[StreamFrame]) -> None:
+    def _event(self, event: tuple[bytes, bytes], out: list[StreamFrame]) -> None:
         self._events((event,), out)
 
     def _response(self, response: _Response, data: bytes, out: list[StreamFrame]) -> None:
@@ -182,10 +223,14 @@ class ContentDecoder(StreamDecoder[bytes]):
                 self._skip("candidate other than the first")
         if response.error is not None:
             raise reported_error({"error": response.error})
-        self._told(response)
-        known = _Response(candidates=response.candidates, model_version=response.model_version)
-        if not response.candidates and response == known:
-            self._skip(next(iter(_decode_any(data)), "an empty object"))
+        self._model = text_in(response.model_version) or self._model
+        self._id = text_in(response.response_id) or self._id
+        if response.usage_metadata is not None:
+            self._count(response.usage_metadata)
+        elif not response.candidates and response.prompt_feedback is None and response.continuation_token is None:
+            told = _decode_any(data)
+            if "responseId" not in told:
+                self._skip(next(iter(told), "an empty object"))
         if response.prompt_feedback is not None:
             self._blocked = _said(response.prompt_feedback.block_reason) or self._blocked
         if response.continuation_token is not None:
@@ -204,46 +249,47 @@ class ContentDecoder(StreamDecoder[bytes]):
         self._reason = _said(candidate.finish_reason) or self._reason
         if candidate.finish_message and _FINISH_REASONS.get(self._reason) is not FinishReason.STOP:
             self._items["finishMessage"] = candidate.finish_message  # of a malformed call it holds the text
-        if candidate.url_context_metadata is not None:
-            self._items["urlContextMetadata"] = candidate.url_context_metadata
-        if candidate.grounding_metadata is not None:
-            self._items["groundingMetadata"] = candidate.grounding_metadata
+        told = {"urlContextMetadata": candidate.url_context_metadata, "groundingMetadata": candidate.grounding_metadata}
+        self._items.update({name: value for name, value in told.items() if value is not None})
         self._ground(dict_in(candidate.grounding_metadata), out)
         cited = dict_in(candidate.citation_metadata)
         for entry in dicts_in(cited.get("citations")) + dicts_in(cited.get("citationSources")):
             self._cite(entry, None, entry, out)
 
-    def _told(self, response: _Response) -> None:
-        """What each response tells of the whole: the last word of each kind holds, early responses leave some out."""
-        if response.model_version is not None:
-            self._model = response.model_version
-        if response.response_id is not None:
-            self._id = response.response_id
-        if (new := response.usage_metadata) is not None:
-            old, self._usage = self._usage, new
-            new.input = old.input if new.input is None else new.input
-            new.output = old.output if new.output is None else new.output
-            new.cached = old.cached if new.cached is None else new.cached
-            new.thoughts = old.thoughts if new.thoughts is None else new.thoughts
+    def _count(self, new: _Usage) -> None:
+        """The last word on each count holds; early responses leave some out."""
+        old, self._usage = self._usage, new
+        if new.input is None:
+            new.input = old.input
+        if new.output is None:
+            new.output = old.output
+        if new.cached is None:
+            new.cached = old.cached
+        if new.thoughts is None:
+            new.thoughts = old.thoughts
 
     # ------------------------------------------------------------------------------------------- parts
 
     def _part(self, part: _Part, place: tuple[int, int], data: bytes, out: list[StreamFrame]) -> None:
         signature = part.thought_signature
-        if part.text is not None and part.thought:
+        if part.text is not None and part.thought and part.function_call is None:
             self._thoughts.add(part.text, out)
+            self._in_text = False
             if signature:
                 self._thoughts.end(out, {"thoughtSignature": signature})
             return
         kept = {"thoughtSignature": signature} if signature else None
         if part.function_call is not None:
             self._thoughts.end(out)
+            if part.text:  # beside a call, which no field of the other should be
+                out.append(Append(part.text))
             self._call(part.function_call, kept, out)
         elif part.text is not None or kept is not None:
             if part.text or kept:
                 self._thoughts.end(out)
             if part.text:
                 out.append(Append(part.text))
+                self._in_text = True
             if kept and (part.text is not None or not self._is_item(place, data, out)):
                 out.append(Reasoning("", {**kept, "part": "text" if part.text else "empty text"}))
         elif not self._is_item(place, data, out):
@@ -334,8 +380,7 @@ class ContentDecoder(StreamDecoder[bytes]):
         # Without a reason of its own, nothing was generated, because of what was asked.
         told = _FINISH_REASONS.get(self._reason, FinishReason.OTHER) if self._reason else FinishReason.CONTENT_FILTER
         reason, raw = self._calls.reason(told), self._reason or self._blocked
-        model, response_id = text_in(self._model) or None, text_in(self._id) or None
-        out.append(End(reason, raw, self.used(), model, response_id, self._calls.unfinished()))
+        out.append(End(reason, raw, self.used(), self._model, self._id, self._calls.unfinished()))
         self.ended = True
 
     def used(self) -> Usage:
@@ -356,21 +401,6 @@ def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessag
         StreamError: the body is an error, is cut, or is no response.
     """
     return message_of(whole_frames(ContentDecoder(taken), data))
-
-
-def _only_text(response: _Response) -> str:
-    """The text of a response with one part of text and nothing else that counts, as nearly every one is."""
-    candidates = response.candidates
-    if not candidates or len(candidates) > 1 or response.prompt_feedback is not None or response.error is not None:
-        return ""
-    candidate, content = candidates[0], candidates[0].content
-    parts = content.parts if content is not None else None
-    if not parts or len(parts) > 1 or candidate.index or candidate.finish_reason is not None:
-        return ""
-    if candidate.grounding_metadata or candidate.citation_metadata or candidate.url_context_metadata:
-        return ""
-    part = parts[0]
-    return "" if part.thought or part.thought_signature else part.text or ""
 
 
 def _arguments(data: bytes) -> str:
