@@ -13,8 +13,9 @@ import msgspec
 import pytest
 
 from promptport.decoding import StreamDecoder
-from promptport.errors import IncompleteStreamError, ProtocolError, StreamError
+from promptport.errors import IncompleteStreamError, ProtocolError, ProviderStreamError, StreamError
 from promptport.frames import Append, Citation, End, Reasoning, ReasoningAppend, StreamFrame, ToolCall
+from promptport.protocols import decode_chat_completion, decode_message, decode_response
 from promptport.testing import assert_valid_stream
 from promptport_bedrock._decode import ConverseDecoder
 from promptport_bedrock.conformance import frame
@@ -281,3 +282,60 @@ def test_what_stands_behind_the_end_is_no_part_of_the_answer(name: str, behind: 
         assert error is None or isinstance(error, StreamError)
     else:
         assert (error, frames) == (None, read(api, body)[0])
+
+
+ERRORS: list[tuple[str, bytes]] = [
+    ("gemini", b'[{"error": {"code": 503, "message": "it failed"}}]\n'),
+    ("gemini", b'event: error\ndata: {"message": "it failed"}\n\n'),
+    ("gemini", b"event: error\ndata: it failed\n\n"),
+    ("gemini", b'data: {"error": "it failed"}\n\n'),
+    ("cohere", b'data: {"error": {"message": "it failed", "code": 429}}\n\n'),
+    ("cohere", b'{"message": "it failed", "id": "x"}\n'),
+    ("cohere", b'{\n "error": {\n  "message": "it failed"\n }\n}\n'),
+    ("cohere", b'[{"error": {"message": "it failed"}}]\n'),
+    ("bedrock", frame(b'{"message": "it failed"}', event_type="throttlingException", message_type="event")),
+    ("bedrock", frame(b"it failed", exception_type="modelStreamErrorException", message_type="exception")),
+]
+
+
+@pytest.mark.parametrize(("name", "error"), ERRORS)
+@pytest.mark.parametrize("events", [0, 6])
+def test_an_error_is_the_providers_in_whatever_form_it_comes(name: str, error: bytes, events: int) -> None:
+    api = APIS[name]
+    frames, found, _ = read(api, written(api, api.events[:events]) + error)
+    assert isinstance(found, ProviderStreamError)
+    assert "it failed" in str(found)
+    assert bool(frames) is bool(events)
+
+
+def test_a_frame_that_does_not_say_that_it_is_an_event_is_one() -> None:
+    written_so = [(name, json.dumps(payload).encode()) for event in BEDROCK for name, payload in event.items()]
+    body = b"".join([frame(payload, event_type=name) for name, payload in written_so])
+    assert read(APIS["bedrock"], body) == read(APIS["bedrock"], written(APIS["bedrock"], BEDROCK))
+
+
+def test_a_whole_answer_in_place_of_coheres_stream_is_read() -> None:
+    content = [{"type": "text", "text": "Hi"}]
+    answer = {"id": "m1", "message": {"role": "assistant", "content": content}, "finish_reason": "COMPLETE"}
+    frames, error, _ = read(APIS["cohere"], json.dumps(answer).encode())
+    assert error is None
+    assert frames[0] == Append("Hi")
+
+
+@pytest.mark.parametrize("args", [{"y": 2, "x": 1}, {"x": 1.0, "y": 2}])
+def test_a_copy_of_a_call_may_be_spelled_otherwise(args: Any) -> None:
+    call = {"functionCall": {"id": "a", "name": "f", "args": {"x": 1, "y": 2}}}
+    copied = {"functionCall": {"id": "a", "name": "f", "args": args}}
+    frames, _, skipped = read(APIS["gemini"], sse(gemini(call)) + sse(gemini(copied, finishReason="STOP")))
+    assert len([each for each in frames if isinstance(each, ToolCall)]) == 1
+    assert skipped == 1
+
+
+@pytest.mark.parametrize("count", [-1, -(10**20), True, "x", None, 1.5])
+def test_a_count_of_tokens_that_is_none_is_not_told(count: Any) -> None:
+    body = json.dumps({"id": "r", "status": "completed", "output": [], "usage": {"input_tokens": count}}).encode()
+    assert decode_response(body).usage.input_tokens is None
+    chunk = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": count}}
+    assert decode_chat_completion(json.dumps(chunk).encode()).usage.input_tokens is None
+    message = {"content": [], "stop_reason": "end_turn", "usage": {"input_tokens": count}}
+    assert decode_message(json.dumps(message).encode()).usage.input_tokens is None

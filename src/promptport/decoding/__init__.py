@@ -21,7 +21,7 @@ from promptport.decoding.json_objects import JSONObjectsDecoder
 from promptport.decoding.json_paths import JSONPathWriter
 from promptport.decoding.limits import DEFAULT_LIMITS, Limits
 from promptport.decoding.ndjson import NDJSONDecoder
-from promptport.decoding.open_calls import seal_call
+from promptport.decoding.open_calls import same_object, seal_call
 from promptport.decoding.sse import SSEDecoder
 from promptport.decoding.sse_or_json import SSEOrJSONDecoder
 from promptport.decoding.stream_decoder import StreamDecoder, WireDecoder, whole_frames
@@ -53,6 +53,7 @@ __all__ = [
     "number_in",
     "reported_error",
     "reported_exception",
+    "same_object",
     "seal_call",
     "shortened",
     "text_in",

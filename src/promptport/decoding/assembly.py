@@ -20,7 +20,7 @@ from collections.abc import Collection, Hashable, Iterable
 from typing import Any, TypeAlias
 
 from promptport.decoding.limits import DEFAULT_LIMITS, Limits
-from promptport.decoding.open_calls import OpenCall, SameId, SameName, seal_call
+from promptport.decoding.open_calls import OpenCall, SameId, SameName, same_object, seal_call
 from promptport.errors import ProtocolError
 from promptport.frames import (
     FinishReason,
@@ -206,8 +206,13 @@ class CallAssembler:
         self._seal(call, out)
 
     def came(self, id: str | None, name: str, arguments: str) -> bool:
-        """Whether a call of this id, name and arguments is complete already: some servers send a copy."""
-        return id is not None and self._sealed.get(id) == (name, arguments)
+        """Whether a call of this id, name and arguments, however spelled, is complete already: some servers send a
+        copy.
+        """
+        before = self._sealed.get(id) if id is not None else None
+        return (
+            before is not None and before[0] == name and (before[1] == arguments or same_object(before[1], arguments))
+        )
 
     # --------------------------------------------------------------------------------- Chat Completions
 
@@ -316,7 +321,7 @@ class CallAssembler:
         if id:
             same_id = self._by_id.get(id)
             if same_id:
-                return self._by_known_id(same_id, index, name, arguments)
+                return same_id.going_on(index, name, arguments)
             if at_index is None or at_index.provider_id is not None:
                 if name or not arguments:
                     return None
@@ -331,7 +336,7 @@ class CallAssembler:
                 "a fragment of a tool call has neither a known id nor a known index, and several are open"
             )
         last = next(reversed(self._open), None)
-        return None if index is not None and last and self._restarts(last, arguments) else last
+        return None if index is not None and last and last.is_restarted_by(arguments) else last
 
     def _waits(self, index: Hashable | None) -> bool:
         """Whether the call at this index has a name, and not all of its arguments."""
@@ -352,18 +357,6 @@ class CallAssembler:
         self._is_known_as(id, call)
         return call
 
-    @staticmethod
-    def _by_known_id(same_id: SameId, index: Hashable | None, name: str | None, arguments: str) -> OpenCall | None:
-        call = same_id.at(index, name)
-        if call is not None:
-            return call
-        call = same_id.last
-        if not name or not call.name:
-            return call
-        # An id that two calls share: the head of the second has a name of its own, or a place and where objects begin.
-        head = index is not None and index != call.index and arguments.lstrip()[:1] in ("", "{")
-        return None if head or name != call.name else call
-
     def _is_known_as(self, id: str, call: OpenCall) -> None:
         known = self._by_id.get(id)
         if known is None:
@@ -378,7 +371,7 @@ class CallAssembler:
         growing = same.growing if same else []
         if not arguments.strip():
             return max([*nameless, *([same.last] if same else [])], key=lambda call: call.number, default=None)
-        if same and not nameless and same.count == 1 and not self._restarts(same.last, arguments):
+        if same and not nameless and same.count == 1 and not same.last.is_restarted_by(arguments):
             return same.last
         # A whole object is not gone on with: not asked again, or many calls of one name would cost their square.
         growing[:] = [call for call in growing if not call.is_whole()]
@@ -401,12 +394,7 @@ class CallAssembler:
         """
         if not call.name:
             return bool(call.part) and not self._joined(call.part, name)
-        return name != call.name or self._restarts(call, arguments)
-
-    @staticmethod
-    def _restarts(call: OpenCall, arguments: str) -> bool:
-        """Whether an object begins after a whole one, which could never become valid arguments of ``call``."""
-        return arguments.lstrip().startswith("{") and call.is_whole()
+        return name != call.name or call.is_restarted_by(arguments)
 
     def _is_part(self, name: str) -> bool:
         place = bisect_left(self._sorted, name)  # a server may write many names, and a program offer many tools

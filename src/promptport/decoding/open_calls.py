@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from promptport.errors import ProtocolError
 from promptport.frames import InvalidToolCall, ToolCall, parse_arguments
 
-__all__ = ["OpenCall", "SameId", "SameName", "seal_call"]
+__all__ = ["OpenCall", "SameId", "SameName", "same_object", "seal_call"]
 
 _PIECE = re.compile(r'[^"\\{}\[\]\s]+|\s+|.', re.DOTALL)
 
@@ -30,6 +30,14 @@ def seal_call(
     except ValueError as error:
         return InvalidToolCall(id, name, arguments, str(error), provider_data)
     return ToolCall(id, name, arguments, provider_data)
+
+
+def same_object(left: str, right: str) -> bool:
+    """Whether two texts of arguments mean the same object; what is no object is the same as nothing."""
+    try:
+        return parse_arguments(left) == parse_arguments(right)
+    except ValueError:
+        return False
 
 
 class OpenCall:
@@ -78,6 +86,10 @@ class OpenCall:
     def refuse(self) -> NoReturn:
         """There is no room for more arguments. Raises `ProtocolError`."""
         raise ProtocolError("the arguments of a tool call are longer than limits.arguments allows")
+
+    def is_restarted_by(self, arguments: str) -> bool:
+        """Whether an object begins after a whole one, which could never become valid arguments of this call."""
+        return arguments.lstrip().startswith("{") and self.is_whole()
 
     def is_whole(self) -> bool:
         """Whether the fragments so far are one JSON object; each is looked at once."""
@@ -154,6 +166,18 @@ class SameId:
             return self._first.get(index)
         known = self._first.get((index, name))
         return known or next((call for call in self._nameless if call.index == index), None)
+
+    def going_on(self, index: Hashable | None, name: str | None, arguments: str) -> OpenCall | None:
+        """The call that an entry of this id goes on with; ``None`` if it is the head of another."""
+        call = self.at(index, name)
+        if call is not None:
+            return call
+        call = self.last
+        if not name or not call.name:
+            return call
+        # An id that two calls share: the head of the second has a name of its own, or a place and where objects begin.
+        head = index is not None and index != call.index and arguments.lstrip()[:1] in ("", "{")
+        return None if head or name != call.name else call
 
 
 class SameName:

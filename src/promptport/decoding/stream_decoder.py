@@ -16,7 +16,7 @@ from promptport.decoding.assembly import CallAssembler
 from promptport.decoding.error_objects import json_or_none, reported_error
 from promptport.decoding.limits import DEFAULT_LIMITS, Limits
 from promptport.decoding.surrogates import FrameMender, marked_halves
-from promptport.errors import IncompleteStreamError, ProtocolError, StreamError
+from promptport.errors import IncompleteStreamError, ProtocolError, ProviderStreamError, StreamError
 from promptport.frames import StreamFrame, Usage
 
 __all__ = ["StreamDecoder", "WireDecoder", "whole_frames"]
@@ -203,8 +203,16 @@ class StreamDecoder(ABC, Generic[_Event]):
     def _look_for_error(self, data: bytes) -> None:
         """Raises `ProviderStreamError` where ``data`` is an error object: HTTP 200, and not even a stream."""
         decoded = json_or_none(data) if self.error_fields and data.strip() else None
+        while isinstance(decoded, list) and decoded:  # Google puts its errors into lists
+            decoded = decoded[0]
         if isinstance(decoded, dict) and any(decoded.get(name) for name in self.error_fields):
             raise reported_error(decoded)
+
+    @staticmethod
+    def _error_in(data: bytes) -> ProviderStreamError:
+        """The error for an event that is one by its name: its JSON, or its text."""
+        decoded = json_or_none(data)
+        return reported_error(data.decode(errors="replace") if decoded is None else decoded)
 
     def _nothing_in(self, where: str, body: object, known: Collection[str], *, word: str = " with") -> None:
         """Nothing was read of a known event: counts it under the first of its fields that is not ``known``.

@@ -482,6 +482,6 @@ def usage_of(body: Any) -> Usage:
 
 def _count(*values: Any) -> int | None:
     for value in values:
-        if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
+        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value == value // 1:
             return int(value)
     return None

@@ -403,7 +403,7 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
     def _count(self, usage: Any) -> None:
         """Counts are cumulative: a later one replaces the one before."""
         if isinstance(usage, dict):
-            self._counts.update({name: value for name, value in usage.items() if type(value) is int})
+            self._counts.update({name: value for name, value in usage.items() if type(value) is int and value >= 0})
             self._count(usage.get("output_tokens_details"))
 
 

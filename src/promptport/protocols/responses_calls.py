@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from promptport.decoding import CallAssembler, Limits, mended_text
+from promptport.decoding import CallAssembler, Limits, mended_text, same_object
 from promptport.errors import ProtocolError
 from promptport.frames import InvalidToolCall, StreamFrame, ToolCallDelta, UnfinishedCall, parse_arguments
 
@@ -331,7 +331,7 @@ class ResponseCalls:
             call.texts.append(rest)
             if call.announced:
                 self._assembler.append(call, rest, out)
-        elif not _same_object(whole, streamed):
+        elif not same_object(whole, streamed):
             raise ProtocolError("a call's whole arguments differ from the deltas that came before")
 
     def _seal(self, call: OpenCall, whole: str, out: Frames) -> None:
@@ -386,10 +386,3 @@ def _arguments(item: dict[str, Any]) -> str:
     if isinstance(value, dict):
         return msgspec.json.encode(value).decode()
     return mended_text(value) if isinstance(value, str) else ""
-
-
-def _same_object(left: str, right: str) -> bool:
-    try:
-        return parse_arguments(left) == parse_arguments(right)
-    except ValueError:
-        return False

@@ -30,7 +30,16 @@ from typing import Any
 
 import msgspec
 
-from promptport.decoding import SSEDecoder, StreamDecoder, dict_in, dicts_in, error_details, number_in, text_in
+from promptport.decoding import (
+    SSEDecoder,
+    StreamDecoder,
+    count_in,
+    dict_in,
+    dicts_in,
+    error_details,
+    number_in,
+    text_in,
+)
 from promptport.errors import IncompleteStreamError, ProtocolError, ProviderStreamError
 from promptport.frames import (
     Append,
@@ -483,10 +492,6 @@ def _citation(annotation: dict[str, Any]) -> Citation:
 def _usage(usage: object) -> Usage:
     counts = dict_in(usage)
     inputs, outputs = dict_in(counts.get("input_tokens_details")), dict_in(counts.get("output_tokens_details"))
-    return Usage(
-        number_in(counts.get("input_tokens")),
-        number_in(counts.get("output_tokens")),
-        number_in(inputs.get("cached_tokens")),
-        number_in(inputs.get("cache_write_tokens")),
-        number_in(outputs.get("reasoning_tokens")),
-    )
+    told = [counts.get("input_tokens"), counts.get("output_tokens"), inputs.get("cached_tokens")]
+    told += [inputs.get("cache_write_tokens"), outputs.get("reasoning_tokens")]
+    return Usage(*[count_in(number_in(value)) for value in told])

@@ -202,10 +202,9 @@ class ConverseDecoder(StreamDecoder[_Event]):
 
     def _event(self, event: _Event, out: list[StreamFrame]) -> None:
         headers, payload = event
-        kind = headers.get(":message-type")
-        if kind in ("exception", "error"):
-            raise reported_exception(headers, payload)
-        name = str(headers.get(":event-type", ""))
+        kind, name = headers.get(":message-type", "event"), str(headers.get(":event-type", ""))
+        if kind in ("exception", "error") or name.endswith("Exception"):
+            raise reported_exception({":exception-type": name, **headers}, payload)
         if kind != "event" or name not in _KNOWN:
             self._skip(name or str(kind))
             return

@@ -140,7 +140,7 @@ _KNOWN = frozenset(
 class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
     """Decodes one answer."""
 
-    error_fields = ("message",)
+    error_fields = ("message", "error")
 
     def __init__(self, taken: Collection[str] = ()) -> None:
         """``taken``: the ids of the calls that the conversation holds already."""
@@ -240,7 +240,7 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def _unknown(self, kind: str, data: bytes) -> None:
         decoded = _decode_any(data)
-        if kind == "error" or (not kind and isinstance(decoded.get("message"), str)):
+        if kind == "error" or (not kind and (isinstance(decoded.get("message"), str) or decoded.get("error"))):
             raise reported_error(decoded)
         self._skip(kind or "an event without a type")
 
@@ -299,7 +299,29 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
         out.append(End(reason_of_end, reason, _usage(usage), None, self._id, self._calls.unfinished()))
         self.ended = True
 
+    def _no_events(self, stray: bytes, out: list[StreamFrame]) -> None:
+        """No event at all: perhaps an error, or the whole answer of a server that does not stream."""
+        try:
+            answer = _decode_answer(stray)
+        except _MALFORMED:
+            answer = _Answer()
+        if isinstance(answer.message, _Message):
+            self.answer(answer, out)
+        else:
+            super()._no_events(stray, out)
+
+    def answer(self, answer: _Answer, out: list[StreamFrame]) -> None:
+        """An answer that did not stream. Raises `StreamError`."""
+        if isinstance(answer.message, str):
+            raise reported_error({"message": answer.message})
+        if answer.message is None:
+            raise ProtocolError("the server's answer has no message")
+        self._id = text_in(answer.id) or None
+        self._message(answer.message, "message", 0, out)
+        self._finish(answer.finish_reason, answer.usage, None, out)
+
     def _end_of_bytes(self, out: list[StreamFrame]) -> None:
+        self._look_for_error(self._wire.stray)
         raise IncompleteStreamError("the stream ended without message-end")
 
 
@@ -321,14 +343,8 @@ def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessag
         answer = _decode_answer(decoder._readable(data) or data)
     except _MALFORMED as error:
         raise ProtocolError(f"the answer is not what Cohere sends: {error}") from None
-    if isinstance(answer.message, str):
-        raise reported_error({"message": answer.message})
-    if answer.message is None:
-        raise ProtocolError("the server's answer has no message")
-    decoder._id = text_in(answer.id) or None
     out: list[StreamFrame] = []
-    decoder._message(answer.message, "message", 0, out)
-    decoder._finish(answer.finish_reason, answer.usage, None, out)
+    decoder.answer(answer, out)
     return message_of(decoder._mender.feed(out) if decoder._mender is not None else out)
 
 

@@ -204,6 +204,8 @@ class ContentDecoder(StreamDecoder[tuple[bytes, bytes]]):
                     if text.usage_metadata is not None:
                         self._count(text.usage_metadata)
                     continue
+            if name == b"error":
+                raise self._error_in(data)
             try:
                 response = _decode(data)
             except _MALFORMED as error:
@@ -356,7 +358,8 @@ class ContentDecoder(StreamDecoder[tuple[bytes, bytes]]):
 
     def _cite(self, source: dict[str, Any], text: Any, told: dict[str, Any], out: list[StreamFrame]) -> None:
         url, title = source.get("uri") or source.get("sourceUri"), source.get("title")
-        mark = msgspec.json.encode([url, title, told.get("segment"), told.get("startIndex"), told.get("endIndex")])
+        place = [told[name] for name in ("segment", "startIndex", "endIndex") if name in told]
+        mark = msgspec.json.encode([url, title, *place])  # without a place it is one source more, or none
         if mark not in self._cited:
             self._cited |= {mark, msgspec.json.encode([url, title])}
             self._thoughts.end(out)
@@ -372,10 +375,7 @@ class ContentDecoder(StreamDecoder[tuple[bytes, bytes]]):
             raise IncompleteStreamError("the stream ended without a finish reason")
         self._thoughts.end(out)
         for chunk in self._sources:
-            source = _source(chunk)
-            mark = [source.get("uri") or source.get("sourceUri"), source.get("title")]
-            if msgspec.json.encode(mark) not in self._cited:
-                self._cite(source, None, chunk, out)
+            self._cite(_source(chunk), None, chunk, out)
         out += [ProviderItem(name, {name: value}) for name, value in self._items.items()]
         # Without a reason of its own, nothing was generated, because of what was asked.
         told = _FINISH_REASONS.get(self._reason, FinishReason.OTHER) if self._reason else FinishReason.CONTENT_FILTER
