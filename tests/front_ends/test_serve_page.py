@@ -72,6 +72,11 @@ def scripts() -> dict[str, list[list[Any]]]:
         "blocks": [["paragraph\n\n" * 80, Gate("blocks")]],
         "long": [["paragraph\n\n" * 80, Gate("long"), "more\n\n" * 40, "The last line."]],
         "remember": [["Kept."]],
+        "elsewhere": [["Begun elsewhere, ", Gate("elsewhere"), "read here."]],
+        "unknown tool": [
+            [Call(("c1", "<img src=x onerror=alert(1)>\u202e", '{"__proto__": {"a": 1}, "</script>": "\u2028"}'))],
+            ["There is none."],
+        ],
     }
 
 
@@ -442,6 +447,70 @@ async def test_hostile_text_is_text(page: Page) -> None:
     result = call(page, "hostile").locator("pre").last
     await expect(result).to_contain_text("<img src=x onerror=alert(1)>")
     await expect(result).to_contain_text("safe[U+202E]gnp.exe")
+
+
+async def test_a_hostile_name_of_a_tool_is_text(page: Page) -> None:
+    await say(page, "unknown tool")
+    await idle(page)
+    tool = response(page).locator(".tool")
+    await expect(tool.locator(".name")).to_have_text("<img src=x onerror=alert(1)>[U+202E]")
+    await expect(tool.locator(".state")).to_have_text("Failed")
+    await expect(tool.locator("pre").first).to_contain_text("</script>")
+    await expect(response(page).locator("img")).to_have_count(0)
+    await page.reload()
+    await expect(tool.locator("pre").first).to_contain_text("__proto__")
+    assert await page.evaluate("({}).a") is None
+
+
+@pytest.mark.parametrize(
+    "kept", ["not JSON", "null", '{"messages": 7}', '{"messages": [{"id": "x"}]}', '{"messages": [null]}', "[]"]
+)
+async def test_a_damaged_storage_is_an_empty_conversation(page: Page, kept: str) -> None:
+    await page.evaluate("kept => localStorage.setItem('promptport.chat.' + location.hash.slice(1), kept)", kept)
+    await page.evaluate("localStorage.setItem('promptport.last', '<script>')")
+    await page.reload()
+    await expect(page.locator("#welcome")).to_be_visible()
+    await say(page, "hello")
+    await idle(page)
+    await expect(response(page)).to_contain_text("Hello world.")
+
+
+async def test_a_full_storage_loses_the_oldest_and_says_so_at_last(page: Page) -> None:
+    await page.evaluate("""
+        for (let number = 0; number < 40; number += 1) {
+          const old = JSON.stringify({ messages: [], text: "x".repeat(120_000), saved: number });
+          localStorage.setItem(`promptport.chat.${number}`, old);
+        }
+    """)
+    await say(page, "hello")
+    await idle(page)
+    left = await page.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('promptport.chat.'))")
+    assert len(left) == 20
+    assert "promptport.chat.39" in left
+    assert "promptport.chat.0" not in left
+    await page.evaluate("() => { Storage.prototype.setItem = () => { throw new Error('full'); }; }")
+    await say(page, "hello")
+    await idle(page)
+    await expect(page.locator("#hint")).to_contain_text("A reload will lose it.")
+    await expect(page.locator(".message")).to_have_count(4)
+
+
+async def test_a_response_that_another_client_began_is_joined_and_nothing_written_is_lost(
+    page: Page, provider: HeldProvider, url: str
+) -> None:
+    thread = page.url.partition("#")[2]
+    parts = [{"type": "text", "text": "elsewhere"}]
+    body = {"id": thread, "sdk": "7", "messages": [{"id": "u", "role": "user", "parts": parts}]}
+    posting = asyncio.create_task(page.request.post(f"{url}/chat", data=body))
+    await provider.reached("elsewhere")
+    await say(page, "hello")
+    await expect(response(page)).to_contain_text("Begun elsewhere,")
+    await expect(page.get_by_label("Message", exact=True)).to_have_value("hello")
+    await expect(page.locator(".message.user")).to_have_count(0)
+    provider.open("elsewhere")
+    await idle(page)
+    await expect(response(page)).to_contain_text("read here.")
+    await posting
 
 
 async def test_a_huge_response_is_shown_and_the_page_still_listens(page: Page) -> None:

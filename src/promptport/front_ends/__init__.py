@@ -4,7 +4,7 @@ What enters knows a front end's protocol. An encoder or decoder is pure: ``feed`
 messages, `promptport.decoding`, `promptport.dispatch`. `promptport.front_ends.starlette` and
 `promptport.front_ends.api_routes`, the routes, and
 `promptport.front_ends.serve_app`, the application of ``promptport serve``, are doors of their own, since they need the
-extra ``serve``.
+extra ``serve``. The folder ``page`` is what browsers load of that application: plain HTML, CSS and JavaScript.
 """
 
 from promptport.front_ends.ag_ui import AGUIEncoder
