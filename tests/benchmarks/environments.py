@@ -19,6 +19,7 @@ _REQUIREMENTS = {
     "pydantic-ai": ["pydantic-ai-slim[anthropic,openai]>=2.60,<3"],
     "langchain": ["langchain-anthropic>=1.7,<2", "langchain-ollama>=1.1,<2", "langchain-openai>=1.7,<2"],
     "litellm": ["litellm>=1.100,<2", "mcp>=2.3,<3"],
+    "litellm-proxy": ["litellm[proxy]>=1.100,<2"],
     "any-llm": ["any-llm-sdk[anthropic,ollama,openai]>=1.40,<2"],
     "openai-agents": ["openai-agents>=0.20,<1"],
 }

@@ -15,9 +15,10 @@ from functools import partial
 from time import perf_counter
 
 from tests.benchmarks.environments import ROOT, python_of
+from tests.benchmarks.gateways import GATEWAYS, Gateway, added, provider_url
 from tests.benchmarks.growth import COUNTS, SHAPES
 from tests.benchmarks.peers import SPEAKS
-from tests.benchmarks.running import Client, Failed, Result, Server, environment
+from tests.benchmarks.running import Client, Failed, Redis, Result, Server, environment
 from tests.benchmarks.wires import APIS, MORE_APIS
 
 Rounds = list[dict[str, float]]
@@ -84,7 +85,7 @@ PACED = {
     "200": Work("200 streams, an event each 50 ms", "paced", 60, period=0.05, streams=200),
     "1000": Work("1,000 streams, 5,000 events a second", "paced", 15, period=0.2, streams=1000, everybody=False),
 }
-GROUPS = (*APIS, *MORE_APIS, "paced", "import", "cold", "inside", "overlap")
+GROUPS = (*APIS, *MORE_APIS, "paced", "import", "cold", "inside", "overlap", "run_log", "readers", "serve")
 _COLD_PEERS = ("pydantic-ai", "any-llm")
 _COLD_ROUNDS = 9
 _LOOPS = {"promptport": "promptport", "pydantic-ai": "pydantic-ai", "openai-agents": "openai-agents"}
@@ -125,6 +126,12 @@ class Plan:
             measured.update(self._inside())
         if "overlap" in self.groups:
             measured["overlap"] = self._overlap()
+        if "run_log" in self.groups:
+            measured["run_log"] = self._run_log()
+        if "readers" in self.groups:
+            measured["readers"] = self._readers()
+        if "serve" in self.groups:
+            measured["serve"] = self._serve()
         return measured
 
     def _peers(self, api: str) -> list[str]:
@@ -281,6 +288,50 @@ class Plan:
                 return {"wall": result["wall"] * 1e3}
 
             return self._alternating(names, once, warm=True, rounds=min(3, self.rounds))
+
+    # ------------------------------------------------------------------------------- run log, serve
+
+    def _run_log(self) -> dict[str, Rounds]:
+        self.say("run_log: frames into a Redis, and out of it")
+        with ExitStack() as stack:
+            try:
+                redis = stack.enter_context(Redis())
+            except Failed as failure:
+                self.say(f"  left out: {failure}")
+                return {}
+            client = stack.enter_context(Client("promptport", redis.url, module="logs"))
+            counts = {"append": 16 * (40 if self.quick else 1000), "both": 40 * (20 if self.quick else 500)}
+
+            def once(name: str) -> dict[str, float]:
+                return {"cpu": client.ask(name, count=counts[name])["cpu"] / counts[name] * 1e6}
+
+            return self._alternating(counts, once, warm=True, rounds=min(3, self.rounds))
+
+    def _readers(self) -> dict[str, Rounds]:
+        self.say("readers: 1,000 of 100 runs for a minute")
+        much: dict[str, float] = {"runs": 100, "readers": 10, "seconds": 60.0, "period": 1.0}
+        if self.quick:
+            much = {"runs": 5, "readers": 4, "seconds": 4.0, "period": 0.2}
+
+        def once(name: str) -> dict[str, float]:
+            with Client(name, module="readers") as client:
+                return {key: float(value) for key, value in client.ask("read", within=300.0, **much).items()}
+
+        return self._alternating(["promptport"], once, warm=False, rounds=1)
+
+    def _serve(self) -> dict[str, Rounds]:
+        self.say("serve: what a gateway adds to each event")
+        names = GATEWAYS if self.peers else GATEWAYS[:1]
+        with ExitStack() as stack:
+            server = stack.enter_context(Server())
+            gateways = {}
+            for name in names:
+                try:
+                    gateways[name] = stack.enter_context(Gateway(name, provider_url(server, small=self.quick)))
+                except Failed as failure:
+                    self.say(f"  {name} failed: {failure}")
+            once = {name: partial(added, server, gateway, small=self.quick) for name, gateway in gateways.items()}
+            return self._alternating(gateways, lambda name: once[name](), warm=True, rounds=min(3, self.rounds))
 
 
 def _first_text(name: str, *, api: str, url: str) -> dict[str, float]:

@@ -154,6 +154,7 @@ def compared(figures: Figures, committed: Figures) -> list[str]:
 def tables(figures: Figures) -> str:
     """Everything as Markdown."""
     parts = [*_burst_tables(figures), *_growth_table(figures), *_paced_tables(figures), *_other_tables(figures)]
+    parts += _serving_tables(figures)
     return "\n\n".join(part for part in parts if part)
 
 
@@ -281,6 +282,30 @@ def _other_tables(figures: Figures) -> Iterator[str]:
         yield "**A tool of 1 s, called 35 ms into an answer whose text goes on for 1 s**\n\n" + _markdown(
             ["", "seconds for the turn"], rows
         )
+
+
+def _serving_tables(figures: Figures) -> Iterator[str]:
+    log = figures.costs.get("run_log", {})
+    if log:
+        names = {"append": "append, 16 frames a batch", "both": "write and read, 40 runs of 100 frames a second"}
+        rows = [[names[name], f"{of['cpu']:.1f}"] for name, of in log.items()]
+        yield "**Run log** — on Redis, CPU of promptport's side\n\n" + _markdown(["", "CPU µs a frame"], rows)
+    for of in figures.costs.get("readers", {}).values():
+        cells = [_number(of["cpu"]), _number(of["p50"]), _number(of["p99"])]
+        row = ["promptport serve", *cells, f"{of['memory']:.0f}", f"{of['grown']:+.1f}"]
+        head = ["", "CPU µs a delivery", "p50, ms", "p99, ms", "MB at a quarter", "MB more at three quarters"]
+        yield (
+            "**1,000 readers of 100 runs for a minute** — a text each second and run, 1,000 deliveries a second, one"
+            " reader that reads nothing\n\n" + _markdown(head, [row])
+        )
+    served = figures.costs.get("serve", {})
+    if served:
+        names = {"promptport": "promptport serve", "litellm": "litellm's proxy"}
+        rows = [
+            [names[name], _number(of["cpu"]), f"{of['p50']:.2f}", f"{of['p99']:.2f}"] for name, of in served.items()
+        ]
+        head = ["", "CPU µs an event", "added latency p50, ms", "p99, ms"]
+        yield "**Gateways** — 50 streams of Chat Completions, an event each 100 ms\n\n" + _markdown(head, rows)
 
 
 def provenance(figures: Figures) -> str:

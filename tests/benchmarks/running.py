@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -37,7 +40,9 @@ def _processors() -> list[int]:
     return able if len(able) > 1 else []
 
 
-class _Process:
+class Process:
+    """A process that is asked line by line, and ends with its context."""
+
     def __init__(self, *command: str, processors: Sequence[int]) -> None:
         """``processors``: where it runs; not all are equally fast, and nobody shall have the better one by chance."""
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
@@ -63,6 +68,11 @@ class _Process:
         self._process.communicate()
         self._log.close()
 
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
     def write(self, text: str) -> None:
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # the answer that does not come will tell
@@ -82,7 +92,7 @@ class _Process:
             return self._process.stdout.readline() if selector.select(seconds) else ""
 
 
-class Server(_Process):
+class Server(Process):
     """`tests.benchmarks.server`."""
 
     def __init__(self) -> None:
@@ -97,7 +107,31 @@ class Server(_Process):
         return f"http://127.0.0.1:{self._port}/{api}/{words}"
 
 
-class Client(_Process):
+class Redis(Process):
+    """A Redis of the benchmarks' own, which keeps nothing on the disk."""
+
+    def __init__(self) -> None:
+        program = shutil.which("redis-server")
+        if program is None:
+            raise Failed("redis-server is not installed; on Debian: apt-get install redis-server")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        options += ["--loglevel", "warning"]
+        super().__init__(program, *options, processors=_processors()[1:])
+        self.url = f"redis://127.0.0.1:{port}"
+        until = time.monotonic() + 30
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            if time.monotonic() > until:
+                raise Failed("redis-server did not start")
+            time.sleep(0.01)
+
+
+class Client(Process):
     """`tests.benchmarks.client`, or another module that answers a line for a line, with one contender."""
 
     def __init__(self, contender: str, *arguments: str, module: str = "client") -> None:
