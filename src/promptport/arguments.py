@@ -7,15 +7,16 @@ Rule: a string means what it says: the text of a prompt, a model as ``provider/i
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import Any
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 from promptport.errors import ConfigurationError, InvalidInputError
 from promptport.messages import Prompt, TextPart, UserMessage
 from promptport.models import LLModel
 from promptport.tools import ToolDescriptor
 
-__all__ = ["as_model", "as_prompt", "as_tools", "check_asker", "check_options", "closest"]
+__all__ = ["as_model", "as_prompt", "as_tools", "check_asker", "check_number", "check_options", "closest", "model_for"]
 
 
 def as_prompt(prompt: object, *, where: str = "prompt") -> Prompt:
@@ -65,6 +66,26 @@ def as_model(model: object, *, provider: str | None = None, where: str = "model"
     return model
 
 
+def model_for(
+    executor: object, model: object, prompt: Prompt, tools: Sequence[ToolDescriptor] = (), *, where: str = "model"
+) -> LLModel:
+    """Return the model that is really asked: as `as_model`, but that an executor that routes resolves a string first.
+
+    Args:
+        executor: Who is asked.
+        model: What the caller passed.
+        prompt: What is asked.
+        tools: What is offered.
+        where: The argument, for the error.
+
+    Raises:
+        InvalidInputError: It is neither a model nor a string.
+        ConfigurationError: The string is not ``provider/id``.
+    """
+    resolve = getattr(executor, "resolve", None) if isinstance(model, str) else None
+    return as_model(model if resolve is None else resolve(model, prompt, tools), where=where)
+
+
 def as_tools(tools: object, *, where: str = "tools") -> tuple[ToolDescriptor, ...]:
     """Return the tools of a request.
 
@@ -110,6 +131,44 @@ def check_asker(value: object, *, where: str, verb: str = "execute_streaming_wit
         raise InvalidInputError(
             f"{where} takes an executor or a client, not {_kind(value)}. Write connect({name!r}) or client({name!r})."
         )
+
+
+def check_number(
+    where: str,
+    value: object,
+    *,
+    least: float | None = None,
+    over: float | None = None,
+    most: float | None = None,
+    whole: bool = False,
+    finite: bool = True,
+    hint: str = "",
+) -> None:
+    """Check a number that a caller passed.
+
+    Args:
+        where: The class or function, and the name of the option.
+        value: What the caller passed.
+        least: The lowest number that is allowed.
+        over: All allowed numbers are above this one.
+        most: The highest number that is allowed.
+        whole: Only whole numbers.
+        finite: Not infinity.
+        hint: A sentence for the end of the error.
+
+    Raises:
+        InvalidInputError: It is out of range, or no such number; a truth value and NaN never are.
+    """
+    is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if is_number:
+        number = cast("float", value)
+        low = (least is None or number >= least) and (over is None or number > over)
+        if low and (most is None or number <= most) and not math.isnan(number) and not (finite and math.isinf(number)):
+            return
+    kind = "" if is_number else " It takes a whole number." if whole else " It takes a number."
+    bounds = f"from {least:g} to {most:g}" if most is not None else f"over {over:g}" if over is not None else ""
+    bounds = bounds or (f"at least {least:g}" if least is not None else "a number")
+    raise InvalidInputError(f"{where} must be {bounds}, not {value!r}.{kind}{' ' if hint else ''}{hint}")
 
 
 def check_options(given: Iterable[str], known: Iterable[str], *, where: str) -> None:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from promptport.arguments import as_model, as_prompt, as_tools, check_asker
 from promptport.errors import ConfigurationError, UnsupportedCapabilityError
 from promptport.llm_client import LLMClient, check_request, unsupported_parameters
-from promptport.messages import AssistantMessage, LLMParams, Prompt
+from promptport.messages import AssistantMessage, LLMParams, Origin, Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
 from promptport.stream import FrameBatches, FrameStream, TextStream
 from promptport.telemetry import leaving_out
@@ -189,6 +189,12 @@ class SingleClientExecutor:
         count = getattr(self._client, "count_tokens", None)
         return None if count is None else await count(as_prompt(prompt), as_model(model), as_tools(tools))
 
+    def origin_of(self, model: LLModel) -> Origin | None:
+        """The server that makes the messages of this model; `None` if its client does not say."""
+        say = getattr(self._client, "origin_of", None)
+        found = say(model) if say is not None else getattr(self._client, "origin", None)
+        return found if isinstance(found, Origin) else None
+
     async def models(self) -> list[LLModel]:
         """The models that the server lists."""
         return await self._client.models()
@@ -309,6 +315,11 @@ class MultiProviderExecutor:
         """
         executor, model = self._for(model)
         return await executor.count_tokens(prompt, model, tools)
+
+    def origin_of(self, model: LLModel) -> Origin | None:
+        """The server that makes the messages of this model; `None` if its client does not say."""
+        executor, model = self._for(model)
+        return executor.origin_of(model)
 
     async def models(self, *providers: str) -> list[LLModel]:
         """The models that the servers list, by the provider names of this executor.

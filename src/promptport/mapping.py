@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import msgspec
 
+from promptport.arguments import as_model, model_for
 from promptport.errors import InvalidInputError, PromptportError
 from promptport.executor import PromptExecutor
 from promptport.frames import Usage
@@ -56,7 +57,7 @@ class PromptMap:
         self,
         executor: PromptExecutor,
         prompts: Iterable[Prompt | str],
-        model: LLModel,
+        model: LLModel | str,
         tools: Sequence[ToolDescriptor],
         concurrency: int,
         *,
@@ -131,7 +132,8 @@ class PromptMap:
         try:
             if self._structure is not None:
                 definition, retries = self._structure
-                message, value = await ask_structured(self._executor, self._model, prompt, definition, retries)
+                model = model_for(self._executor, self._model, prompt)
+                message, value = await ask_structured(self._executor, model, prompt, definition, retries)
                 return MappedPrompt(index, prompt, message, value=value)
             async with self._executor.execute_streaming_with_tools(prompt, self._model, self._tools) as stream:
                 return MappedPrompt(index, prompt, await stream.message())
@@ -178,7 +180,8 @@ def map_prompts(
     """
     if concurrency < 1:
         raise InvalidInputError(f"map_prompts(): concurrency must be at least 1, not {concurrency!r}.")
-    asked = LLModel.parse(model) if isinstance(model, str) else model
+    routes = isinstance(model, str) and hasattr(executor, "resolve")  # for each prompt by itself
+    asked = model if routes else as_model(model, where="map_prompts(): model")
     if retries < 0:
         raise InvalidInputError(f"map_prompts(): retries must be 0 or more, not {retries!r}.")
     structure = None if definition is None else (definition, retries)

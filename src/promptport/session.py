@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack
 import msgspec
 from msgspec.structs import replace
 
-from promptport.arguments import as_model, as_prompt, as_tools, check_asker
+from promptport.arguments import as_prompt, as_tools, check_asker, model_for
 from promptport.dispatch import (
     DispatchStream,
     PausedRun,
@@ -101,9 +101,9 @@ class LLMSession:
             raise ConfigurationError(f"when_cut takes 'text', 'keep' or 'drop', not {when_cut!r}")
         check_asker(executor, where="LLMSession: executor")
         self.executor = executor
-        self.model = as_model(model)
         self.prompt = as_prompt(prompt) if prompt is not None else Prompt()
         self.tools = as_tools(tools)
+        self.model = model_for(executor, model, self.prompt, self.tools)
         self._when_cut: CutPolicy = when_cut
         self._cut: frozenset[str] = frozenset()
         self.context = context

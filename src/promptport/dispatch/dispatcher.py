@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from promptport.arguments import as_model, as_prompt, check_asker
+from promptport.arguments import as_prompt, check_asker, model_for
 from promptport.dispatch.dispatch_stream import DispatchStream
 from promptport.dispatch.entries import Approve
 from promptport.dispatch.given_answers import checked_answers
@@ -196,7 +196,8 @@ class ToolDispatcher:
             InvalidInputError, UnsupportedCapabilityError: at once, where the first request cannot be made, or the
                 context is not what a tool wants.
         """
-        run = self._run(as_prompt(prompt), as_model(model), context)
+        asked = as_prompt(prompt)
+        run = self._run(asked, model_for(self._settings.executor, model, asked, tuple(self._tools.values())), context)
         run.ask(run.request())
         return DispatchStream(run)
 

@@ -1,26 +1,32 @@
 """`Budget`: how much may be used, checked before each request; `BudgetedExecutor` holds an executor to one.
 
-Rule: what was used is what providers counted. A request of which nobody told the usage counts as a request alone, and
-one that is under way counts as a request from its start on.
+Rule: what was used is what providers counted, also of an answer that was cut, as far as they told. A request of which
+nobody told the usage counts as a request alone, and one that is under way counts as a request from its start on. So
+requests that began together may pass a limit of tokens or of cost, by what they use; no request begins after that.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from promptport.arguments import as_model, as_prompt
-from promptport.errors import BudgetExceededError, InvalidInputError
+from promptport.arguments import as_prompt, check_number, model_for
+from promptport.errors import BudgetExceededError, InvalidInputError, PromptportError
 from promptport.frames import End, StreamFrame, Usage
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import LLModel
 from promptport.policies.relay import Asker, Relay, Wrapper
 from promptport.stream import FrameStream
+from promptport.telemetry import price as known_price
 from promptport.tools import ToolDescriptor
 
 __all__ = ["Budget", "BudgetedExecutor"]
 
+_NOTHING = Usage()
+_log = logging.getLogger("promptport")
 _COUNTING: ContextVar[tuple[Budget, ...]] = ContextVar("promptport_budgets", default=())
 """The budgets that count the request that is made now: one that stands around a request twice counts it once."""
 
@@ -41,6 +47,7 @@ class Budget:
         requests: How many requests were begun.
         usage: The tokens of all answers that ended.
         cost: What they cost together, in the currency of `price`; answers without a known price cost nothing here.
+        unpriced: How many answers had no known price.
 
     Examples:
         ```python
@@ -75,20 +82,27 @@ class Budget:
 
         Raises:
             InvalidInputError: A limit below 0, no limit at all, or a `cost` without a `price`.
+            ConfigurationError: `price` is `promptport.telemetry.price`, and its package is not installed.
         """
         limits = {"requests": requests, "input_tokens": input_tokens, "output_tokens": output_tokens, "cost": cost}
         self._limits: dict[str, float] = {name: limit for name, limit in limits.items() if limit is not None}
         if not self._limits:
             raise InvalidInputError("Budget: no limit is given. Pass requests, input_tokens, output_tokens or cost.")
         for name, limit in self._limits.items():
-            if not limit >= 0:
-                raise InvalidInputError(f"Budget: {name} must be 0 or more, not {limit!r}.")
+            check_number(f"Budget: {name}", limit, least=0, whole=name == "requests", finite=False)
         if cost is not None and price is None:
-            raise InvalidInputError("Budget: cost needs price, a function of model and usage that gives it.")
+            raise InvalidInputError(
+                "Budget: cost needs price, a function of model and usage. Pass price=promptport.telemetry.price."
+            )
+        if price is not None and not callable(price):
+            raise InvalidInputError(f"Budget: price takes a function of model and usage, not {type(price).__name__}.")
+        if price is known_price:
+            known_price(LLModel("openai", "gpt-4o"), Usage(0, 0))  # says now if its package is missing
         self._price = price
         self.requests = 0
         self.usage = Usage()
         self.cost = 0.0
+        self.unpriced = 0
 
     @property
     def used(self) -> dict[str, float]:
@@ -131,8 +145,24 @@ class Budget:
     def add(self, model: LLModel, usage: Usage) -> None:
         """Count what an answer used."""
         self.usage += usage
-        if self._price is not None:
-            self.cost += self._price(model, usage) or 0.0
+        if self._price is not None and usage != _NOTHING:
+            cost = self._cost(self._price, model, usage)
+            if cost is None:
+                self.unpriced += 1
+            else:
+                self.cost += cost
+
+    @staticmethod
+    def _cost(price: Callable[[LLModel, Usage], float | None], model: LLModel, usage: Usage) -> float | None:
+        try:
+            cost = price(model, usage)
+        except Exception:  # the answer is whole all the same
+            _log.exception("Budget: price raised for %s", model)
+            return None
+        if cost is not None and not 0 <= cost < math.inf:
+            _log.warning("Budget: price gave %r for %s, which is no price", cost, model)
+            return None
+        return cost
 
 
 class BudgetedExecutor(Wrapper):
@@ -156,7 +186,8 @@ class BudgetedExecutor(Wrapper):
         Raises:
             BudgetExceededError: At once, or when the stream is first iterated, where others used the rest meanwhile.
         """
-        prompt, model = as_prompt(prompt), as_model(model)
+        prompt = as_prompt(prompt)
+        model = model_for(self.inner, model, prompt, tools)
         if self.budget in _COUNTING.get():
             return self.inner.execute_streaming_with_tools(prompt, model, tools)
         self.budget.check()
@@ -168,12 +199,19 @@ class BudgetedExecutor(Wrapper):
         self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> AssistantMessage:
         """Return the whole response. Raises `BudgetExceededError` before anything is sent."""
-        prompt, model = as_prompt(prompt), as_model(model)
+        prompt = as_prompt(prompt)
+        model = model_for(self.inner, model, prompt, tools)
         if self.budget in _COUNTING.get():
             return await self.inner.execute(prompt, model, tools)
         self.budget.begin()
-        with _counting(self.budget):
-            message = await self.inner.execute(prompt, model, tools)
+        try:
+            with _counting(self.budget):
+                message = await self.inner.execute(prompt, model, tools)
+        except PromptportError as error:
+            partial = getattr(error, "partial", None)
+            if partial is not None:
+                self.budget.add(model, partial.usage)
+            raise
         self.budget.add(model, message.usage)
         return message
 
@@ -181,9 +219,15 @@ class BudgetedExecutor(Wrapper):
         stream = relay.stream
         assert stream is not None
         self.budget.begin()
-        async with stream:
-            while batch := await stream.next_batch():
-                last = batch[-1]
-                if type(last) is End:
-                    self.budget.add(model, last.usage)
-                yield batch
+        counted = False
+        try:
+            async with stream:
+                while batch := await stream.next_batch():
+                    last = batch[-1]
+                    if type(last) is End:
+                        counted = True
+                        self.budget.add(model, last.usage)
+                    yield batch
+        finally:
+            if not counted:
+                self.budget.add(model, stream.usage)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
 import os
 import re
+import stat
 import tempfile
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
@@ -20,16 +22,20 @@ from typing import Any, Protocol
 
 import msgspec
 
-from promptport.arguments import as_model, as_prompt
-from promptport.errors import InvalidInputError
+from promptport.arguments import as_prompt, as_tools, check_number, model_for
+from promptport.errors import BudgetExceededError, InvalidInputError
 from promptport.frames import Append, End, FinishReason, StreamFrame
-from promptport.messages import AssistantMessage, Prompt
+from promptport.messages import AssistantMessage, Origin, Prompt
 from promptport.models import LLModel
-from promptport.policies.relay import Asker, Relay, Wrapper
+from promptport.policies.relay import Asker, Relay, Wrapper, server_of
 from promptport.stream import FrameStream
 from promptport.tools import ToolDescriptor
 
 __all__ = ["CacheStore", "CachedExecutor", "FolderCache", "MemoryCache"]
+
+_READ_ONLY = os.O_RDONLY
+for _name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # no link, no pipe that waits for a writer; as the system has it
+    _READ_ONLY |= getattr(os, _name, 0)
 
 _log = logging.getLogger("promptport")
 _messages: msgspec.json.Decoder[AssistantMessage] = msgspec.json.Decoder(AssistantMessage)
@@ -81,13 +87,19 @@ class MemoryCache:
 class FolderCache:
     """Answers as JSON files in a folder, readable by their owner only; several processes may share it."""
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, max_bytes: int = 64_000_000) -> None:
         """Use a folder.
 
         Args:
             folder: Where the files are; made when the first answer is kept.
+            max_bytes: The largest file that is read. Default: 64,000,000.
+
+        Raises:
+            InvalidInputError: `max_bytes` is below 1.
         """
+        check_number("FolderCache: max_bytes", max_bytes, least=1, whole=True)
         self._folder = Path(folder)
+        self._max_bytes = max_bytes
 
     async def get(self, key: str) -> bytes | None:
         """What was kept under this key, or `None`."""
@@ -99,7 +111,11 @@ class FolderCache:
 
     def _read(self, key: str) -> bytes | None:
         with suppress(OSError):  # not there, or not readable: asked anew
-            return (self._folder / f"{key}.json").read_bytes()
+            handle = os.open(self._folder / f"{key}.json", _READ_ONLY)
+            with os.fdopen(handle, "rb") as file:
+                found = os.fstat(file.fileno())
+                if stat.S_ISREG(found.st_mode) and found.st_size <= self._max_bytes:
+                    return file.read(self._max_bytes)
         return None
 
     def _write(self, key: str, value: bytes) -> None:
@@ -117,8 +133,8 @@ class FolderCache:
 class CachedExecutor(Wrapper):
     """A client, or an executor, that answers an equal request from a cache.
 
-    Two requests are equal if their messages, parameters, tools and model are. A cached answer has the frames of the
-    whole answer, text in one piece, and the usage that it had when it was given.
+    Two requests are equal if their messages, parameters, tools, model and server are. A cached answer has the frames of
+    the whole answer, text in one piece, and the usage that it had when it was given.
 
     Attributes:
         hits: How many answers came out of the cache.
@@ -153,8 +169,8 @@ class CachedExecutor(Wrapper):
         Raises:
             InvalidInputError: `pace` is not over 0.
         """
-        if pace is not None and not pace > 0:
-            raise InvalidInputError(f"CachedExecutor: pace must be over 0 s, not {pace!r}; None gives the text whole.")
+        if pace is not None:
+            check_number("CachedExecutor: pace", pace, over=0, hint="None gives the text whole.")
         super().__init__(executor)
         self._store: CacheStore = store if store is not None else MemoryCache()
         self._cache_calls = cache_calls
@@ -166,17 +182,24 @@ class CachedExecutor(Wrapper):
         self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """Stream the response, from the cache if it is there."""
-        prompt, model = as_prompt(prompt), as_model(model)
-        key = _key(prompt, model, tools)
-        first = self.inner.execute_streaming_with_tools(prompt, model, tools)
-        return self._stream(lambda relay: self._kept(relay, key), first, model)
+        prompt = as_prompt(prompt)
+        model = model_for(self.inner, model, prompt, tools)
+        key = _key(prompt, model, tools, server_of(self.inner, model))
+        trouble: BudgetExceededError | None = None
+        first: FrameStream | None = None
+        try:
+            first = self.inner.execute_streaming_with_tools(prompt, model, tools)
+        except BudgetExceededError as error:  # a kept answer costs nothing
+            trouble = error
+        return self._stream(lambda relay: self._kept(relay, key, trouble), first, model)
 
     async def execute(
         self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> AssistantMessage:
         """Return the whole response, from the cache if it is there."""
-        prompt, model = as_prompt(prompt), as_model(model)
-        key = _key(prompt, model, tools)
+        prompt = as_prompt(prompt)
+        model = model_for(self.inner, model, prompt, tools)
+        key = _key(prompt, model, tools, server_of(self.inner, model))
         found = await self._found(key)
         if found is None:
             found = await self.inner.execute(prompt, model, tools)
@@ -184,9 +207,13 @@ class CachedExecutor(Wrapper):
         return found
 
     async def _found(self, key: str) -> AssistantMessage | None:
-        kept = await self._store.get(key)
+        try:
+            kept = await self._store.get(key)
+        except Exception as error:  # a cache that cannot be read counts as empty
+            _log.warning("CachedExecutor: the store could not be read: %s", type(error).__name__)
+            kept = None
         if kept is not None:
-            with suppress(ValueError):  # of another version, or damaged: asked anew
+            with suppress(ValueError, TypeError, RecursionError):  # of another version, or damaged: asked anew
                 message = _messages.decode(kept)
                 if message.finish_reason is not None:
                     self.hits += 1
@@ -203,15 +230,19 @@ class CachedExecutor(Wrapper):
             except Exception as error:  # the response is whole all the same
                 _log.warning("CachedExecutor: a response could not be kept: %s", type(error).__name__)
 
-    async def _kept(self, relay: Relay, key: str) -> AsyncGenerator[Sequence[StreamFrame], None]:
+    async def _kept(
+        self, relay: Relay, key: str, trouble: BudgetExceededError | None
+    ) -> AsyncGenerator[Sequence[StreamFrame], None]:
         found = await self._found(key)
         stream = relay.stream
-        assert stream is not None
         if found is not None:
             relay.stream, relay.origin = None, found.origin
             async for batch in self._replayed(found):
                 yield batch
             return
+        if trouble is not None:
+            raise trouble
+        assert stream is not None
         async with stream:
             while batch := await stream.next_batch():
                 if type(batch[-1]) is End:
@@ -232,12 +263,23 @@ class CachedExecutor(Wrapper):
                 await asyncio.sleep(self._pace)
 
 
-def _key(prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor]) -> str:
-    """A hash of all that makes an answer what it is; not of the prompt's id, nor of the functions behind tools."""
+def _key(prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], server: Origin | None) -> str:
+    """A hash of all that makes an answer what it is; not of the prompt's id, nor of the functions behind tools.
+
+    Fields are taken as they are declared, so that one that is new is part of it.
+    """
     asked: list[Any] = [
-        prompt.messages,
-        prompt.params,
-        str(model),
-        [[tool.name, tool.description, tool.parameters, tool.strict] for tool in tools],
+        [getattr(prompt, name) for name in Prompt.__struct_fields__ if name != "id"],
+        model,
+        [[getattr(tool, name) for name in ToolDescriptor.__struct_fields__] for tool in as_tools(tools)],
+        server,
     ]
-    return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
+    try:
+        data = msgspec.json.encode(asked, order="deterministic")
+    except UnicodeEncodeError:  # half a surrogate pair
+        data = json.dumps(msgspec.to_builtins(asked, order="deterministic")).encode()
+    except TypeError as error:
+        raise InvalidInputError(
+            f"CachedExecutor: the request holds what is not JSON: {error}. Look at LLMParams(extra=…)."
+        ) from None
+    return hashlib.sha256(data).hexdigest()

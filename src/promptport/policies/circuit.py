@@ -11,7 +11,7 @@ from time import monotonic
 
 import msgspec
 
-from promptport.errors import InvalidInputError
+from promptport.arguments import check_number
 
 __all__ = ["Circuit"]
 
@@ -48,10 +48,8 @@ class Circuit:
         Raises:
             InvalidInputError: A number is out of its range.
         """
-        if max_failures < 1 or not cooldown > 0:
-            raise InvalidInputError(
-                f"Circuit: max_failures must be at least 1 and cooldown over 0 s, not {max_failures} and {cooldown}."
-            )
+        check_number("Circuit: max_failures", max_failures, least=1, whole=True)
+        check_number("Circuit: cooldown", cooldown, over=0, finite=False)
         self._max_failures = max_failures
         self._cooldown = cooldown
         self._clock = clock
@@ -64,11 +62,17 @@ class Circuit:
             return True
         return not health.probing and self._clock() >= health.rests_until
 
-    def asked(self, key: str) -> None:
-        """This key is asked: where its rest is over, that is the probe, and others wait for what becomes of it."""
+    def asked(self, key: str) -> bool:
+        """This key is asked now. If its rest is over, that is the probe, and others wait for what becomes of it.
+
+        Returns:
+            Whether it is the probe; say so to `failed` and `left`.
+        """
         health = self._keys.get(key)
-        if health is not None and health.failures >= self._max_failures:
-            health.probing = True
+        if health is None or health.failures < self._max_failures or health.probing:
+            return False
+        health.probing = True
+        return True
 
     def rests_until(self, key: str) -> float:
         """When the rest of this key ends, on the breaker's clock; 0 for one that does not rest."""
@@ -79,15 +83,26 @@ class Circuit:
         """The key answered: it is healthy."""
         self._keys.pop(key, None)
 
-    def failed(self, key: str) -> None:
-        """The key failed once more; a probe that fails begins another rest."""
+    def failed(self, key: str, *, probe: bool = True) -> None:
+        """The key failed once more; a probe that fails begins another rest.
+
+        Args:
+            key: Who failed.
+            probe: Whether the request could be the probe. One that began before the rest, and fails during it, is not.
+        """
         health = self._keys.setdefault(key, _Health())
         health.failures += 1
-        health.probing = False
-        health.rests_until = self._clock() + self._cooldown
+        if probe or health.failures <= self._max_failures:
+            health.probing = False
+            health.rests_until = self._clock() + self._cooldown
 
-    def left(self, key: str) -> None:
-        """A request to this key ended without telling anything, such as by cancellation: another may probe it."""
+    def left(self, key: str, *, probe: bool = True) -> None:
+        """A request to this key ended without telling anything, such as by cancellation: another may probe it.
+
+        Args:
+            key: Who was asked.
+            probe: As in `failed`.
+        """
         health = self._keys.get(key)
-        if health is not None:
+        if health is not None and probe:
             health.probing = False

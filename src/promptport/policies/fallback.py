@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextvars import copy_context
 from typing import Literal, TypeAlias
 
-from promptport.arguments import as_model, as_prompt
+from promptport.arguments import as_model, as_prompt, model_for
 from promptport.errors import (
     AuthenticationError,
     ContextLengthError,
@@ -20,7 +20,6 @@ from promptport.errors import (
     OverloadedError,
     PermissionDeniedError,
     PromptportError,
-    ProviderError,
     RateLimitError,
     ServerError,
     StreamError,
@@ -33,7 +32,7 @@ from promptport.frames import End, FinishReason, InvalidToolCall, Restarted, Str
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import LLModel, ModelCapabilities
 from promptport.policies.circuit import Circuit
-from promptport.policies.judging import class_of
+from promptport.policies.judging import class_of, is_local
 from promptport.policies.relay import Relay, Wrapper
 from promptport.registry import client
 from promptport.stream import FrameStream, TextStream
@@ -56,6 +55,8 @@ _ANOTHERS_CHANCE = (
     UnsupportedCapabilityError,
     StreamError,
 )
+_NOT_ILL = (ContextLengthError, UnsupportedCapabilityError)
+"""What tells of the request, and not of the model's health."""
 
 
 def is_anothers_chance(error: PromptportError) -> bool:
@@ -107,7 +108,9 @@ class FallbackExecutor(Wrapper):
             InvalidInputError: No model, or an unknown `on_partial`.
             ConfigurationError: A client cannot be made.
         """
-        self.models_in_order = tuple([LLModel.parse(one) if isinstance(one, str) else one for one in models])
+        if isinstance(models, str):
+            raise InvalidInputError(f"FallbackExecutor: models takes a list, not a string. Write [{models!r}].")
+        self.models_in_order = tuple([as_model(one, where="FallbackExecutor: each of models") for one in models])
         if not self.models_in_order:
             raise InvalidInputError("FallbackExecutor: the list of models is empty. Give at least one.")
         if on_partial not in ("raise", "restart"):
@@ -131,31 +134,33 @@ class FallbackExecutor(Wrapper):
         Raises:
             UnsupportedCapabilityError: At once, where no model can do what is asked for.
         """
-        prompt, model = as_prompt(prompt), as_model(model)
-        return self._begun(prompt, model, tools, self._on_partial)
+        prompt = as_prompt(prompt)
+        return self._begun(prompt, model_for(self.inner, model, prompt, tools), tools, self._on_partial)
 
     def execute_streaming(self, prompt: Prompt | str, model: LLModel | str) -> TextStream:
         """Stream the text; it never begins anew, because a text cannot say so: `on_partial` is `"raise"` here."""
-        prompt, model = as_prompt(prompt), as_model(model)
-        return self._begun(prompt, model, (), "raise").text()
+        prompt = as_prompt(prompt)
+        return self._begun(prompt, model_for(self.inner, model, prompt), (), "raise").text()
 
     async def execute(
         self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> AssistantMessage:
         """Return the whole response of the first model that gives one."""
-        prompt, model = as_prompt(prompt), as_model(model)
-        order = self._order(model)
+        prompt = as_prompt(prompt)
+        order, resting = self._order(model_for(self.inner, model, prompt, tools))
         refused: AssistantMessage | None = None
         for position, each in enumerate(order):
-            self._circuit.asked(str(each))
+            if not resting and position + 1 < len(order) and not self._circuit.allows(str(each)):
+                continue  # it failed meanwhile, or another request probes it
+            probe = self._circuit.asked(str(each))
             try:
                 message = await self.inner.execute(prompt, each, tools)
             except PromptportError as error:
-                self._note(each, error)
+                self._note(each, error, probe)
                 if position + 1 == len(order) or not self._fall_back_on(error):
                     raise
             except BaseException:
-                self._circuit.left(str(each))
+                self._circuit.left(str(each), probe=probe)
                 raise
             else:
                 self._circuit.succeeded(str(each))
@@ -167,23 +172,28 @@ class FallbackExecutor(Wrapper):
 
     def capabilities(self, model: LLModel | str) -> ModelCapabilities:
         """What the model that is asked first can do."""
-        return self.inner.capabilities(as_model(model))
+        return super().capabilities(model)
 
     # ------------------------------------------------------------------------------------------- order
 
-    def _order(self, model: LLModel) -> list[LLModel]:
-        """The models to ask: those that rest come last, the one whose rest ends first before the others."""
+    def _order(self, model: LLModel) -> tuple[list[LLModel], bool]:
+        """The models to ask, and whether all of them rest: then the one whose rest ends first comes first."""
         wanted = list(dict.fromkeys([model, *self.models_in_order]))
         allowed = [each for each in wanted if self._circuit.allows(str(each))]
         resting = [each for each in wanted if each not in allowed]
-        return allowed or sorted(resting, key=lambda each: self._circuit.rests_until(str(each)))
+        return (allowed, False) if allowed else (sorted(resting, key=self._rest), True)
 
-    def _note(self, model: LLModel, error: PromptportError) -> None:
-        """A model that cannot do this is not ill."""
-        if isinstance(error, ProviderError | StreamError) and not isinstance(error, ContextLengthError):
-            self._circuit.failed(str(model))
+    def _rest(self, model: LLModel) -> float:
+        return self._circuit.rests_until(str(model))
+
+    def _note(self, model: LLModel, error: PromptportError, probe: bool) -> None:
+        """A model that cannot do this, that was asked badly, or not asked at all, is not ill."""
+        kind = class_of(error)
+        ill = issubclass(kind, _ANOTHERS_CHANCE) and not issubclass(kind, _NOT_ILL) and not is_local(error)
+        if ill:
+            self._circuit.failed(str(model), probe=probe)
         else:
-            self._circuit.left(str(model))
+            self._circuit.left(str(model), probe=probe)
 
     def _is_refusal(self, message: AssistantMessage) -> bool:
         return (
@@ -203,9 +213,12 @@ class FallbackExecutor(Wrapper):
         def ask(order: Sequence[LLModel]) -> tuple[FrameStream, list[LLModel]]:
             return self._next(order, prompt, tools)
 
-        first, left = ask(self._order(model))
+        order, resting = self._order(model)
+        first, left = ask(order)
         return self._stream(
-            lambda relay: self._attempts(relay, left, lambda order: here.run(ask, order), on_partial), first, left[0]
+            lambda relay: self._attempts(relay, left, lambda order: here.run(ask, order), on_partial, resting),
+            first,
+            left[0],
         )
 
     def _next(
@@ -224,18 +237,35 @@ class FallbackExecutor(Wrapper):
         assert trouble is not None
         raise trouble
 
+    async def _without_ill(
+        self, relay: Relay, order: list[LLModel], ask: Callable[[Sequence[LLModel]], tuple[FrameStream, list[LLModel]]]
+    ) -> list[LLModel]:
+        """The models from the first on that is not ill, or probed by another request, since its stream was made."""
+        while len(order) > 1 and not self._circuit.allows(str(order[0])):
+            unsent = relay.stream
+            try:
+                relay.stream, order = ask(order[1:])
+            except PromptportError:  # the others cannot do this
+                break
+            if unsent is not None:
+                await unsent.aclose()
+        return order
+
     async def _attempts(
         self,
         relay: Relay,
         order: list[LLModel],
         ask: Callable[[Sequence[LLModel]], tuple[FrameStream, list[LLModel]]],
         on_partial: OnPartial,
+        resting: bool,
     ) -> AsyncGenerator[Sequence[StreamFrame], None]:
+        told = False  # that the answer began anew: then whoever listens is told of each further model, too
         while True:
+            order = order if resting else await self._without_ill(relay, order, ask)
             stream = relay.stream
             assert stream is not None
             model, left = order[0], order[1:]
-            self._circuit.asked(str(model))
+            probe = self._circuit.asked(str(model))
             delivered = called = settled = False
             trouble: PromptportError | None = None
             refusal: Sequence[StreamFrame] = ()
@@ -256,7 +286,7 @@ class FallbackExecutor(Wrapper):
                     else:
                         return
             except PromptportError as error:
-                self._note(model, error)
+                self._note(model, error, probe)
                 settled = True
                 stays = called or (delivered and on_partial == "raise") or not self._fall_back_on(error)
                 if stays or not left:
@@ -264,7 +294,7 @@ class FallbackExecutor(Wrapper):
                 trouble = error
             finally:
                 if not settled:
-                    self._circuit.left(str(model))
+                    self._circuit.left(str(model), probe=probe)
             try:
                 relay.stream, order = ask(left)
             except PromptportError:
@@ -273,7 +303,8 @@ class FallbackExecutor(Wrapper):
                     return
                 assert trouble is not None
                 raise trouble from None
-            if delivered and trouble is not None:
+            if (delivered or told) and trouble is not None:
+                told = True
                 yield [Restarted(str(order[0]), type(trouble).__name__)]
 
     def _is_bare_refusal(self, batch: Sequence[StreamFrame]) -> bool:

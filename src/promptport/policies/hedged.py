@@ -1,7 +1,7 @@
 """`HedgedClient`: a second request where the first frame of the first is late; the first to speak is heard.
 
-Rule: the other one is closed before anything of it is read on; its cost is the policy's price, and is counted in
-``requests``. After the first frame there is one request, and it is not repeated.
+Rule: the other one is closed before anything of it is read on. The tokens that its provider told of are counted in the
+usage of the answer. After the first frame there is one request, and it is not repeated.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextvars import copy_context
 from typing import TypeAlias
 
-from promptport.arguments import as_model, as_prompt
-from promptport.errors import InvalidInputError, PromptportError
-from promptport.frames import StreamFrame
+from msgspec.structs import replace
+
+from promptport.arguments import as_prompt, check_number, model_for
+from promptport.errors import PromptportError
+from promptport.frames import End, StreamFrame, Usage
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import LLModel
 from promptport.policies.relay import Asker, Relay, Wrapper
@@ -22,6 +24,7 @@ from promptport.tools import ToolDescriptor
 
 __all__ = ["HedgedClient"]
 
+_NOTHING = Usage()
 _Racer: TypeAlias = "asyncio.Task[list[StreamFrame]]"
 
 
@@ -51,8 +54,7 @@ class HedgedClient(Wrapper):
         Raises:
             InvalidInputError: `after` is not over 0.
         """
-        if not after > 0:
-            raise InvalidInputError(f"HedgedClient: after must be over 0 seconds, not {after!r}.")
+        check_number("HedgedClient: after", after, over=0, finite=False)
         super().__init__(client)
         self._after = after
         self.hedges = 0
@@ -62,7 +64,8 @@ class HedgedClient(Wrapper):
         self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """Stream the response of the request that speaks first."""
-        prompt, model = as_prompt(prompt), as_model(model)
+        prompt = as_prompt(prompt)
+        model = model_for(self.inner, model, prompt, tools)
         here = copy_context()  # who observes the caller observes the second request, too
 
         def ask() -> FrameStream:
@@ -74,7 +77,8 @@ class HedgedClient(Wrapper):
         self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> AssistantMessage:
         """Return the whole response; a request that does not stream is not hedged, since it speaks only at its end."""
-        prompt, model = as_prompt(prompt), as_model(model)
+        prompt = as_prompt(prompt)
+        model = model_for(self.inner, model, prompt, tools)
         return await self.inner.execute(prompt, model, tools)
 
     async def _race(self, relay: Relay, ask: Callable[[], FrameStream]) -> AsyncGenerator[Sequence[StreamFrame], None]:
@@ -85,8 +89,13 @@ class HedgedClient(Wrapper):
             relay.stream = winner
             if winner is not streams[0]:
                 self.wins += 1
-            await self._leave(racers, [stream for stream in streams if stream is not winner])
+            others = [stream for stream in streams if stream is not winner]
+            await self._leave(racers, others)
+            spent = sum([stream.usage for stream in others], Usage())
             while batch:
+                last = batch[-1]
+                if type(last) is End and spent != _NOTHING:
+                    batch[-1] = replace(last, usage=last.usage + spent)
                 yield batch
                 batch = await winner.next_batch()
         finally:
@@ -102,8 +111,11 @@ class HedgedClient(Wrapper):
             done, _ = await asyncio.wait(racers, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 wait = None
+                try:
+                    streams.append(ask())
+                except PromptportError:  # a budget that is used up, say: then there is one request
+                    continue
                 self.hedges += 1
-                streams.append(ask())
                 racers[asyncio.ensure_future(streams[-1].next_batch())] = streams[-1]
                 continue
             for racer in [racer for racer in racers if racer in done]:
@@ -118,11 +130,13 @@ class HedgedClient(Wrapper):
     @staticmethod
     async def _leave(racers: dict[_Racer, FrameStream], streams: Sequence[FrameStream]) -> None:
         """Closes these streams, and looks at what their reads came to."""
-        for racer, stream in list(racers.items()):
-            if stream in streams:
-                del racers[racer]
-                racer.cancel()
-                await asyncio.wait([racer])
+        left = [racer for racer, stream in racers.items() if stream in streams]
+        for racer in left:  # all, before the first is waited for: whoever waits may be cancelled
+            del racers[racer]
+            racer.cancel()
+        if left:
+            await asyncio.wait(left)
+            for racer in left:
                 if not racer.cancelled():
                     racer.exception()
         for stream in streams:

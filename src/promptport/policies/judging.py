@@ -19,7 +19,10 @@ from promptport.errors import (
     TransportError,
 )
 
-__all__ = ["class_of", "is_passing", "retry_after_of"]
+__all__ = ["LOCAL", "STORAGE", "class_of", "is_local", "is_passing", "retry_after_of"]
+
+LOCAL, STORAGE = "local_limit", "limits_storage"
+"""The codes of errors of our own limits: no server was asked."""
 
 _PASSING = (RateLimitError, OverloadedError, ServerError, TransportError)
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached"})
@@ -30,6 +33,11 @@ def class_of(error: BaseException) -> type[BaseException]:
     if isinstance(error, ProviderStreamError):
         return class_of_code(error.code) or ProviderStreamError
     return type(error)
+
+
+def is_local(error: BaseException) -> bool:
+    """Whether our own limits said it, and nobody was asked."""
+    return isinstance(error, ProviderError) and error.code in (LOCAL, STORAGE)
 
 
 def is_passing(error: PromptportError) -> bool:

@@ -11,22 +11,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeVar
 
-from promptport.arguments import as_model, as_prompt
+from promptport.arguments import as_prompt, check_number, model_for
 from promptport.errors import ConfigurationError, InvalidInputError, RateLimitError, TransportError
 from promptport.frames import End, StreamFrame, Usage
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import LLModel
+from promptport.policies.judging import LOCAL, STORAGE
 from promptport.policies.relay import Asker, Relay, Wrapper
 from promptport.stream import FrameStream
 from promptport.tools import ToolDescriptor
 
 __all__ = ["LimitedClient", "Limits"]
 
-_LOCAL, _STORAGE = "local_limit", "limits_storage"
+_T = TypeVar("_T")
+
+_STORAGE_SECONDS = 5.0
+"""How long a storage on another machine may take for one answer; after that it counts as lost."""
+
+_NOTHING = Usage()
 _log = logging.getLogger("promptport")
 
 
@@ -78,10 +84,10 @@ class Limits:
                 "Limits: no limit is given. Pass concurrency, requests_per_minute or tokens_per_minute."
             )
         for option, number in numbers.items():
-            if number is not None and number < 1:
-                raise InvalidInputError(f"Limits: {option} must be at least 1, not {number!r}.")
-        if max_wait is not None and not max_wait >= 0:
-            raise InvalidInputError(f"Limits: max_wait must be 0 s or more, not {max_wait!r}; None is no bound.")
+            if number is not None:
+                check_number(f"Limits: {option}", number, least=1, whole=True)
+        if max_wait is not None:
+            check_number("Limits: max_wait", max_wait, least=0, finite=False, hint="None is no bound.")
         self._slots = asyncio.Semaphore(concurrency) if concurrency is not None else None
         self._turn = asyncio.Lock()  # whoever waits for a window holds it, so that nobody passes
         self._max_wait = max_wait
@@ -124,7 +130,7 @@ class Limits:
                 f"{text} No request was sent. Raise the limits or max_wait, or send less at once.",
                 provider=model.provider,
                 model=model.id,
-                code=_LOCAL,
+                code=LOCAL,
             ) from None
         except _Unreachable as error:
             raise TransportError(
@@ -132,7 +138,7 @@ class Limits:
                 " No request was sent. Check Limits.storage.",
                 provider=model.provider,
                 model=model.id,
-                code=_STORAGE,
+                code=STORAGE,
             ) from error
 
     async def aclose(self) -> None:
@@ -145,7 +151,9 @@ class Limits:
             self._slots.release()
 
     async def count(self, usage: Usage) -> None:
-        """Count what an answer used."""
+        """Count what an answer used; what nobody told counts as nothing."""
+        if usage == _NOTHING:
+            return
         try:
             await self._windows.count(self._name, (usage.input_tokens or 0) + (usage.output_tokens or 0))
         except _Unreachable as error:  # the response is whole all the same
@@ -172,11 +180,13 @@ class _Unreachable(Exception):
     """The storage of the windows failed."""
 
 
-@contextmanager
-def _asking() -> Iterator[None]:
-    """Whatever a storage raises is one exception."""
+async def _asked(answer: Awaitable[_T], seconds: float | None) -> _T:
+    """What a storage answers; whatever it raises, and that it says nothing for so long, is one exception."""
     try:
-        yield
+        if seconds is None:
+            return await answer
+        async with asyncio.timeout(seconds):
+            return await answer
     except Exception as error:
         raise _Unreachable from error
 
@@ -199,6 +209,7 @@ class _Windows:
                 'Limits: windows need the package limits. Run: pip install "promptport[limits]".'
             ) from error
         options: dict[str, Any] = {"implementation": "redispy"} if "redis" in storage else {}
+        self._seconds = None if "memory" in storage else _STORAGE_SECONDS
         try:
             store: Any = storage_from_string(storage, **options)
         except (Unusable, ImportError, ValueError) as error:
@@ -218,17 +229,18 @@ class _Windows:
 
     async def _full(self, name: str) -> float | None:
         """When to look again; ``None`` if the request may begin, and is counted."""
-        with _asking():
-            if self._tokens is not None and not await self._fixed.test(self._tokens, name):
-                return float((await self._fixed.get_window_stats(self._tokens, name)).reset_time)
-            if self._requests is not None and not await self._moving.hit(self._requests, name):
-                return float((await self._moving.get_window_stats(self._requests, name)).reset_time)
+        return await _asked(self._looked_at(name), self._seconds)
+
+    async def _looked_at(self, name: str) -> float | None:
+        if self._tokens is not None and not await self._fixed.test(self._tokens, name):
+            return float((await self._fixed.get_window_stats(self._tokens, name)).reset_time)
+        if self._requests is not None and not await self._moving.hit(self._requests, name):
+            return float((await self._moving.get_window_stats(self._requests, name)).reset_time)
         return None
 
     async def count(self, name: str, tokens: int) -> None:
         if self.used and self._tokens is not None and tokens:
-            with _asking():
-                await self._fixed.hit(self._tokens, name, cost=tokens)
+            await _asked(self._fixed.hit(self._tokens, name, cost=tokens), self._seconds)
 
     async def aclose(self) -> None:
         bridge = getattr(self._store, "bridge", None)
@@ -249,15 +261,23 @@ class LimitedClient(Wrapper):
         Args:
             client: Who is asked; closed with this one.
             limits: What it keeps to; may be shared.
+
+        Raises:
+            InvalidInputError: `client` or `limits` is something else.
         """
         super().__init__(client)
+        if not isinstance(limits, Limits):
+            raise InvalidInputError(
+                f"LimitedClient: limits takes Limits, not {type(limits).__name__}. Write Limits(concurrency=8)."
+            )
         self.limits = limits
 
     def execute_streaming_with_tools(
         self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """Stream the response; the request waits for its place when the stream is iterated."""
-        prompt, model = as_prompt(prompt), as_model(model)
+        prompt = as_prompt(prompt)
+        model = model_for(self.inner, model, prompt, tools)
         first = self.inner.execute_streaming_with_tools(prompt, model, tools)
         return self._stream(lambda relay: self._placed(relay, model), first, model)
 
@@ -265,7 +285,8 @@ class LimitedClient(Wrapper):
         self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> AssistantMessage:
         """Return the whole response. Raises `RateLimitError` where no place became free."""
-        prompt, model = as_prompt(prompt), as_model(model)
+        prompt = as_prompt(prompt)
+        model = model_for(self.inner, model, prompt, tools)
         async with self.limits.place(model):
             message = await self.inner.execute(prompt, model, tools)
         await self.limits.count(message.usage)
@@ -274,9 +295,15 @@ class LimitedClient(Wrapper):
     async def _placed(self, relay: Relay, model: LLModel) -> AsyncGenerator[Sequence[StreamFrame], None]:
         stream = relay.stream
         assert stream is not None
-        async with self.limits.place(model), stream:
-            while batch := await stream.next_batch():
-                last = batch[-1]
-                if type(last) is End:
-                    await self.limits.count(last.usage)
-                yield batch
+        counted = False
+        try:
+            async with self.limits.place(model), stream:
+                while batch := await stream.next_batch():
+                    last = batch[-1]
+                    if type(last) is End:
+                        counted = True
+                        await self.limits.count(last.usage)
+                    yield batch
+        finally:
+            if not counted:
+                await self.limits.count(stream.usage)

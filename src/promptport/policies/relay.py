@@ -10,14 +10,14 @@ import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, Self, TypeAlias, cast
 
-from promptport.arguments import as_model
+from promptport.arguments import as_model, check_asker, model_for
 from promptport.frames import StreamFrame, Usage
 from promptport.messages import AssistantMessage, Origin, Prompt
 from promptport.models import LLModel, ModelCapabilities
 from promptport.stream import FrameStream, TextStream
 from promptport.tools import ToolDescriptor
 
-__all__ = ["Asker", "Relay", "Wrapper", "batches"]
+__all__ = ["Asker", "Relay", "Wrapper", "batches", "server_of"]
 
 
 class Asker(Protocol):
@@ -78,6 +78,13 @@ class Relay(Mapping[str, int]):
         return self.stream.skipped if self.stream is not None else {}
 
 
+def server_of(asker: Asker, model: LLModel) -> Origin | None:
+    """The server that makes the messages of this model, as far as the asker can say."""
+    say = getattr(asker, "origin_of", None)
+    found = say(model) if say is not None else getattr(asker, "origin", None)
+    return found if isinstance(found, Origin) else None
+
+
 async def batches(stream: FrameStream) -> AsyncGenerator[list[StreamFrame], None]:
     """What each read of a stream brings; closes it."""
     async with stream:
@@ -96,7 +103,15 @@ class Wrapper:
     """
 
     def __init__(self, inner: Asker) -> None:
-        """Args: ``inner``: a client or an executor."""
+        """Wrap somebody.
+
+        Args:
+            inner: A client or an executor.
+
+        Raises:
+            InvalidInputError: It is neither.
+        """
+        check_asker(inner, where=type(self).__name__)
         self.inner = inner
         self._streams: weakref.WeakSet[FrameStream] = weakref.WeakSet()
 
@@ -123,7 +138,16 @@ class Wrapper:
 
     def capabilities(self, model: LLModel | str) -> ModelCapabilities:
         """See `LLMClient`."""
-        return self.inner.capabilities(as_model(model))
+        routes = isinstance(model, str) and hasattr(self.inner, "resolve")
+        return self.inner.capabilities(cast("LLModel", model) if routes else as_model(model))
+
+    def resolve(self, model: LLModel | str, prompt: Prompt, tools: Sequence[ToolDescriptor] = ()) -> LLModel:
+        """The model that is really asked; see `RoutingExecutor`. A policy around it speaks of that model too."""
+        return model_for(self.inner, model, prompt, tools)
+
+    def origin_of(self, model: LLModel) -> Origin | None:
+        """The server that makes the messages of this model; `None` if nobody can say."""
+        return server_of(self.inner, model)
 
     async def discover(self, model: LLModel | str) -> ModelCapabilities:
         """See `LLMClient`; around an executor that cannot ask, what it declares."""

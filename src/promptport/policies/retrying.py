@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextvars import copy_context
 from time import monotonic
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 
-from promptport.arguments import as_model, as_prompt
-from promptport.errors import InvalidInputError, PromptportError
+from promptport.arguments import as_prompt, check_number, model_for
+from promptport.errors import InvalidInputError, PromptportError, TotalTimeout
 from promptport.frames import StreamFrame
 from promptport.messages import AssistantMessage, Prompt
 from promptport.models import LLModel
@@ -26,6 +26,8 @@ from promptport.telemetry import as_attempt
 from promptport.tools import ToolDescriptor
 
 __all__ = ["RetryConfig", "RetryingClient"]
+
+_T = TypeVar("_T")
 
 
 class RetryConfig(msgspec.Struct, frozen=True):
@@ -38,7 +40,8 @@ class RetryConfig(msgspec.Struct, frozen=True):
         backoff_multiplier: By how much each wait is longer than the one before. Default: 2.0.
         jitter_factor: Up to which part of it a wait is made longer or shorter by chance, from 0 to 1. Default: 0.1.
         max_retry_after: Seconds that a provider may ask to wait; for longer, its error is raised. Default: 60.0.
-        total: Seconds that all attempts and waits may take together; `None` for no limit. Default: `None`.
+        total: Seconds until the first frame (with `execute`: until the response) that all attempts and waits may take
+            together; then the request is closed, and `TotalTimeout` raised. `None` for no limit. Default: `None`.
         retry_on: Decides for each error whether the request is sent again; `None` is `is_passing`: rate limits,
             overload, server errors, connections and timeouts before the first frame. Default: `None`.
 
@@ -68,17 +71,18 @@ class RetryConfig(msgspec.Struct, frozen=True):
     DISABLED: ClassVar[RetryConfig]
 
     def __post_init__(self) -> None:
-        for name, good in (
-            ("max_attempts", self.max_attempts >= 1),
-            ("initial_delay", self.initial_delay >= 0),
-            ("max_delay", self.max_delay >= 0),
-            ("backoff_multiplier", self.backoff_multiplier >= 1),
-            ("jitter_factor", 0 <= self.jitter_factor <= 1),
-            ("max_retry_after", self.max_retry_after >= 0),
-            ("total", self.total is None or self.total > 0),
-        ):
-            if not good:
-                raise InvalidInputError(f"RetryConfig: {name} is out of range: {getattr(self, name)!r}.")
+        check_number("RetryConfig: max_attempts", self.max_attempts, least=1, whole=True)
+        for name in ("initial_delay", "max_delay"):
+            check_number(f"RetryConfig: {name}", getattr(self, name), least=0)
+        check_number("RetryConfig: backoff_multiplier", self.backoff_multiplier, least=1)
+        check_number("RetryConfig: jitter_factor", self.jitter_factor, least=0, most=1)
+        check_number("RetryConfig: max_retry_after", self.max_retry_after, least=0, finite=False)
+        if self.total is not None:
+            check_number("RetryConfig: total", self.total, over=0, finite=False, hint="None is no limit.")
+        if self.retry_on is not None and not callable(self.retry_on):
+            raise InvalidInputError(
+                f"RetryConfig: retry_on takes a function of the error, not {type(self.retry_on).__name__}."
+            )
 
     def delay(self, attempt: int, error: PromptportError, chance: float) -> float | None:
         """Seconds to wait before the request after this one; `None` where the error is to be raised.
@@ -94,7 +98,10 @@ class RetryConfig(msgspec.Struct, frozen=True):
         asked = retry_after_of(error)
         if asked is not None and asked > self.max_retry_after:
             return None
-        wait = min(self.max_delay, self.initial_delay * self.backoff_multiplier ** min(attempt - 1, 64))
+        try:
+            wait = min(self.max_delay, self.initial_delay * self.backoff_multiplier ** (attempt - 1))
+        except OverflowError:
+            wait = self.max_delay if self.initial_delay else 0.0
         wait *= 1 + self.jitter_factor * (2 * chance - 1)
         # Never earlier than the provider asks for; chance spreads those whom it asked to come at the same time.
         return wait if asked is None else max(wait, asked * (1 + self.jitter_factor * chance))
@@ -126,33 +133,45 @@ class RetryingClient(Wrapper):
         Args:
             client: Who is asked; closed with this one.
             config: When to ask again. Default: `RetryConfig.PRODUCTION`.
+
+        Raises:
+            InvalidInputError: `client` or `config` is something else.
         """
         super().__init__(client)
+        if not isinstance(config, RetryConfig):
+            raise InvalidInputError(
+                f"RetryingClient: config takes a RetryConfig, not {type(config).__name__}. Write"
+                " RetryConfig(max_attempts=5), or RetryConfig.PRODUCTION."
+            )
         self.config = config
 
     def execute_streaming_with_tools(
         self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> FrameStream:
         """Stream the response; the request is repeated after a passing error that comes before the first frame."""
-        prompt, model = as_prompt(prompt), as_model(model)
+        prompt = as_prompt(prompt)
+        model = model_for(self.inner, model, prompt, tools)
         here = copy_context()  # who observes the caller observes the later attempts, too
 
         def ask(attempt: int = 1) -> FrameStream:
             with as_attempt(attempt):
                 return self.inner.execute_streaming_with_tools(prompt, model, tools)
 
-        return self._stream(lambda relay: self._attempts(relay, lambda number: here.run(ask, number)), ask(), model)
+        return self._stream(
+            lambda relay: self._attempts(relay, model, lambda number: here.run(ask, number)), ask(), model
+        )
 
     async def execute(
         self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
     ) -> AssistantMessage:
         """Return the whole response; the request is repeated after a passing error."""
-        prompt, model = as_prompt(prompt), as_model(model)
+        prompt = as_prompt(prompt)
+        model = model_for(self.inner, model, prompt, tools)
         started, attempt = monotonic(), 1
         while True:
             try:
                 with as_attempt(attempt):
-                    return await self.inner.execute(prompt, model, tools)
+                    return await self._in_time(self.inner.execute(prompt, model, tools), started, model)
             except PromptportError as error:
                 delay = self._delay(attempt, error, started)
                 if delay is None:
@@ -167,8 +186,22 @@ class RetryingClient(Wrapper):
             return None
         return delay
 
+    async def _in_time(self, answer: Awaitable[_T], started: float, model: LLModel) -> _T:
+        """What is awaited, unless the total time is over before."""
+        total = self.config.total
+        if total is None:
+            return await answer
+        try:
+            async with asyncio.timeout(max(0.0, started + total - monotonic())) as clock:
+                return await answer
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            text = f"{model}: no response within {total:g} s of the first attempt (RetryConfig.total)"
+            raise TotalTimeout(text, provider=model.provider, model=model.id) from None
+
     async def _attempts(
-        self, relay: Relay, ask: Callable[[int], FrameStream]
+        self, relay: Relay, model: LLModel, ask: Callable[[int], FrameStream]
     ) -> AsyncGenerator[Sequence[StreamFrame], None]:
         started, attempt = monotonic(), 1
         while True:
@@ -177,9 +210,11 @@ class RetryingClient(Wrapper):
             delivered = False
             try:
                 async with stream:
-                    while batch := await stream.next_batch():
+                    batch = await self._in_time(stream.next_batch(), started, model)
+                    while batch:
                         delivered = True
                         yield batch
+                        batch = await stream.next_batch()
                     return
             except PromptportError as error:
                 delay = None if delivered else self._delay(attempt, error, started)

@@ -5,17 +5,18 @@ Rule: a route is a plain function ``(model, prompt, tools) -> model``; the funct
 
 from __future__ import annotations
 
+import inspect
+import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import cycle
 from typing import TypeAlias
 
-from promptport.arguments import as_prompt
+from promptport.arguments import as_model, as_prompt, check_number
 from promptport.errors import InvalidInputError
 from promptport.llm_client import missing_capabilities
-from promptport.messages import AssistantMessage, Prompt
+from promptport.messages import AssistantMessage, Origin, Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities
-from promptport.policies.relay import Asker, Wrapper
+from promptport.policies.relay import Asker, Wrapper, server_of
 from promptport.stream import FrameStream, TextStream
 from promptport.tools import ToolDescriptor
 
@@ -26,7 +27,7 @@ Resolve: TypeAlias = Callable[["LLModel | str", Prompt, Sequence[ToolDescriptor]
 
 
 def _model(one: LLModel | str) -> LLModel:
-    return LLModel.parse(one) if isinstance(one, str) else one
+    return as_model(one, where="route: each of the models")
 
 
 class RoutingExecutor(Wrapper):
@@ -49,8 +50,17 @@ class RoutingExecutor(Wrapper):
         Args:
             executor: Who is asked; closed with this one.
             route: Says which model is asked. Several are combined by wrapping again.
+
+        Raises:
+            InvalidInputError: `route` is no plain function.
         """
         super().__init__(executor)
+        if not callable(route) or inspect.iscoroutinefunction(route):
+            kind = "an async function" if callable(route) else type(route).__name__
+            raise InvalidInputError(
+                f"RoutingExecutor: route takes a plain function of model, prompt and tools, not {kind}. Write"
+                " aliases({'fast': 'openai/gpt-5-mini'}), say."
+            )
         self._route = route
 
     def resolve(self, model: LLModel | str, prompt: Prompt, tools: Sequence[ToolDescriptor] = ()) -> LLModel:
@@ -59,7 +69,7 @@ class RoutingExecutor(Wrapper):
         Raises:
             InvalidInputError, ConfigurationError: No model that can be asked.
         """
-        return _model(self._route(model, prompt, tools))
+        return as_model(self._route(model, prompt, tools), where="RoutingExecutor: what route returned")
 
     def execute_streaming_with_tools(
         self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
@@ -81,8 +91,14 @@ class RoutingExecutor(Wrapper):
         return await self.inner.execute(prompt, self.resolve(model, prompt, tools), tools)
 
     def capabilities(self, model: LLModel | str) -> ModelCapabilities:
-        """What the resolved model can do."""
-        return self.inner.capabilities(self.resolve(model, Prompt.of("")))
+        """What the resolved model can do; of models that take turns, the one whose turn is next, which keeps it."""
+        look: Resolve = getattr(self._route, "next_model", self._route)
+        resolved = as_model(look(model, Prompt.of(""), ()), where="RoutingExecutor: what route returned")
+        return self.inner.capabilities(resolved)
+
+    def origin_of(self, model: LLModel) -> Origin | None:
+        """The server that makes the messages of this model, which is a resolved one."""
+        return server_of(self.inner, model)
 
 
 def aliases(names: Mapping[str, LLModel | str]) -> Resolve:
@@ -113,8 +129,26 @@ def round_robin(name: str, models: Iterable[LLModel | str]) -> Resolve:
     Raises:
         InvalidInputError: No model.
     """
-    turns = cycle(_some(name, models))
-    return lambda model, prompt, tools: next(turns) if str(model) == name else model
+    return _Turns(name, _some(name, models))
+
+
+class _Turns:
+    """A route of models that take turns."""
+
+    def __init__(self, name: str, models: list[LLModel]) -> None:
+        self._name = name
+        self._models = models
+        self._turn = 0
+
+    def __call__(self, model: LLModel | str, prompt: Prompt, tools: Sequence[ToolDescriptor]) -> LLModel | str:
+        found = self.next_model(model, prompt, tools)
+        if str(model) == self._name:
+            self._turn = (self._turn + 1) % len(self._models)
+        return found
+
+    def next_model(self, model: LLModel | str, prompt: Prompt, tools: Sequence[ToolDescriptor]) -> LLModel | str:
+        """Whose turn is next, without taking it."""
+        return self._models[self._turn] if str(model) == self._name else model
 
 
 def weighted(name: str, weights: Mapping[LLModel | str, float], *, chooser: random.Random | None = None) -> Resolve:
@@ -130,7 +164,9 @@ def weighted(name: str, weights: Mapping[LLModel | str, float], *, chooser: rand
     """
     models = _some(name, weights)
     shares = list(weights.values())
-    if min(shares) < 0 or not sum(shares) > 0:
+    for share in shares:
+        check_number(f"weighted({name!r}): each weight", share, least=0)
+    if not sum(shares) > 0 or math.isinf(sum(shares)):
         raise InvalidInputError(f"weighted({name!r}): the weights must be 0 or more, and one of them over 0.")
     chance = chooser or random.Random()  # noqa: S311 - spreads load, hides nothing
     return lambda model, prompt, tools: chance.choices(models, shares)[0] if str(model) == name else model
