@@ -109,17 +109,19 @@ def test_a_wait_that_grows_beyond_all_numbers_is_the_longest_one(attempt: int, m
 
 @pytest.mark.parametrize("streaming", [True, False])
 async def test_the_total_time_also_bounds_a_request_that_hangs(streaming: bool) -> None:
-    async with WireServer(WireResponse.json({}, 503), WireResponse(text("x"), stall_after=0)) as server:
+    hanging = WireResponse(text("x"), stall_after=0)
+    async with WireServer(answer("warm"), WireResponse.json({}, 503), hanging) as server:
         config = RetryConfig(initial_delay=0, total=1.5)
-        timeouts = pp.Timeouts(first_frame=60)
-        asker = RetryingClient(client(server.url, timeouts=timeouts), config)
+        inner = client(server.url, timeouts=pp.Timeouts(first_frame=60))
+        await inner.execute_streaming_with_tools("Hi", "openai-chat/m").message()  # what is imported first, is now
+        asker = RetryingClient(inner, config)
         with pytest.raises(pp.TotalTimeout, match=r"RetryConfig\.total") as caught:
             if streaming:
                 await iterated(asker.execute_streaming_with_tools("Hi", "openai-chat/m"))
             else:
                 await asker.execute("Hi", "openai-chat/m")
         await server.client_closed()
-        assert len(server.requests) == 2
+        assert len(server.requests) == 3
         assert (caught.value.provider, caught.value.model) == ("openai-chat", "m")
         await asker.aclose()
 
@@ -187,20 +189,12 @@ async def test_one_request_probes_a_model_whose_rest_is_over_also_when_several_b
 
     executor = FallbackExecutor([OTHER], ScriptedExecutor(reply, repeat=True), circuit=circuit)
 
-    async def ask() -> str:
-        if streaming:
-            return (await executor.execute_streaming_with_tools("Hi", MODEL).message()).text
-        return (await executor.execute("Hi", MODEL)).text
-
     streams = [executor.execute_streaming_with_tools("Hi", MODEL) for _ in range(3)] if streaming else []
-    tasks = [asyncio.create_task(stream.message()) for stream in streams] or [
-        asyncio.create_task(ask())
-        for _ in range(3)  # type: ignore[misc]
-    ]
+    waiting = [stream.message() for stream in streams] or [executor.execute("Hi", MODEL) for _ in range(3)]
+    tasks = [asyncio.create_task(one) for one in waiting]
     await turns(50)
     gate.set()
-    answers = [await task for task in tasks]
-    texts = sorted(one.text if isinstance(one, pp.AssistantMessage) else one for one in answers)
+    texts = sorted([(await task).text for task in tasks])
     assert texts == ["x", "y", "y"]
     assert sorted(asked) == ["large", "small", "small"]
     assert circuit.allows(str(MODEL))
@@ -282,7 +276,10 @@ async def test_where_both_fail_the_first_error_is_raised_and_nothing_is_left() -
 
 async def test_the_tokens_of_the_request_that_lost_are_in_the_usage() -> None:
     usage = {"input_tokens": 11, "output_tokens": 1}
-    begun = {"type": "message_start", "message": {"id": "m", "model": "c", "role": "assistant", "usage": usage}}
+    begun: dict[str, Any] = {
+        "type": "message_start",
+        "message": {"id": "m", "model": "c", "role": "assistant", "usage": usage},
+    }
     block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
     said = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello"}}
     rest: list[dict[str, Any]] = [
