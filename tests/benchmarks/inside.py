@@ -32,14 +32,18 @@ from promptport.policies import (
     Asker,
     Budget,
     BudgetedExecutor,
+    CachedExecutor,
     FallbackExecutor,
+    HedgedClient,
     LimitedClient,
     Limits,
+    ObservedClient,
     RetryingClient,
     RoutingExecutor,
     aliases,
 )
 from promptport.stream import FrameBatches
+from promptport.testing import ScriptedClient
 from promptport.text_tools import TextToolsParser
 
 _MODEL = pp.LLModel("scripted", "scripted")
@@ -72,6 +76,7 @@ class _Asker(pp.SingleClientExecutor):
     """An executor whose answers are there already, with no client behind it."""
 
     def __init__(self, batch: int) -> None:
+        super().__init__(ScriptedClient())
         self._batch = batch
 
     def execute_streaming_with_tools(
@@ -173,6 +178,53 @@ async def routed(count: int, batch: int) -> float:
     return await _asked(RoutingExecutor(_Asker(batch), aliases({"fast": _MODEL})), count)
 
 
+async def limited_requests(count: int, batch: int) -> float:
+    """The requests through a limit of requests a minute."""
+    return await _asked(LimitedClient(_Asker(batch), Limits(requests_per_minute=10**9, name=f"r{count}")), count)
+
+
+async def limited_tokens(count: int, batch: int) -> float:
+    """The requests through a limit of tokens a minute."""
+    return await _asked(LimitedClient(_Asker(batch), Limits(tokens_per_minute=10**9, name=f"t{count}")), count)
+
+
+async def hedged(count: int, batch: int) -> float:
+    """The requests through a policy that would send a second one."""
+    return await _asked(HedgedClient(_Asker(batch), after=60), count)
+
+
+class _Forgetful:
+    async def get(self, key: str) -> bytes | None:
+        return None
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Keep nothing."""
+
+
+async def cache_hits(count: int, batch: int) -> float:
+    """The requests answered by a cache in memory."""
+    asker = CachedExecutor(_Asker(batch))
+    await asker.execute_streaming_with_tools(_PROMPT, _MODEL).message()
+    return await _asked(asker, count)
+
+
+async def cache_misses(count: int, batch: int) -> float:
+    """The requests through a cache that has none of them."""
+    return await _asked(CachedExecutor(_Asker(batch), _Forgetful()), count)
+
+
+class _Told(_Asker):
+    def execute_streaming_with_tools(
+        self, prompt: pp.Prompt | str, model: pp.LLModel | str, tools: Sequence[pp.ToolDescriptor] = ()
+    ) -> pp.FrameStream:
+        return _stream(self._batch, self._batch, telemetry.begin_request(_PROMPT, _MODEL, tools, streaming=True))
+
+
+async def observed_requests(count: int, batch: int) -> float:
+    """The requests told to an observer that does nothing."""
+    return await _asked(ObservedClient(_Told(batch), telemetry.Observer()), count)
+
+
 _ENCODERS: dict[str, Callable[[], FrameEncoder]] = {
     "ui_messages": lambda: UIMessageEncoder("run"),
     "ag_ui": lambda: AGUIEncoder("thread", "run"),
@@ -193,6 +245,12 @@ _PARTS = {
     "falling_back": falling_back,
     "limited": limited,
     "budgeted": budgeted,
+    "limited_requests": limited_requests,
+    "limited_tokens": limited_tokens,
+    "hedged": hedged,
+    "cache_hits": cache_hits,
+    "cache_misses": cache_misses,
+    "observed_requests": observed_requests,
     "routed": routed,
     "observed": observed,
     "stream": stream,

@@ -260,7 +260,8 @@ class Plan:
             encoders = ["stream", "encoder", "ui_messages", "ag_ui", "openai_chat", "openai_responses"]
             encoders.append("anthropic_messages")
             yield "inside/encoders", self._alternating(encoders, partial(cost, count=frames, batch=16), warm=True)
-            policies = ["requests", "retrying", "falling_back", "limited", "budgeted", "routed"]
+            policies = ["requests", "retrying", "falling_back", "limited", "limited_requests", "limited_tokens"]
+            policies += ["hedged", "budgeted", "cache_hits", "cache_misses", "observed_requests", "routed"]
             yield "inside/policies", self._alternating(policies, partial(cost, count=frames // 10, batch=4), warm=True)
             parsers = {f"{size} KB": size * 1024 for size in sizes}
             yield (

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextvars import ContextVar
 
 from promptport.arguments import as_prompt, check_number, model_for
@@ -29,15 +28,6 @@ _NOTHING = Usage()
 _log = logging.getLogger("promptport")
 _COUNTING: ContextVar[tuple[Budget, ...]] = ContextVar("promptport_budgets", default=())
 """The budgets that count the request that is made now: one that stands around a request twice counts it once."""
-
-
-@contextmanager
-def _counting(budget: Budget) -> Iterator[None]:
-    token = _COUNTING.set((*_COUNTING.get(), budget))
-    try:
-        yield
-    finally:
-        _COUNTING.reset(token)
 
 
 class Budget:
@@ -107,13 +97,10 @@ class Budget:
     @property
     def used(self) -> dict[str, float]:
         """What was used of each limit, by its name."""
-        values = {
-            "requests": self.requests,
-            "input_tokens": self.usage.input_tokens or 0,
-            "output_tokens": self.usage.output_tokens or 0,
-            "cost": self.cost,
-        }
-        return {name: values[name] for name in self._limits}
+        return {name: self._used(name) for name in self._limits}
+
+    def _used(self, name: str) -> float:
+        return getattr(self if name in ("requests", "cost") else self.usage, name) or 0
 
     @property
     def left(self) -> dict[str, float]:
@@ -127,9 +114,9 @@ class Budget:
         Raises:
             BudgetExceededError: A limit is reached; it holds what was used.
         """
-        used = self.used
-        over = [name for name, limit in self._limits.items() if used[name] >= limit]
+        over = [name for name, limit in self._limits.items() if self._used(name) >= limit]
         if over:
+            used = self.used
             told = ", ".join(f"{name} {used[name]:g} of {self._limits[name]:g}" for name in over)
             raise BudgetExceededError(
                 f"The budget is used up: {told}. No request was sent. Raise the limit, or stop here.",
@@ -144,8 +131,10 @@ class Budget:
 
     def add(self, model: LLModel, usage: Usage) -> None:
         """Count what an answer used."""
+        if usage == _NOTHING:
+            return
         self.usage += usage
-        if self._price is not None and usage != _NOTHING:
+        if self._price is not None:
             cost = self._cost(self._price, model, usage)
             if cost is None:
                 self.unpriced += 1
@@ -191,8 +180,11 @@ class BudgetedExecutor(Wrapper):
         if self.budget in _COUNTING.get():
             return self.inner.execute_streaming_with_tools(prompt, model, tools)
         self.budget.check()
-        with _counting(self.budget):
+        token = _COUNTING.set((*_COUNTING.get(), self.budget))
+        try:
             first = self.inner.execute_streaming_with_tools(prompt, model, tools)
+        finally:
+            _COUNTING.reset(token)
         return self._stream(lambda relay: self._counted(relay, model), first, model)
 
     async def execute(
@@ -204,14 +196,16 @@ class BudgetedExecutor(Wrapper):
         if self.budget in _COUNTING.get():
             return await self.inner.execute(prompt, model, tools)
         self.budget.begin()
+        token = _COUNTING.set((*_COUNTING.get(), self.budget))
         try:
-            with _counting(self.budget):
-                message = await self.inner.execute(prompt, model, tools)
+            message = await self.inner.execute(prompt, model, tools)
         except PromptportError as error:
             partial = getattr(error, "partial", None)
             if partial is not None:
                 self.budget.add(model, partial.usage)
             raise
+        finally:
+            _COUNTING.reset(token)
         self.budget.add(model, message.usage)
         return message
 

@@ -38,6 +38,8 @@ for _name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # no link, no pipe that 
     _READ_ONLY |= getattr(os, _name, 0)
 
 _log = logging.getLogger("promptport")
+_keys = msgspec.json.Encoder(order="deterministic")
+_ASKED = tuple(name for name in Prompt.__struct_fields__ if name != "id")
 _messages: msgspec.json.Decoder[AssistantMessage] = msgspec.json.Decoder(AssistantMessage)
 
 
@@ -269,13 +271,13 @@ def _key(prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor], server
     Fields are taken as they are declared, so that one that is new is part of it.
     """
     asked: list[Any] = [
-        [getattr(prompt, name) for name in Prompt.__struct_fields__ if name != "id"],
+        [getattr(prompt, name) for name in _ASKED],
         model,
         [[getattr(tool, name) for name in ToolDescriptor.__struct_fields__] for tool in as_tools(tools)],
         server,
     ]
     try:
-        data = msgspec.json.encode(asked, order="deterministic")
+        data = _keys.encode(asked)
     except UnicodeEncodeError:  # half a surrogate pair
         data = json.dumps(msgspec.to_builtins(asked, order="deterministic")).encode()
     except TypeError as error:

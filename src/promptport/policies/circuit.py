@@ -55,6 +55,11 @@ class Circuit:
         self._clock = clock
         self._keys: dict[str, _Health] = {}
 
+    @property
+    def calm(self) -> bool:
+        """Whether no key failed since it last answered."""
+        return not self._keys
+
     def allows(self, key: str) -> bool:
         """Whether this key may be asked now: it is healthy, or its rest is over and nobody probes it."""
         health = self._keys.get(key)

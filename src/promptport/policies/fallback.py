@@ -55,6 +55,7 @@ _ANOTHERS_CHANCE = (
     UnsupportedCapabilityError,
     StreamError,
 )
+_CALLS = frozenset((ToolCall, InvalidToolCall))
 _NOT_ILL = (ContextLengthError, UnsupportedCapabilityError)
 """What tells of the request, and not of the model's health."""
 
@@ -179,6 +180,8 @@ class FallbackExecutor(Wrapper):
     def _order(self, model: LLModel) -> tuple[list[LLModel], bool]:
         """The models to ask, and whether all of them rest: then the one whose rest ends first comes first."""
         wanted = list(dict.fromkeys([model, *self.models_in_order]))
+        if self._circuit.calm:
+            return wanted, False
         allowed = [each for each in wanted if self._circuit.allows(str(each))]
         resting = [each for each in wanted if each not in allowed]
         return (allowed, False) if allowed else (sorted(resting, key=self._rest), True)
@@ -241,7 +244,7 @@ class FallbackExecutor(Wrapper):
         self, relay: Relay, order: list[LLModel], ask: Callable[[Sequence[LLModel]], tuple[FrameStream, list[LLModel]]]
     ) -> list[LLModel]:
         """The models from the first on that is not ill, or probed by another request, since its stream was made."""
-        while len(order) > 1 and not self._circuit.allows(str(order[0])):
+        while len(order) > 1 and not (self._circuit.calm or self._circuit.allows(str(order[0]))):
             unsent = relay.stream
             try:
                 relay.stream, order = ask(order[1:])
@@ -278,7 +281,7 @@ class FallbackExecutor(Wrapper):
                             refusal = batch
                             break
                         delivered = True
-                        called = called or any(isinstance(frame, ToolCall | InvalidToolCall) for frame in batch)
+                        called = called or not _CALLS.isdisjoint(map(type, batch))
                         if isinstance(batch[-1], End):
                             settled = True
                             self._circuit.succeeded(str(model))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextvars import copy_context
-from typing import TypeAlias
+from typing import cast
 
 from msgspec.structs import replace
 
@@ -25,7 +25,6 @@ from promptport.tools import ToolDescriptor
 __all__ = ["HedgedClient"]
 
 _NOTHING = Usage()
-_Racer: TypeAlias = "asyncio.Task[list[StreamFrame]]"
 
 
 class HedgedClient(Wrapper):
@@ -82,16 +81,19 @@ class HedgedClient(Wrapper):
         return await self.inner.execute(prompt, model, tools)
 
     async def _race(self, relay: Relay, ask: Callable[[], FrameStream]) -> AsyncGenerator[Sequence[StreamFrame], None]:
-        streams = [relay.stream or ask()]
-        racers: dict[_Racer, FrameStream] = {asyncio.ensure_future(streams[0].next_batch()): streams[0]}
+        first = relay.stream or ask()
+        second = _Second(self, first, ask)
+        timer = asyncio.get_running_loop().call_later(self._after, second.begin)
         try:
-            winner, batch = await self._first(racers, streams, ask)
-            relay.stream = winner
-            if winner is not streams[0]:
+            try:
+                batch = await first.next_batch()
+            except PromptportError as error:
+                batch = await second.instead_of(error)
+                relay.stream = winner = cast("FrameStream", second.stream)
+                spent = first.usage
                 self.wins += 1
-            others = [stream for stream in streams if stream is not winner]
-            await self._leave(racers, others)
-            spent = sum([stream.usage for stream in others], Usage())
+            else:
+                winner, spent = first, await second.leave()
             while batch:
                 last = batch[-1]
                 if type(last) is End and spent != _NOTHING:
@@ -99,45 +101,63 @@ class HedgedClient(Wrapper):
                 yield batch
                 batch = await winner.next_batch()
         finally:
-            await self._leave(racers, streams)
+            timer.cancel()
+            try:
+                await second.leave()
+            finally:
+                await first.aclose()
 
-    async def _first(
-        self, racers: dict[_Racer, FrameStream], streams: list[FrameStream], ask: Callable[[], FrameStream]
-    ) -> tuple[FrameStream, list[StreamFrame]]:
-        """The first stream that speaks, and what it says. An error counts only when nobody else is left."""
-        wait: float | None = self._after
-        error: PromptportError | None = None
-        while racers:
-            done, _ = await asyncio.wait(racers, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
-                wait = None
-                try:
-                    streams.append(ask())
-                except PromptportError:  # a budget that is used up, say: then there is one request
-                    continue
-                self.hedges += 1
-                racers[asyncio.ensure_future(streams[-1].next_batch())] = streams[-1]
-                continue
-            for racer in [racer for racer in racers if racer in done]:
-                stream = racers.pop(racer)
-                try:
-                    return stream, racer.result()
-                except PromptportError as trouble:
-                    error = error or trouble
-        assert error is not None
-        raise error
 
-    @staticmethod
-    async def _leave(racers: dict[_Racer, FrameStream], streams: Sequence[FrameStream]) -> None:
-        """Closes these streams, and looks at what their reads came to."""
-        left = [racer for racer, stream in racers.items() if stream in streams]
-        for racer in left:  # all, before the first is waited for: whoever waits may be cancelled
-            del racers[racer]
-            racer.cancel()
-        if left:
-            await asyncio.wait(left)
-            for racer in left:
-                if not racer.cancelled():
-                    racer.exception()
-        for stream in streams:
-            await stream.aclose()
+class _Second:
+    """The second request of a race, if it comes to one: read by a task of its own, which none needs that is quick."""
+
+    __slots__ = ("_ask", "_closing", "_error", "_first", "_hedged", "_reading", "stream")
+
+    def __init__(self, hedged: HedgedClient, first: FrameStream, ask: Callable[[], FrameStream]) -> None:
+        self._hedged = hedged
+        self._first = first
+        self._ask = ask
+        self._reading: asyncio.Task[list[StreamFrame]] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._error: PromptportError | None = None
+        self.stream: FrameStream | None = None
+
+    def begin(self) -> None:
+        """The first request is late."""
+        try:
+            self.stream = self._ask()
+        except PromptportError:  # a budget that is used up, say: then there is one request
+            return
+        self._hedged.hedges += 1
+        self._reading = asyncio.ensure_future(self.stream.next_batch())
+        self._reading.add_done_callback(self._spoke)
+
+    def _spoke(self, reading: asyncio.Task[list[StreamFrame]]) -> None:
+        if reading.cancelled():
+            return
+        error = reading.exception()
+        if error is None:  # closing the first ends the read that waits for it
+            self._closing = asyncio.ensure_future(self._first.aclose())
+        elif isinstance(error, PromptportError):
+            self._error = error
+
+    async def instead_of(self, error: PromptportError) -> list[StreamFrame]:
+        """What it says, where the first one failed, or was closed because this one spoke. Raises the earlier error."""
+        if self._reading is None or self._error is not None:
+            raise self._error or error
+        try:
+            return await self._reading
+        except PromptportError:
+            raise error from None
+
+    async def leave(self) -> Usage:
+        """Closes it, unless it is the one that is heard; the tokens that it was told of."""
+        if self._reading is not None and not self._reading.done():
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+        if self._closing is not None:
+            await self._closing
+        if self.stream is None:
+            return _NOTHING
+        await self.stream.aclose()
+        return self.stream.usage

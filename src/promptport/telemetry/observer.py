@@ -295,18 +295,22 @@ class Observation:
 
     def read(self, batch: Sequence[StreamFrame]) -> None:
         """These frames arrived."""
-        now = monotonic()
         if self._first is None:
-            self._first = now - self._began
+            self._last = monotonic()
+            self._first = self._last - self._began
             _tell(self._observers, "first_frame", FirstFrame(self._told.id, self._first))
         else:
-            self._reads += 1
-            if not self._reads & self._skipping:
+            reads = self._reads = self._reads + 1
+            place = reads & self._skipping
+            if not place:
+                now = monotonic()
                 self._gaps.append(now - self._last)
+                self._last = now
                 if len(self._gaps) > _GAPS:
                     self._gaps = self._gaps[1::2]
                     self._skipping = self._skipping * 2 + 1
-        self._last = now
+            elif place == self._skipping:  # the one before one that is timed
+                self._last = monotonic()
         if type(batch[-1]) is End:
             self._end = batch[-1]
         if self._wanting:
