@@ -40,7 +40,12 @@ def imported(name: str) -> Any:
 def test_every_example_is_tested_here() -> None:
     names = {path.stem for path in EXAMPLES.glob("*.py")}
     first = {"batch", "research_agent", "terminal_chat", "web_chat"}  # see tests/test_first_hour.py
-    durable = {"durable_dbos", "durable_order", "durable_restate"}  # see tests/journal/test_durable_docs.py
+    durable = {
+        "durable_dbos",
+        "durable_order",
+        "durable_restate",
+        "durable_temporal",
+    }  # see tests/journal/test_durable_docs.py
     assert names == {"streaming_pipeline", "weather", *durable, *first, *NEEDS}
 
 

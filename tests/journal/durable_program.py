@@ -247,5 +247,53 @@ def on_restate() -> str:
     return asyncio.run(main())
 
 
+def on_temporal() -> str:
+    """The recipe of docs/examples/durable_temporal.py, with this program's model and tools."""
+    from datetime import timedelta
+
+    from temporalio.client import Client
+    from temporalio.common import WorkflowIDReusePolicy
+    from temporalio.exceptions import WorkflowAlreadyStartedError
+    from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+    from tests.examples import example
+
+    recipe: Any = example("durable_temporal")
+    recipe.EXECUTOR, recipe.TOOLS = Model(), {tool.name: tool for tool in (look, charge, book)}
+
+    async def main() -> str:
+        client = await Client.connect(os.environ["DATABASE"])
+        worker = Worker(
+            client,
+            task_queue="agents",
+            workflows=[recipe.Agent],
+            activities=[recipe.ask, recipe.run_tool],
+            workflow_runner=UnsandboxedWorkflowRunner(),  # so that the workflow has the tools of here
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
+        )
+        async with worker:
+            try:
+                run = await client.start_workflow(
+                    recipe.Agent.run,
+                    "Go",
+                    id="run",
+                    task_queue="agents",
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                )
+            except WorkflowAlreadyStartedError:
+                run = client.get_workflow_handle("run")
+            over = asyncio.ensure_future(run.result())
+            while not over.done():
+                pending = await run.query(recipe.Agent.pending)
+                if pending and not over.done():
+                    at("awaited")
+                    await run.signal(recipe.Agent.decide, dict.fromkeys(pending, True))
+                    at("decided")
+                await asyncio.wait({over}, timeout=0.2)
+            at("end")
+            return finished(pp.Prompt.from_json(await over))
+
+    return asyncio.run(main())
+
+
 if __name__ == "__main__":
-    sys.stdout.write({"sqlite": sqlite, "dbos": dbos, "restate": on_restate}[KIND]())
+    sys.stdout.write({"sqlite": sqlite, "dbos": dbos, "restate": on_restate, "temporal": on_temporal}[KIND]())

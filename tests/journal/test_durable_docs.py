@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.journal.restate_server import NODE, RestateServer
+from tests.journal.temporal_server import TemporalServer
 
 ROOT = Path(__file__).parents[2]
 SHOWN = re.findall(
@@ -20,10 +21,22 @@ SHOWN = re.findall(
 
 
 def test_a_program_for_each_journal_is_shown() -> None:
-    assert [path for path, _ in SHOWN] == ["docs/examples/durable_order.py", "docs/examples/durable_dbos.py"]
+    names = ["durable_order", "durable_dbos", "durable_temporal"]
+    assert [path for path, _ in SHOWN] == [f"docs/examples/{name}.py" for name in names]
 
 
-@pytest.mark.parametrize(("path", "output"), SHOWN, ids=[path for path, _ in SHOWN])
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_the_program_on_temporal_prints_what_the_page_says(tmp_path: Path) -> None:
+    path, output = SHOWN[-1]
+    with TemporalServer(tmp_path) as server:
+        done = subprocess.run(
+            [sys.executable, path, server.url], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.stdout == output, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("path", "output"), SHOWN[:2], ids=[path for path, _ in SHOWN[:2]])
 def test_a_program_prints_what_the_page_says(path: str, output: str) -> None:
     done = subprocess.run([sys.executable, path], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, output), done.stderr[-2000:]

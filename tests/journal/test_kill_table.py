@@ -19,6 +19,7 @@ import pytest
 from tests.journal.postgres_server import PostgresServer
 from tests.journal.restate_server import NODE, RestateServer
 from tests.journal.run_viewer import RunViewer
+from tests.journal.temporal_server import TemporalServer
 
 import promptport as pp
 from promptport.journal import SqliteJournal
@@ -78,6 +79,11 @@ CAUGHT = {
 
 CALLS = [("look", "a"), ("charge", "b"), ("charge", "c"), ("book", "d")]
 TEXT = ["Step 0 is this. ", "Step 1 is this. ", "Step 2 is this. "]
+
+
+TEMPORAL = ["none", "mid answer/0", "whole answer/0", "in look a", "in charge b", "mid answer/1", "in charge c"]
+TEMPORAL += ["awaited", "decided", "in book d", "mid answer/2", "whole answer/2", "end"]
+"""There are no places of a journal: the executor and the tools are activities."""
 
 
 def table() -> Iterator[Any]:
@@ -155,6 +161,13 @@ def with_a_viewer(
             assert "may have had its effect, or not; it was not run again" in error
             assert output == ""
             assert len(times) <= 1
+        elif error is not None:  # it ran beside the call at whose place the process died
+            key = f"call/0/{CALLS.index((name, what))}/{name}"
+            assert "may have had its effect, or not; it was not run again" in error
+            assert f"before {key}/start" in reached
+            assert f"recorded {key}" not in reached
+            assert len(times) <= 1
+            assert name != "look"
         else:
             assert (output, error) == (f"{name} {what} is done", None)
             assert len(times) == 1 or (name == "look" and len(times) == 2)
@@ -168,3 +181,31 @@ def with_a_viewer(
         with SqliteJournal(place / "journal.db") as journal:
             assert [run.state for run in journal.runs()] == ["finished"]
     return told
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+@pytest.mark.parametrize("point", TEMPORAL)
+def test_a_run_on_temporal_that_is_killed_ends_right(point: str, tmp_path: Path) -> None:
+    with TemporalServer(tmp_path) as server:
+        first = program("temporal", tmp_path, point, server.url)
+        assert first.returncode == (0 if point == "none" else -9), first.stderr[-2000:]
+        if point == "decided":
+            server.restart()
+        told = json.loads(program("temporal", tmp_path, None, server.url).stdout)
+        asked, effects = Counter(lines(tmp_path / "asks")), [line.split() for line in lines(tmp_path / "effects")]
+        for step in ("0", "1", "2"):
+            cut = point in (f"mid answer/{step}", f"whole answer/{step}")
+            assert asked[step] == (2 if cut else 1), f"step {step} was asked {asked[step]} times"
+        assert told["text"] == TEXT
+        assert [name for name, _, _ in told["results"]] == [name for name, _ in CALLS]
+        for (name, what), (_, output, error) in zip(CALLS, told["results"], strict=True):
+            times = [effect for effect in effects if effect[:2] == [name, what]]
+            killed = point == f"in {name} {what}"
+            if killed and name != "look":
+                assert "may have had its effect, or not; it was not run again" in error
+            elif not (name == "charge" and point in ("in look a", "mid answer/0")):  # it runs beside the tool that died
+                assert (output, error) == (f"{name} {what} is done", None)
+            assert len(times) == (2 if killed and name == "look" else 1)
+        assert json.loads(program("temporal", tmp_path, None, server.url).stdout) == told
+        assert [line.split() for line in lines(tmp_path / "effects")] == effects
