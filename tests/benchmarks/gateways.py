@@ -20,7 +20,7 @@ from tests.benchmarks.environments import python_of
 from tests.benchmarks.running import Client, Failed, Process, Server
 from tests.benchmarks.wires import MODELS
 
-__all__ = ["GATEWAYS", "STREAMS", "Gateway", "added", "provider_url"]
+__all__ = ["GATEWAYS", "added"]
 
 STREAMS, EVENTS, PERIOD = 50, 60, 0.1
 GATEWAYS = ("promptport", "litellm")
@@ -80,27 +80,26 @@ class Gateway(Process):
         return float(sum(one.user + one.system for one in times))
 
 
-def added(server: Server, gateway: Gateway, *, small: bool) -> dict[str, float]:
-    """What the gateway adds to each event of paced streams: CPU in µs, latency in ms.
+def added(name: str, *, small: bool) -> dict[str, float]:
+    """What a gateway adds to each event of paced streams: CPU in µs, latency in ms.
+
+    Provider and gateway are new each time: the provider waits until all streams are open, and a request of a gateway's
+    own would be one of the next time's.
 
     Args:
-        server: The provider.
-        gateway: In front of it.
+        name: Of the gateway.
         small: A look at whether it works at all.
     """
     streams, events = (5, 10) if small else (STREAMS, EVENTS)
-    direct = server.url("chat", "paced", events, period=PERIOD, streams=streams)
-    warm = server.url("chat", "text", 10)
-    with Client("floor", "chat") as client:
-        bare = client.ask("paced", within=90.0, url=direct, warm_url=warm, streams=streams, events=events)
-    before = gateway.cpu()
-    with Client("floor", "chat") as client:
-        through = client.ask("paced", within=90.0, url=gateway.url, warm_url=warm, streams=streams, events=events)
+    with Server() as server:
+        address = server.url("chat", "paced", events, period=PERIOD, streams=streams)
+        asked = {"warm_url": server.url("chat", "text", 10), "streams": streams, "events": events}
+        with Client("floor", "chat") as client:
+            bare = client.ask("paced", within=90.0, url=address, **asked)
+        with Gateway(name, address) as gateway:
+            before = gateway.cpu()
+            with Client("floor", "chat") as client:
+                through = client.ask("paced", within=90.0, url=gateway.url, **asked)
+            cpu = gateway.cpu() - before
     figures = {key: (through[key] - bare[key]) * 1e3 for key in ("p50", "p99")}
-    return {"cpu": (gateway.cpu() - before) / streams / events * 1e6, **figures}
-
-
-def provider_url(server: Server, *, small: bool) -> str:
-    """The provider's address for the streams that `added` reads."""
-    streams, events = (5, 10) if small else (STREAMS, EVENTS)
-    return server.url("chat", "paced", events, period=PERIOD, streams=streams)
+    return {"cpu": cpu / streams / events * 1e6, **figures}

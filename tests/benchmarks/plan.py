@@ -15,7 +15,7 @@ from functools import partial
 from time import perf_counter
 
 from tests.benchmarks.environments import ROOT, python_of
-from tests.benchmarks.gateways import GATEWAYS, Gateway, added, provider_url
+from tests.benchmarks.gateways import GATEWAYS, added
 from tests.benchmarks.growth import COUNTS, SHAPES
 from tests.benchmarks.peers import SPEAKS
 from tests.benchmarks.running import Client, Failed, Redis, Result, Server, environment
@@ -323,16 +323,7 @@ class Plan:
     def _serve(self) -> dict[str, Rounds]:
         self.say("serve: what a gateway adds to each event")
         names = GATEWAYS if self.peers else GATEWAYS[:1]
-        with ExitStack() as stack:
-            server = stack.enter_context(Server())
-            gateways = {}
-            for name in names:
-                try:
-                    gateways[name] = stack.enter_context(Gateway(name, provider_url(server, small=self.quick)))
-                except Failed as failure:
-                    self.say(f"  {name} failed: {failure}")
-            once = {name: partial(added, server, gateway, small=self.quick) for name, gateway in gateways.items()}
-            return self._alternating(gateways, lambda name: once[name](), warm=True, rounds=min(3, self.rounds))
+        return self._alternating(names, partial(added, small=self.quick), warm=False, rounds=min(3, self.rounds))
 
 
 def _first_text(name: str, *, api: str, url: str) -> dict[str, float]:
