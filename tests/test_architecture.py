@@ -82,6 +82,7 @@ PURE = (
     "openai_messages",
     "models",
     "http.redaction",
+    "http.retry_times",
     "http.status_errors",
 )
 PURE_IN_PROVIDERS = ("decode", "request", "calls", "models", "wire", "arguments")

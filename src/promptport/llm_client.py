@@ -93,6 +93,7 @@ _PARAMETERS: tuple[tuple[str, Capability], ...] = (
 _WORDS = {**{name: capability.value for name, capability in _PARAMETERS}, "tool_choice": "tool_choice"}
 _WORDS["parallel_tool_calls"] = Capability.PARALLEL_TOOL_CALLS.value
 _DROPPABLE = tuple(_WORDS)
+_EFFORT = f"{Capability.REASONING_EFFORT.value} "
 
 _PARTS: Mapping[type, Capability] = {
     ImagePart: Capability.IMAGES,
@@ -119,7 +120,7 @@ def check_request(
     missing = missing_capabilities(prompt, tools, capabilities)
     if missing:
         raise UnsupportedCapabilityError(
-            provider=model.provider, model=model.id, missing=missing, instead=_instead(missing)
+            provider=model.provider, model=model.id, missing=missing, instead=_instead(missing, capabilities)
         )
     if tools and streaming and capabilities.streamed_tools is StreamedTools.NONE:
         raise UnsupportedCapabilityError(
@@ -132,7 +133,11 @@ def check_request(
 
 def missing_capabilities(prompt: Prompt, tools: Sequence[ToolDescriptor], capabilities: ModelCapabilities) -> list[str]:
     """What a request needs and the model lacks, in the words of `Capability`; empty where it can be asked."""
-    return [capability.value for capability in _needed(prompt, tools) if not _has(capabilities, capability)]
+    missing = [capability.value for capability in _needed(prompt, tools) if not _has(capabilities, capability)]
+    effort, known = prompt.params.reasoning_effort, capabilities.efforts
+    if effort is not None and known and effort.value not in known and Capability.REASONING_EFFORT in capabilities:
+        missing.append(f"{_EFFORT}{effort.value}")
+    return missing
 
 
 def unsupported_parameters(params: LLMParams, missing: Iterable[str]) -> tuple[str, ...]:
@@ -153,7 +158,9 @@ def _has(capabilities: ModelCapabilities, needed: Capability) -> bool:
     return needed in capabilities
 
 
-def _instead(missing: Sequence[str]) -> str:
+def _instead(missing: Sequence[str], capabilities: ModelCapabilities) -> str:
+    if all(word.startswith(_EFFORT) for word in missing):
+        return f"use {', '.join(capabilities.efforts)}"
     if Capability.TOOLS.value in missing:
         return "wrap the client in TextToolsClient, or choose a model that has tools"
     return f"leave {'it' if len(missing) == 1 else 'them'} out, or choose another model (see capabilities(model))"

@@ -66,6 +66,8 @@ class ModelCapabilities(msgspec.Struct, frozen=True, omit_defaults=True):
         known: ``False`` marks a model that nobody described: its client's defaults apply.
         schema_dialect: the name in `promptport.provider.DIALECTS` of what structured answers can be held to, where the
             server refuses other schemas.
+        efforts: the values of `ReasoningEffort` that the model takes; empty where nobody listed them, and all that its
+            API has may be asked for.
     """
 
     streamed_tools: StreamedTools = StreamedTools.NONE
@@ -74,6 +76,7 @@ class ModelCapabilities(msgspec.Struct, frozen=True, omit_defaults=True):
     max_output_tokens: int | None = None
     known: bool = True
     schema_dialect: str = ""
+    efforts: tuple[str, ...] = ()
 
     def __contains__(self, capability: Capability) -> bool:
         return capability in self.capabilities
@@ -88,7 +91,10 @@ class ModelCapabilities(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(
-        cls, streamed_tools: StreamedTools, capabilities: Iterable[Capability], **fields: int | bool | None
+        cls,
+        streamed_tools: StreamedTools,
+        capabilities: Iterable[Capability],
+        **fields: int | bool | str | tuple[str, ...] | None,
     ) -> ModelCapabilities:
         """As the constructor, from any iterable of capabilities."""
         return replace(cls(streamed_tools, frozenset(capabilities)), **fields)

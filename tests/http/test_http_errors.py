@@ -398,3 +398,67 @@ def test_awss_header_names_the_class(status: int, name: str, kind: type[Provider
 def test_498_is_no_capacity_at_groq_only() -> None:
     found = status_error(provider="groq", model="m", status=498, headers={}, body=b"")
     assert type(found) is OverloadedError
+
+
+DATE = {"date": "Wed, 21 Oct 2015 07:28:00 GMT"}
+NOON = 1445412480  # that date
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"x-ratelimit-reset-requests": "6m0s"}, 360.0),
+        ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "2m59.56s"}, 179.56),
+        ({"x-ratelimit-reset-tokens": "120ms"}, 0.12),
+        ({"x-ratelimit-reset-requests": "1d2h3m4s"}, 93784.0),
+        ({"x-ratelimit-reset": "30"}, 30.0),
+        ({"x-ratelimit-reset": str(NOON + 40), **DATE}, 40.0),
+        ({"x-ratelimit-reset": str((NOON + 40) * 1000), **DATE}, 40.0),
+        ({"ratelimit-reset": "7"}, 7.0),
+        ({"anthropic-ratelimit-input-tokens-reset": "2015-10-21T07:29:00Z", **DATE}, 60.0),
+        (
+            {
+                "x-ratelimit-reset-requests": "9s",
+                "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-tokens": "1h",
+            },
+            9.0,
+        ),
+        ({"x-ratelimit-reset-tokens": "0s"}, None),
+        ({"x-ratelimit-reset": str(NOON - 40), **DATE}, None),
+        ({"x-ratelimit-reset-tokens": "soon"}, None),
+        ({"x-ratelimit-reset-tokens": ""}, None),
+        ({"x-ratelimit-limit-tokens": "5"}, None),
+        ({"retry-after": "3", "x-ratelimit-reset-tokens": "6m0s"}, 3.0),
+        ({"retry-after": "1m30s"}, 90.0),
+        ({"retry-after": "2015-10-21T07:28:30+00:00", **DATE}, 30.0),
+        ({"retry-after": "9999999999"}, None),
+    ],
+)
+def test_when_a_spent_limit_is_filled_again(headers: dict[str, str], seconds: float | None) -> None:
+    assert error(429, b"", headers).retry_after == seconds
+    if "retry-after" not in headers:
+        assert error(400, b"", headers).retry_after is None  # no limit refused it
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [
+        ({"error": {"message": "slow down", "retry_after": 12}}, 12.0),
+        ({"error": {"message": "slow down", "retry_after": "1.5"}}, 1.5),
+        ({"retryAfter": 3, "message": "slow down"}, 3.0),
+        ({"error": {"retry_after_ms": 250}}, 0.25),
+        ({"error": "slow down", "retry_after_seconds": 4}, 4.0),
+        ({"error": {"metadata": {"headers": {"X-RateLimit-Reset": str((NOON + 40) * 1000)}}}}, 40.0),
+        ({"error": {"metadata": {"headers": {"Retry-After": "5", "X-RateLimit-Reset": "9"}}}}, 5.0),
+        ([{"error": {"details": [{"retryDelay": "7s"}]}}], 7.0),
+        ({"error": {"retry_after": True}}, None),
+        ({"error": {"retry_after": -1}}, None),
+        ({"error": {"retry_after": None}}, None),
+        ({"error": {"retry_after": [5]}}, None),
+        ({"error": {"message": "Please try again in 20s."}}, None),  # words are not read
+    ],
+)
+def test_what_an_error_says_of_when_to_try_again(body: Any, seconds: float | None) -> None:
+    assert error(429, body, DATE).retry_after == seconds
+    assert error(429, body, {**DATE, "retry-after": "2"}).retry_after == 2

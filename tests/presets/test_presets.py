@@ -201,6 +201,34 @@ async def test_dialects(name: str, params: dict[str, Any], expected: dict[str, A
     assert extra == expected
 
 
+@pytest.mark.parametrize(
+    ("model", "effort", "advice"),
+    [
+        ("groq/openai/gpt-oss-120b", "none", "use low, medium, high"),
+        ("groq/qwen/qwen3-32b", "high", "use none"),
+        ("mistral/mistral-small-latest", "medium", "use none, high"),
+        ("openai/gpt-5", "xhigh", "use minimal, low, medium, high"),
+        ("openai/gpt-5-2025-08-07", "none", "use minimal, low, medium, high"),
+        ("openai/gpt-5-pro", "low", "use high"),
+        ("openai-chat/o3", "minimal", "use low, medium, high"),
+        ("openai-chat/gpt-5.1", "minimal", "use none, low, medium, high"),
+        ("mine/small", "high", "use low"),
+    ],
+)
+async def test_an_effort_that_the_model_does_not_take_is_refused_before_sending(
+    model: str, effort: Any, advice: str
+) -> None:
+    register({"mine": {"extends": "vllm", "models": {"small": {"efforts": ["low"]}}}})
+    asked_of = LLModel.parse(model)
+    made = client(asked_of.provider, api_key="k")
+    with pytest.raises(UnsupportedCapabilityError, match=f"reasoning_effort {effort}.*{advice}"):
+        made.execute_streaming_with_tools(pp.Prompt.of("Hi", reasoning_effort=effort), asked_of)
+    usable: Any = made.capabilities(asked_of).efforts[-1]
+    stream = made.execute_streaming_with_tools(pp.Prompt.of("Hi", reasoning_effort=usable), asked_of)
+    await stream.aclose()
+    await made.aclose()
+
+
 async def test_mistral_gets_its_words_and_ids() -> None:
     prompt = pp.Prompt.of("Hi", tool_choice="required").tool_call("toolu_x", "look").tool_result("toolu_x", "seen")
     body = (await asked("mistral", prompt, tools=[TOOL], api_key="k")).json()

@@ -7,7 +7,6 @@ words, what to do; it holds no key and no prompt of ours.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Collection, Mapping
 
 from promptport.decoding import class_of_code, json_or_none, shortened, words_and_codes
@@ -23,6 +22,7 @@ from promptport.errors import (
     ServerError,
 )
 from promptport.http.redaction import redacted
+from promptport.http.retry_times import retry_seconds
 
 __all__ = ["header_secrets", "status_error"]
 
@@ -51,9 +51,6 @@ _KEY_WORDS = re.compile(r"(incorrect|invalid|missing) api key|api key (is )?(not
 
 
 _TOKEN_WORDS = re.compile(r"\btoken\b", re.IGNORECASE)
-
-
-_RETRY_DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
 
 
 _MODEL_CODES = frozenset({"model_not_found", "invalid_model"})
@@ -145,9 +142,7 @@ def status_error(
     if status == 498 and kind is BadRequestError and _is_no_capacity(provider, words, codes):
         kind = OverloadedError
     code = redacted(codes[0], secrets) if codes else None
-    retry_after = _retry_after(lowered)
-    if retry_after is None:
-        retry_after = _retry_info(decoded)
+    retry_after = retry_seconds(lowered, decoded, limited=status == 429)
     request_id = _request_id(lowered, decoded)
     head = f"{provider}/{model}" if model else provider
     said = f": {words.rstrip('.;: ')}" if words else ""
@@ -232,49 +227,3 @@ def _request_id(headers: Mapping[str, str], body: object) -> str | None:
             return headers[name]
     found = body.get("request_id") if isinstance(body, dict) else None
     return found if isinstance(found, str) and found else None
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds; from ``retry-after-ms`` (OpenAI, Azure), or ``retry-after``, a number or a date (RFC 9110, 10.2.3)."""
-    milliseconds = _seconds(headers.get("retry-after-ms", ""))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    value = headers.get("retry-after", "").strip()
-    seconds = _seconds(value)
-    if seconds is not None or not value:
-        return seconds
-    then = _date(value)
-    if then is None:
-        return None
-    now = _date(headers.get("date", ""))  # the server's own clock, where it tells
-    return max(0.0, then - (now if now is not None else time.time()))
-
-
-def _retry_info(body: object) -> float | None:
-    """Seconds; from ``google.rpc.RetryInfo`` among the details of Google's error, such as ``"34.4s"``."""
-    outer = body[0] if isinstance(body, list) and body else body
-    error = outer.get("error") if isinstance(outer, dict) else None
-    details = error.get("details") if isinstance(error, dict) else None
-    for detail in details if isinstance(details, list) else ():
-        told = detail.get("retryDelay") if isinstance(detail, dict) else None
-        found = _RETRY_DELAY.fullmatch(told) if isinstance(told, str) else None
-        if found is not None:
-            return _seconds(found[1])
-    return None
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if 0 <= number < 1e9 else None
-
-
-def _date(text: str) -> float | None:
-    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - not worth its time at import
-
-    try:
-        return parsedate_to_datetime(text).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None

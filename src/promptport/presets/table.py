@@ -17,6 +17,7 @@ import msgspec
 
 from promptport.errors import ConfigurationError
 from promptport.llm_client import LLMClient
+from promptport.messages import ReasoningEffort
 from promptport.models import Capability, ModelCapabilities, StreamedTools
 
 __all__ = ["BUILT_IN", "ModelRow", "Preset", "names", "preset", "preset_client", "register", "user_names"]
@@ -35,6 +36,7 @@ class ModelRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         lacks: capabilities that the models do not have.
         context_length: in tokens.
         max_output_tokens: in tokens.
+        efforts: the reasoning efforts that the models take; empty for all that the dialect has.
     """
 
     tools: StreamedTools | None = None
@@ -42,6 +44,7 @@ class ModelRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lacks: tuple[Capability, ...] = ()
     context_length: int | None = None
     max_output_tokens: int | None = None
+    efforts: tuple[ReasoningEffort, ...] = ()
 
 
 class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,7 +100,13 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return ModelCapabilities(self.tools, _consistent(self.tools, mine), known=False)
         tools = row.tools if row.tools is not None else self.tools
         theirs = (mine | frozenset(row.has)) - frozenset(row.lacks)
-        return ModelCapabilities(tools, _consistent(tools, theirs), row.context_length, row.max_output_tokens)
+        return ModelCapabilities(
+            tools,
+            _consistent(tools, theirs),
+            row.context_length,
+            row.max_output_tokens,
+            efforts=tuple([effort.value for effort in row.efforts]),
+        )
 
 
 def _consistent(tools: StreamedTools, has: frozenset[Capability]) -> frozenset[Capability]:

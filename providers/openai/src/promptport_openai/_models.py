@@ -4,7 +4,8 @@ Rule: a model stands here only where a source describes it; any other is unknown
 server has the last word.
 
 Sources, read on 2026-11-21: OpenAI's model pages and its guides to reasoning, GPT-6, prompt caching and deep research
-(developers.openai.com/api/docs); the model list of its SDK, version 3.54.0; the limits of anomalyco/models.dev; and,
+(developers.openai.com/api/docs); the model list of its SDK, version 3.54.0; the limits and the
+reasoning efforts of anomalyco/models.dev (of 2026-07-02; of GPT-5.6 a public thread lists them, of GPT-6 nobody); and,
 for what the guides leave out, error texts of the API in public issue threads (``parallel_tool_calls`` and the o
 series; function tools beside reasoning in Chat Completions; "encrypted content is not supported with this model").
 """
@@ -49,6 +50,7 @@ class _Family(msgspec.Struct, frozen=True):
         output: the longest answer, in tokens.
         streams: calls come while streaming.
         chat_tools: Chat Completions takes function tools.
+        efforts: the reasoning efforts that they take; empty where no source lists them.
     """
 
     names: tuple[str, ...]
@@ -57,7 +59,14 @@ class _Family(msgspec.Struct, frozen=True):
     output: int
     streams: bool = True
     chat_tools: bool = True
+    efforts: tuple[str, ...] = ()
 
+
+_LOW = ("low", "medium", "high")
+_MINIMAL = ("minimal", *_LOW)
+_XHIGH = (*_LOW, "xhigh")
+_QUICK = ("none", *_XHIGH)
+_PRO = ("medium", "high", "xhigh")
 
 _FAMILIES = (
     # These reason always, and Chat Completions takes no function tools beside reasoning.
@@ -66,33 +75,27 @@ _FAMILIES = (
     ),
     # In Chat Completions these take function tools only with reasoning_effort NONE; the server says so.
     _Family(("gpt-6-sol", "gpt-6-luna", "gpt-6.1-terra"), _GPT6, 1_050_000, 128_000),
-    _Family(("gpt-5.6", "gpt-5.6-sol", "gpt-5.6-terra", "gpt-5.6-luna"), _GPT6, 1_050_000, 128_000),
-    _Family(("gpt-5.5",), _GPT5, 1_050_000, 128_000),
-    _Family(("gpt-5.5-pro",), _GPT5, 1_050_000, 128_000, streams=False),
-    # The effort of these is NONE unless one is asked for, and then they take a temperature.
-    _Family(("gpt-5.4",), _GPT5_QUICK, 1_050_000, 128_000),
-    _Family(("gpt-5.4-mini", "gpt-5.4-nano", "gpt-5.2", "gpt-5.1"), _GPT5_QUICK, 400_000, 128_000),
-    _Family(("gpt-5.4-pro",), _GPT5, 1_050_000, 128_000),
-    _Family(("gpt-5.2-pro", "gpt-5", "gpt-5-mini", "gpt-5-nano"), _GPT5, 400_000, 128_000),
-    _Family(("gpt-5-pro",), _GPT5, 400_000, 272_000),
     _Family(
-        (
-            "gpt-5.3-codex",
-            "gpt-5.2-codex",
-            "gpt-5.1-codex",
-            "gpt-5.1-codex-max",
-            "gpt-5.1-codex-mini",
-            "gpt-5-codex",
-        ),
-        _GPT5,
-        400_000,
-        128_000,
+        ("gpt-5.6", "gpt-5.6-sol", "gpt-5.6-terra", "gpt-5.6-luna"), _GPT6, 1_050_000, 128_000, efforts=(*_QUICK, "max")
     ),
-    _Family(("o4-mini", "o3", "o1"), _O_SERIES, 200_000, 100_000),
-    _Family(("o3-mini",), _REASONING, 200_000, 100_000),
-    _Family(("o3-pro", "o1-pro"), _O_SERIES, 200_000, 100_000, streams=False),
+    _Family(("gpt-5.5",), _GPT5, 1_050_000, 128_000, efforts=_QUICK),
+    _Family(("gpt-5.5-pro",), _GPT5, 1_050_000, 128_000, streams=False, efforts=_PRO),
+    # The effort of these is NONE unless one is asked for, and then they take a temperature.
+    _Family(("gpt-5.4",), _GPT5_QUICK, 1_050_000, 128_000, efforts=_QUICK),
+    _Family(("gpt-5.4-mini", "gpt-5.4-nano", "gpt-5.2"), _GPT5_QUICK, 400_000, 128_000, efforts=_QUICK),
+    _Family(("gpt-5.1",), _GPT5_QUICK, 400_000, 128_000, efforts=("none", *_LOW)),
+    _Family(("gpt-5.4-pro",), _GPT5, 1_050_000, 128_000, efforts=_PRO),
+    _Family(("gpt-5.2-pro",), _GPT5, 400_000, 128_000, efforts=_PRO),
+    _Family(("gpt-5", "gpt-5-mini", "gpt-5-nano"), _GPT5, 400_000, 128_000, efforts=_MINIMAL),
+    _Family(("gpt-5-pro",), _GPT5, 400_000, 272_000, efforts=("high",)),
+    _Family(("gpt-5.3-codex",), _GPT5, 400_000, 128_000, efforts=_QUICK),
+    _Family(("gpt-5.2-codex", "gpt-5.1-codex-max"), _GPT5, 400_000, 128_000, efforts=_XHIGH),
+    _Family(("gpt-5.1-codex", "gpt-5.1-codex-mini", "gpt-5-codex"), _GPT5, 400_000, 128_000, efforts=_LOW),
+    _Family(("o4-mini", "o3", "o1"), _O_SERIES, 200_000, 100_000, efforts=_LOW),
+    _Family(("o3-mini",), _REASONING, 200_000, 100_000, efforts=_LOW),
+    _Family(("o3-pro", "o1-pro"), _O_SERIES, 200_000, 100_000, streams=False, efforts=_LOW),
     # Only the tools that OpenAI runs itself, which go in through ``extra``.
-    _Family(("o3-deep-research", "o4-mini-deep-research"), _O_SERIES - _TOOLS, 200_000, 100_000),
+    _Family(("o3-deep-research", "o4-mini-deep-research"), _O_SERIES - _TOOLS, 200_000, 100_000, efforts=("medium",)),
     _Family(("gpt-4.1", "gpt-4.1-mini", "gpt-4.1-nano"), _GPT4O, 1_047_576, 32_768),
     _Family(("gpt-4o", "gpt-4o-mini"), _GPT4O, 128_000, 16_384),
     _Family(("gpt-4o-2024-05-13",), _GPT4O - {Capability.JSON_SCHEMA}, 128_000, 4_096),
@@ -129,7 +132,14 @@ def _table(*, chat: bool) -> dict[str, ModelCapabilities]:
         streams = family.streams and Capability.TOOLS in capabilities
         tools = StreamedTools.DELTAS if streams else StreamedTools.NONE
         for name in family.names:
-            table[name] = ModelCapabilities(tools, capabilities, family.context, family.output, schema_dialect="openai")
+            table[name] = ModelCapabilities(
+                tools,
+                capabilities,
+                family.context,
+                family.output,
+                schema_dialect="openai",
+                efforts=family.efforts if Capability.REASONING_EFFORT in capabilities else (),
+            )
     return table
 
 
