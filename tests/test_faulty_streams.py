@@ -15,7 +15,7 @@ import pytest
 from promptport.decoding import StreamDecoder
 from promptport.errors import IncompleteStreamError, ProtocolError, ProviderStreamError, StreamError
 from promptport.frames import Append, Citation, End, Reasoning, ReasoningAppend, StreamFrame, ToolCall
-from promptport.protocols import decode_chat_completion, decode_message, decode_response
+from promptport.protocols import MessagesDecoder, decode_chat_completion, decode_message, decode_response
 from promptport.testing import assert_valid_stream
 from promptport_bedrock._decode import ConverseDecoder
 from promptport_bedrock.conformance import frame
@@ -339,3 +339,34 @@ def test_a_count_of_tokens_that_is_none_is_not_told(count: Any) -> None:
     assert decode_chat_completion(json.dumps(chunk).encode()).usage.input_tokens is None
     message = {"content": [], "stop_reason": "end_turn", "usage": {"input_tokens": count}}
     assert decode_message(json.dumps(message).encode()).usage.input_tokens is None
+
+
+MESSAGE = {"id": "m", "model": "c", "content": [{"type": "text", "text": "Hi"}], "stop_reason": "end_turn", "usage": {}}
+BEGUN = (
+    b'event: message_start\ndata: {"type": "message_start", "message": {"id": "m", "content": []}}\n\n'
+    b'event: content_block_start\ndata: {"type": "content_block_start", "index": 0, '
+    b'"content_block": {"type": "text", "text": "Hi"}}\n\n'
+)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        b'{"type": "error", "error": {"type": "overloaded_error", "message": "it failed"}}\n',
+        b'[{"error": {"message": "it failed"}}]\n',
+        b'data: {"error": {"message": "it failed"}}\n\n',
+        b"event: error\ndata: it failed\n\n",
+    ],
+)
+@pytest.mark.parametrize("before", [b"", BEGUN])
+def test_an_error_of_the_messages_api_in_whatever_form(before: bytes, error: bytes) -> None:
+    frames, found, _ = read(Api([], sse, MessagesDecoder, 0), before + error)
+    assert isinstance(found, ProviderStreamError)
+    assert "it failed" in str(found)
+    assert frames == ([Append("Hi")] if before else [])
+
+
+def test_a_whole_answer_in_place_of_the_messages_stream_is_read() -> None:
+    frames, error, _ = read(Api([], sse, MessagesDecoder, 0), json.dumps(MESSAGE).encode())
+    assert error is None
+    assert frames[0] == Append("Hi")

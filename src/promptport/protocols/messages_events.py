@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from promptport.decoding import CallAssembler, SSEDecoder, StreamDecoder, WireDecoder, reported_error
+from promptport.decoding import CallAssembler, SSEDecoder, StreamDecoder, WireDecoder, json_or_none, reported_error
 from promptport.errors import IncompleteStreamError, ProtocolError
 from promptport.frames import (
     Append,
@@ -183,10 +183,12 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
             self._delta(parsed.index, parsed.delta, data, out)
             return
         handler = _HANDLERS.get(kind)
-        if handler is None:
-            self._skip(kind or "an event without a type")
-        else:
+        if handler is not None:
             handler(self, data, out)
+            return
+        if not kind:
+            self._look_for_error(data)
+        self._skip(kind or "an event without a type")
 
     def _malformed(self, name: bytes, data: bytes, error: Exception, out: list[StreamFrame]) -> None:
         """An event that is no JSON, or not what it should be; what is unknown may be either."""
@@ -394,11 +396,30 @@ class MessagesDecoder(StreamDecoder[tuple[bytes, bytes]]):
         return _FINISH_REASONS.get(self._stop_reason or "", FinishReason.OTHER)
 
     def _end_of_bytes(self, out: list[StreamFrame]) -> None:
+        self._look_for_error(self._wire.stray)  # a proxy may write it as bare JSON behind good events
         raise IncompleteStreamError("the stream ended without message_stop")
 
     def used(self) -> Usage:
         """What ``message_start`` and ``message_delta`` told so far."""
         return _usage(self._counts)
+
+    def _no_events(self, stray: bytes, out: list[StreamFrame]) -> None:
+        """No event at all: perhaps an error, or the whole answer of a server that does not stream."""
+        body = json_or_none(stray)
+        if isinstance(body, dict) and isinstance(body.get("content"), list):
+            self._whole(stray, out)
+        else:
+            super()._no_events(stray, out)
+
+    def _whole(self, data: bytes, out: list[StreamFrame]) -> None:
+        """The body of an answer that did not stream. Raises `StreamError`."""
+        message = _read(_decode_message, self._readable(data) or data, "message")
+        if message.content is None:
+            if message.error:
+                raise reported_error({"error": message.error})
+            raise ProtocolError("the server's message has no content")
+        self._message(message, out)
+        self._finish(out)
 
     def _count(self, usage: Any) -> None:
         """Counts are cumulative: a later one replaces the one before."""
@@ -433,15 +454,8 @@ def decode_message(data: bytes, taken: Collection[str] = ()) -> AssistantMessage
     if data.lstrip()[:1] == b"<":
         raise ProtocolError("the server answered with a web page instead of a message: is the base_url right?")
     decoder = MessagesDecoder(taken)
-    data = decoder._readable(data) or data
-    message = _read(_decode_message, data, "message")
-    if message.content is None:
-        if message.error:
-            raise reported_error({"error": message.error})
-        raise ProtocolError("the server's message has no content")
     out: list[StreamFrame] = []
-    decoder._message(message, out)
-    decoder._finish(out)
+    decoder._whole(data, out)
     return message_of(decoder._mender.feed(out) if decoder._mender is not None else out)
 
 
