@@ -8,14 +8,17 @@ import json
 import pickle
 import traceback
 from base64 import b64encode
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import promptport as pp
 from promptport.http import is_within
-from promptport.http.redaction import redact
+from promptport.http.redaction import redact, redacted
 from promptport.provider import HTTPRequest, chat_provider
 from promptport.testing import WireResponse, WireServer
 
@@ -274,3 +277,28 @@ async def test_a_key_that_a_list_of_models_quotes(verb: str) -> None:
     if verb == "models":
         assert isinstance(found, pp.ProtocolError)
     assert not isinstance(found, BaseException) or ODD_KEY[4:-4] not in shown(found)
+
+
+ESCAPES: list[Callable[[str], str]] = [
+    lambda letter: letter,
+    lambda letter: "".join([f"%{byte:02X}" for byte in letter.encode()]),
+    lambda letter: "".join([f"%25{byte:02x}" for byte in letter.encode()]),
+    lambda letter: f"\\u{ord(letter):04x}",
+    lambda letter: f"\\\\u{ord(letter):04X}",
+    lambda letter: f"\\x{ord(letter):02x}",
+    lambda letter: f"&#{ord(letter)};",
+    lambda letter: f"&#x{ord(letter):X};",
+]
+INSIDE = ["", "", "", "\n", "\r\n  ", "\\n", '" "', "' + '", "\u200b"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(ESCAPES), st.sampled_from(INSIDE)), min_size=21, max_size=21))
+def test_a_key_is_found_whichever_of_its_letters_are_escaped_and_wherever_a_line_ends(ways: list[Any]) -> None:
+    written = "".join([escape(letter) + inside for letter, (escape, inside) in zip(ODD_KEY, ways, strict=True)])
+    assert redacted(f"no <{written}> here", [ODD_KEY]).startswith("no <[redacted]")
+
+
+@pytest.mark.parametrize("between", [" ", ":", "-", ","])
+def test_a_key_is_found_in_a_dump(between: str) -> None:
+    dump = between.join([f"{byte:02x}" for byte in ODD_KEY.encode()])
+    assert redacted(f"bytes: {dump}", [ODD_KEY]) == "bytes: [redacted]"

@@ -6,9 +6,9 @@ import os
 import aiohttp
 from promptport_marmot._client import MarmotClient
 from promptport_marmot._decode import MarmotDecoder
-from tests.kit_bugs.lab import Bug, declaring, decoding, sending
+from tests.kit_bugs.lab import Bug, HandMade, declaring, decoding, sending, streaming
 
-from promptport import Capability, ProviderError, TransportError
+from promptport import Capability, ProviderError, ProviderStreamError, TransportError
 
 # ------------------------------------------------------------------------------------- sent once, to one
 
@@ -95,8 +95,52 @@ class OutspokenClient(MarmotClient):
 
 
 class TestQuotesTheKeyOfAStreamError(Bug):
-    found_by = "test_a_key_in_an_error_of_the_stream_is_redacted"
+    found_by = "test_a_key_in_an_error_of_the_stream_is_redacted[as it is]"
     says = "does not pass through the client's redaction"
+    client = OutspokenClient
+
+
+class PlainStream(HandMade):
+    """Takes a key out only as the program wrote it."""
+
+    async def _changed(self):
+        try:
+            async for frame in super()._changed():
+                yield frame
+        except ProviderStreamError as error:
+            error.args = tuple([str(each).replace("test-key", "[redacted]") for each in error.args])
+            raise
+
+
+class PlainClient(streaming(PlainStream)):
+    def _known_secrets(self):
+        return ()
+
+
+class QuotesAnotherSpelling(Bug):
+    says = "does not pass through the client's redaction"
+    client = PlainClient
+
+
+class TestQuotesTheKeyInAUrl(QuotesAnotherSpelling):
+    found_by = "test_a_key_in_an_error_of_the_stream_is_redacted[in percents]"
+
+
+class TestQuotesTheKeyInJson(QuotesAnotherSpelling):
+    found_by = "test_a_key_in_an_error_of_the_stream_is_redacted[in JSON]"
+
+
+class TestQuotesTheKeyInBase64(QuotesAnotherSpelling):
+    found_by = "test_a_key_in_an_error_of_the_stream_is_redacted[in base64]"
+
+
+class TestQuotesTheKeyInTwoLines(QuotesAnotherSpelling):
+    found_by = "test_a_key_in_an_error_of_the_stream_is_redacted[in two lines]"
+
+
+class TestQuotesTheKeyOfTwoReads(Bug):
+    found_by = "test_a_key_in_an_error_of_the_stream_is_redacted[in two reads]"
+    says = "the key, in two reads"
     client = OutspokenClient
 
 

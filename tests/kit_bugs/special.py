@@ -364,6 +364,15 @@ class TestTrustsBrokenFrames(FrameBug):
         return decoder
 
 
+class TestRefusesHalfACharacterInAFrame(FrameBug):
+    found_by = "test_halves_of_a_character_are_joined[text]"
+    says = "JSON is decoded strictly, event by event"
+
+    def change(self, decoder):
+        decoder._readable = lambda data: None
+        return decoder
+
+
 class DeafDecoder(ConverseDecoder):
     """Knows of no exceptions in the stream."""
 

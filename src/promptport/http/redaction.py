@@ -1,16 +1,18 @@
 """Keys that somebody quoted, taken out of an error. Pure.
 
 Rule: this is done once, where all errors of a client pass, for all that a traceback or a pickle shows of one. A key is
-found as it is, and as URLs, JSON, HTML, Basic authentication and dumps write it.
+found as it is, and as URLs, JSON, HTML, Basic authentication and dumps write it: also where only some of its letters
+are escaped, and where a line end or a quotation mark stands inside.
 """
 
 from __future__ import annotations
 
 import html
 import json
+import re
 from base64 import b64encode
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from promptport.errors import PromptportError
@@ -19,6 +21,7 @@ __all__ = ["redact", "redacted"]
 
 _REDACTED = "[redacted]"
 _SECRET_LENGTH = 4  # a shorter "key" (a local server's "x") stands in too many words to be taken out of them
+_SPLIT_LENGTH = 8  # a shorter one, with something inside, stands in a text by chance
 _ENCODED_LENGTH = 8  # of base64: a shorter piece of it stands in other words too
 _CHAIN_LENGTH = 50
 
@@ -33,10 +36,38 @@ def redacted(text: str, secrets: Collection[str]) -> str:
     return _without(text, _written(secrets))
 
 
-def _written(secrets: Collection[str]) -> list[str]:
-    """The secrets as somebody may quote them, the longest first."""
-    forms = {form for secret in secrets if len(secret) >= _SECRET_LENGTH for form in _forms(secret)}
-    return sorted(forms, key=len, reverse=True)
+class _Written(NamedTuple):
+    """The secrets as somebody may quote them: the longest texts first, and patterns."""
+
+    texts: list[str]
+    patterns: list[re.Pattern[str]]
+
+
+def _written(secrets: Collection[str]) -> _Written | None:
+    """``None`` if there is nothing to find."""
+    long = [secret for secret in secrets if len(secret) >= _SECRET_LENGTH]
+    forms = {form for secret in long for form in _forms(secret)}
+    patterns = [re.compile(_spelled(secret), re.IGNORECASE) for secret in sorted(long, key=len, reverse=True)]
+    return _Written(sorted(forms, key=len, reverse=True), patterns) if forms else None
+
+
+def _spelled(secret: str) -> str:
+    """A pattern for the secret with any of its letters escaped, or in hexadecimal with something between the bytes."""
+    between = _BETWEEN if len(secret) >= _SPLIT_LENGTH else ""
+    letters = between.join(map(_letter, secret))
+    numbers = "[ :,-]".join([f"(?:0x)?{byte:02x}" for byte in secret.encode("utf-8", "surrogatepass")])
+    return f"{letters}|{numbers}"
+
+
+_BETWEEN = r"(?:\\+[nrt]|[\s\"'+\u200b\u2060\u00ad]|\\(?![nrtux])){0,8}"
+
+
+def _letter(letter: str) -> str:
+    code = ord(letter)
+    escaped = "".join([f"%(?:25)*{byte:02x}" for byte in letter.encode("utf-8", "surrogatepass")])
+    forms = [f"(?-i:{re.escape(letter)})", escaped, rf"\\+u\{{?0*{code:x}\}}?", f"&(?:amp;)*#0*{code};"]
+    forms += [f"&(?:amp;)*#x0*{code:x};", *([rf"\\+x{code:02x}"] if code < 256 else [])]
+    return f"(?:{'|'.join(forms)})"
 
 
 def _forms(secret: str) -> Iterator[str]:
@@ -62,10 +93,14 @@ def _lower_escapes(text: str) -> str:
     return "%".join([parts[0], *[part[:2].lower() + part[2:] for part in parts[1:]]])
 
 
-def _without(text: str, written: Collection[str]) -> str:
-    for form in written:
+def _without(text: str, written: _Written | None) -> str:
+    if written is None:
+        return text
+    for form in written.texts:
         if form in text:
             text = text.replace(form, _REDACTED)
+    for pattern in written.patterns:
+        text = pattern.sub(_REDACTED, text)
     return text
 
 
@@ -79,7 +114,7 @@ def redact(error: BaseException, secrets: Collection[str]) -> None:
         secrets: Keys, tokens and passwords.
     """
     written = _written(secrets)
-    if not written:
+    if written is None:
         return
     for current in _chain(error):
         _redact_one(current, written)
@@ -112,7 +147,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             waiting += current.exceptions
 
 
-def _redact_one(error: BaseException, written: Collection[str]) -> None:
+def _redact_one(error: BaseException, written: _Written) -> None:
     try:
         error.args = tuple([_redacted_value(value, written) for value in error.args])
         for name, value in list(vars(error).items()):
@@ -123,7 +158,7 @@ def _redact_one(error: BaseException, written: Collection[str]) -> None:
         pass
 
 
-def _redacted_value(value: Any, written: Collection[str]) -> Any:
+def _redacted_value(value: Any, written: _Written) -> Any:
     if isinstance(value, str):
         return _without(value, written)
     if isinstance(value, bytes | bytearray):
@@ -137,7 +172,7 @@ def _redacted_value(value: Any, written: Collection[str]) -> Any:
     return value
 
 
-def _quotes(error: BaseException, written: Collection[str]) -> bool:
+def _quotes(error: BaseException, written: _Written) -> bool:
     try:
         text = f"{error} {error!r}"
     except Exception:

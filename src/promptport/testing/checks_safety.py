@@ -9,8 +9,10 @@ import asyncio
 import copy
 import pickle
 import traceback
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import pytest
 from msgspec.structs import replace
@@ -35,6 +37,7 @@ from promptport.messages import (
 )
 from promptport.models import Capability
 from promptport.testing.bench import LONG, QUESTION, Bench, not_applicable, run
+from promptport.testing.event_frames import frame_parts, split_frames, written_frame
 from promptport.testing.steps import Fail, Finish, Say, Step, Think
 from promptport.testing.wire_server import RecordedRequest, WireResponse, WireServer
 
@@ -48,6 +51,35 @@ _FOREIGN = "kit-foreign-7f3a"
 _ENVIRONMENT_KEY = "kit-environment-key-9d2f"
 _FIRST_HALF, _SECOND_HALF = "KITFIRSTHALF", "KITSECONDHALF"
 _HALVES = {_FIRST_HALF: rb"\ud83d", _SECOND_HALF: rb"\ude00"}
+
+
+_SPELLINGS: Mapping[str, Callable[[str], str]] = {
+    "as it is": lambda key: key,
+    "in two reads": lambda key: key,
+    "in two lines": lambda key: f"{key[: len(key) // 2]}\n{key[len(key) // 2 :]}",
+    "in a URL": lambda key: quote(f"Bearer {key}", safe=""),
+    "in percents": lambda key: "".join([f"%{byte:02X}" for byte in key.encode()]),
+    "in JSON": lambda key: f"\\u{ord(key[0]):04x}{key[1:]}",
+    "in base64": lambda key: b64encode(f"kit:{key}".encode()).decode(),
+    "in hexadecimal": lambda key: key.encode().hex(),
+}
+"""How a server may quote a key."""
+_ENCODED_KEY_LENGTH = 8  # a shorter one, spelled otherwise, stands in a text by chance
+
+
+def _spelled(keys: Iterable[str], spelling: str) -> list[str]:
+    plain = spelling in ("as it is", "in two reads")
+    return [_SPELLINGS[spelling](key) for key in keys if plain or len(key) >= _ENCODED_KEY_LENGTH]
+
+
+def _cut_inside(body: bytes, keys: Sequence[str]) -> list[bytes]:
+    """The body in two reads, of which each has a half of the first key."""
+    at = body.find(keys[0].encode()) + len(keys[0]) // 2 if keys else len(body) // 2
+    return [body[:at], body[at:]]
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.replace("\\n", "").split())
 
 
 def keys_in(request: RecordedRequest) -> list[str]:
@@ -161,14 +193,16 @@ class SafetyChecks:
 
     # ------------------------------------------------------------------------------------------------ keys
 
-    def test_a_key_in_an_error_of_the_stream_is_redacted(self) -> None:
-        """A server that quotes the key in an error event: it is in no text, traceback or pickle of ours."""
+    @pytest.mark.parametrize("spelled", _SPELLINGS)
+    def test_a_key_in_an_error_of_the_stream_is_redacted(self, spelled: str) -> None:
+        """A server that quotes the key in an error event, in whatever spelling: it is in no text or pickle of ours."""
         seen: list[str] = []
 
         def quoting(request: RecordedRequest) -> WireResponse:
-            seen.extend(keys_in(request))
+            seen.extend(_spelled(keys_in(request), spelled))
             text = f"the key {' '.join(seen)} may not do this"
-            return self.bench.response(self.bench.wire((Say("Hel"), Fail(text, "overloaded"))))
+            body = b"".join(self.bench.wire((Say("Hel"), Fail(text, "overloaded"))))
+            return self.bench.response(_cut_inside(body, seen) if spelled == "in two reads" else body)
 
         async def check() -> None:
             async with self.bench.client() as (server, client):
@@ -181,16 +215,16 @@ class SafetyChecks:
                 "traceback": "".join(traceback.format_exception(error)),
                 "pickle": pickle.dumps(error).decode("latin-1"),
             }
-            leaks = [where for where, text in told.items() if any(key in text for key in seen)]
+            leaks = [where for where, text in told.items() if any(_squeezed(key) in _squeezed(text) for key in seen)]
             assert not leaks, (
-                f"the key is in the error's {', '.join(leaks)}."
+                f"the key, {spelled}, is in the error's {', '.join(leaks)}."
                 " Probably the decoder's error does not pass through the client's redaction."
             )
 
         self.bench.wire((Say("Hel"), Fail("x", "overloaded")))
         run(check())
         if not seen:
-            not_applicable("the client sends no key")
+            not_applicable("the client sends no key, or one that is too short for this spelling")
 
     def test_the_repr_of_a_client_holds_no_key(self) -> None:
         """``repr(client)`` and ``str(client)`` can stand in a log."""
@@ -327,10 +361,7 @@ class SafetyChecks:
         for steps, wanted in ((whole, "a\U0001f600b"), (alone, "a\ufffdb")):
             after = [Say("."), _STOP] if kind == "reasoning" else [_STOP]
             body = b"".join(self.bench.wire([*steps, *after]))
-            if self.bench.contract.content_type.endswith("vnd.amazon.eventstream"):
-                not_applicable("frames of this protocol have check sums")
-            for name, half in _HALVES.items():
-                body = body.replace(name.encode(), half)
+            body = self._with_halves(body)
             ((frames, error),) = self.bench.play([self.bench.response(body)])
             kinds: Any = Append if kind == "text" else ReasoningAppend
             got = "".join([frame.text for frame in frames if isinstance(frame, kinds)])
@@ -339,6 +370,19 @@ class SafetyChecks:
                 f"half a surrogate pair in one event: got {got!r} and {error!r}, wanted {wanted!r}."
                 " Probably JSON is decoded strictly, event by event; join halves before you decode them."
             )
+
+    def _with_halves(self, body: bytes) -> bytes:
+        """The body with half a character in place of each word for one; frames get new lengths and check sums."""
+        if self.bench.contract.content_type.endswith("vnd.amazon.eventstream"):
+            parts = map(frame_parts, split_frames(body))
+            return b"".join([written_frame(block, _halved(payload)) for block, payload in parts])
+        return _halved(body)
+
+
+def _halved(data: bytes) -> bytes:
+    for name, half in _HALVES.items():
+        data = data.replace(name.encode(), half)
+    return data
 
 
 async def _asked(bench: Bench, client: LLMClient, how: str) -> None:
