@@ -28,8 +28,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "errors",
         (
-            "json_values media_files visible_text frames models parts params turns history openai_messages messages"
-            " param_options tools.*"
+            "checking json_values media_files visible_text frames models parts params turns history openai_messages"
+            " messages param_options tools.*"
         ),
         "message_building stream_state decoding.* stream structured.* telemetry.*",
         "arguments protocols.* llm_client",

@@ -16,7 +16,8 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from promptport.arguments import as_model
+from promptport.arguments import as_model, check_asker
+from promptport.checking import checked
 from promptport.connecting import connect as asynchronous_connect
 from promptport.dispatch import DispatchFrame, ToolDispatcher
 from promptport.errors import InvalidInputError
@@ -163,12 +164,18 @@ class BlockingExecutor:
     A script that ends without closing it, also by an exception or ``sys.exit``, ends: what is open is closed then.
     """
 
+    @checked
     def __init__(self, make: Callable[[], PromptExecutor]) -> None:
         """``make``: gives the executor that does the work; called in the thread with the event loop."""
         self._loop = _LoopThread()
         try:
             self._executor: PromptExecutor = self._loop.call(make)
         except BaseException:
+            self._loop.stop()
+            raise
+        try:
+            check_asker(self._executor, where="BlockingExecutor: what make gives")
+        except InvalidInputError:
             self._loop.stop()
             raise
         self._closed = False
@@ -240,6 +247,7 @@ class BlockingExecutor:
         return self._loop.call(function, *arguments)
 
 
+@checked
 def connect(
     *providers: str,
     when_tools_cannot_stream: ToolsPolicy = "raise",

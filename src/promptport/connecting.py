@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from promptport.checking import checked
 from promptport.errors import ConfigurationError, InvalidInputError
 from promptport.executor import MultiProviderExecutor, ParametersPolicy, ToolsPolicy
 from promptport.llm_client import LLMClient
@@ -41,6 +42,7 @@ def connect(
     fallback: Iterable[LLModel | str],
     **provider_options: Any,
 ) -> FallbackExecutor: ...
+@checked
 def connect(
     *providers: str,
     when_tools_cannot_stream: ToolsPolicy = "raise",
@@ -78,7 +80,7 @@ def connect(
             )
     options = _options(providers, options or {}, provider_options)
     limited = limits if isinstance(limits, Mapping) else {}
-    strangers = sorted({*options, *limited} - set(providers))
+    strangers = sorted(map(str, {*options, *limited} - set(providers)))
     if strangers:
         raise InvalidInputError(f"options are given for {', '.join(strangers)}, which connect() was not asked for")
     clients: dict[str, LLMClient] = {name: client(name, **options.get(name, {})) for name in dict.fromkeys(providers)}

@@ -14,7 +14,8 @@ from typing import Literal, Protocol, Self, TypeAlias
 from msgspec.structs import replace
 
 from promptport.arguments import as_model, as_prompt, as_tools, check_asker
-from promptport.errors import ConfigurationError, UnsupportedCapabilityError
+from promptport.checking import checked
+from promptport.errors import ConfigurationError, InvalidInputError, UnsupportedCapabilityError
 from promptport.llm_client import LLMClient, check_request, unsupported_parameters
 from promptport.messages import AssistantMessage, LLMParams, Origin, Prompt
 from promptport.models import Capability, LLModel, ModelCapabilities, StreamedTools
@@ -74,6 +75,7 @@ class PromptExecutor(Protocol):
 class SingleClientExecutor:
     """An executor over one client."""
 
+    @checked
     def __init__(
         self,
         client: LLMClient,
@@ -239,6 +241,7 @@ async def _completed(
 class MultiProviderExecutor:
     """An executor over several clients: ``model.provider`` says which one is asked."""
 
+    @checked
     def __init__(
         self,
         clients: Mapping[str, LLMClient] | Iterable[LLMClient],
@@ -256,6 +259,11 @@ class MultiProviderExecutor:
         Raises:
             ConfigurationError: two clients of one name.
         """
+        if not isinstance(clients, Iterable):
+            raise InvalidInputError(
+                f"MultiProviderExecutor: clients takes several clients, not {type(clients).__name__}. "
+                "Write [client('openai')]."
+            )
         given = list(
             clients.values() if isinstance(clients, Mapping) else [clients] if isinstance(clients, str) else clients
         )
@@ -321,6 +329,7 @@ class MultiProviderExecutor:
         executor, model = self._for(model)
         return executor.origin_of(model)
 
+    @checked
     async def models(self, *providers: str) -> list[LLModel]:
         """The models that the servers list, by the provider names of this executor.
 

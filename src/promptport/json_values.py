@@ -22,6 +22,8 @@ def read_value(decode: Callable[[bytes | str], _Value], data: bytes | str, what:
     Raises:
         InvalidInputError: it is not ``what``, such as "a frame".
     """
+    if not isinstance(data, bytes | bytearray | memoryview | str):
+        raise InvalidInputError(f"not {what}: data takes bytes or a string of JSON, not {type(data).__name__}.")
     try:
         return decode(data)
     except RecursionError as error:

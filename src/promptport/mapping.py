@@ -12,7 +12,8 @@ from typing import Any, Self
 
 import msgspec
 
-from promptport.arguments import as_model, model_for
+from promptport.arguments import as_model, as_prompt, as_tools, check_asker, model_for
+from promptport.checking import checked
 from promptport.errors import InvalidInputError, PromptportError
 from promptport.executor import PromptExecutor
 from promptport.frames import Usage
@@ -125,7 +126,7 @@ class PromptMap:
                 self.total = self._begun
                 return
             self._begun += 1
-            asked = Prompt.of(prompt) if isinstance(prompt, str) else prompt
+            asked = as_prompt(prompt, where=f"map_prompts(): prompts[{index}]")
             tasks.add(asyncio.create_task(self._one(index, asked), name=f"promptport-map-{index}"))
 
     async def _one(self, index: int, prompt: Prompt) -> MappedPrompt:
@@ -141,6 +142,7 @@ class PromptMap:
             return MappedPrompt(index, prompt, error=error)
 
 
+@checked
 def map_prompts(
     executor: PromptExecutor,
     prompts: Iterable[Prompt | str],
@@ -180,9 +182,13 @@ def map_prompts(
     """
     if concurrency < 1:
         raise InvalidInputError(f"map_prompts(): concurrency must be at least 1, not {concurrency!r}.")
+    check_asker(executor, where="map_prompts(): executor")
+    tools = as_tools(tools)
     routes = isinstance(model, str) and hasattr(executor, "resolve")  # for each prompt by itself
     asked = model if routes else as_model(model, where="map_prompts(): model")
     if retries < 0:
         raise InvalidInputError(f"map_prompts(): retries must be 0 or more, not {retries!r}.")
+    if isinstance(prompts, list | tuple):
+        prompts = [as_prompt(prompt, where=f"map_prompts(): prompts[{index}]") for index, prompt in enumerate(prompts)]
     structure = None if definition is None else (definition, retries)
     return PromptMap(executor, prompts, asked, tools, concurrency, structure=structure)

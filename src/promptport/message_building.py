@@ -5,9 +5,10 @@ Rule: what came is the message, complete or not; nothing is made up.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import cast
 
+from promptport.errors import InvalidInputError
 from promptport.frames import (
     Append,
     Citation,
@@ -105,6 +106,8 @@ class MessageBuilder:
 
 def message_of(frames: Iterable[StreamFrame]) -> AssistantMessage:
     """The message that these frames make, complete or not."""
+    if not isinstance(frames, Iterable) or isinstance(frames, str | bytes | Mapping):
+        raise InvalidInputError(f"message_of(): frames takes several frames, not {type(frames).__name__}. Pass a list.")
     builder = MessageBuilder()
     builder.add(frames)
     return builder.message()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 import msgspec
 from msgspec.structs import force_setattr, replace
 
+from promptport.checking import checked
 from promptport.errors import InvalidInputError
 from promptport.frames import InvalidToolCall, ToolCall
 from promptport.history import answered_messages, trimmed_messages
@@ -89,17 +90,21 @@ class Prompt(Quiet, frozen=True, omit_defaults=True):
             force_setattr(self, "messages", messages)
         if not _MESSAGES.issuperset(map(type, messages)):
             _check_messages(messages)
+        if not isinstance(self.id, str):
+            raise InvalidInputError(f"Prompt: id takes a string, not {type(self.id).__name__}. Pass id='chat-1'.")
         if not isinstance(self.params, LLMParams):
             raise InvalidInputError(
                 f"Prompt: params takes LLMParams, not {type(self.params).__name__}. Write LLMParams(temperature=0)."
             )
 
     @classmethod
+    @checked
     def of(cls, text: str, /, *, system: str | None = None, id: str = "", **params: Unpack[ParamOptions]) -> Prompt:
         """A prompt of one user message, and a system message if given; ``params`` as in `LLMParams`."""
         prompt = cls(id=id).with_params(**params)
         return (prompt.system(system) if system is not None else prompt).user(text)
 
+    @checked
     def system(self, text: str, *, cache: bool = False) -> Prompt:
         """Adds instructions."""
         return self.add(SystemMessage(text, cache))
@@ -112,6 +117,7 @@ class Prompt(Quiet, frozen=True, omit_defaults=True):
         """Adds what the model said, where a string is a `TextPart`."""
         return self.add(AssistantMessage.of(*parts))
 
+    @checked
     def tool_call(self, id: str, name: str, arguments: str | Mapping[str, Any] = "{}") -> Prompt:
         """Adds a call to the model's last message, or a message that holds it.
 
@@ -129,6 +135,7 @@ class Prompt(Quiet, frozen=True, omit_defaults=True):
             return replace(self, messages=(*self.messages[:-1], replace(last, parts=(*last.parts, call))))
         return self.add(AssistantMessage((call,)))
 
+    @checked
     def tool_result(self, call_id: str, output: str | Iterable[UserPart] = "", *, error: str | None = None) -> Prompt:
         """Adds what a tool answered; its name is that of the call.
 
@@ -163,6 +170,7 @@ class Prompt(Quiet, frozen=True, omit_defaults=True):
                 )
         return replace(self, params=replace(self.params, **params))
 
+    @checked
     def answered(self, error: str) -> Self:
         """Close the calls that have no result: each gets this error, in words for the model, behind its message.
 
@@ -183,6 +191,7 @@ class Prompt(Quiet, frozen=True, omit_defaults=True):
         messages = answered_messages(self.messages, error)
         return self if len(messages) == len(self.messages) else replace(self, messages=messages)
 
+    @checked
     def trimmed(
         self,
         *,
@@ -214,6 +223,7 @@ class Prompt(Quiet, frozen=True, omit_defaults=True):
         return TrimmedPrompt(stay, self.id, self.params, cut)
 
     @classmethod
+    @checked
     def from_openai(cls, messages: Iterable[Mapping[str, Any]], *, id: str = "", **params: Any) -> Prompt:
         """Make a prompt of the message dicts of OpenAI's Chat Completions.
 

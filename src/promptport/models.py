@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import msgspec
 from msgspec.structs import replace
 
+from promptport.checking import check_fields, checked
 from promptport.errors import ConfigurationError, InvalidInputError
 
 __all__ = ["Capability", "LLModel", "ModelCapabilities", "StreamedTools"]
@@ -78,6 +79,9 @@ class ModelCapabilities(msgspec.Struct, frozen=True, omit_defaults=True):
     schema_dialect: str = ""
     efforts: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def __contains__(self, capability: Capability) -> bool:
         return capability in self.capabilities
 
@@ -90,6 +94,7 @@ class ModelCapabilities(msgspec.Struct, frozen=True, omit_defaults=True):
         return replace(self, capabilities=self.capabilities - frozenset(capabilities))
 
     @classmethod
+    @checked
     def of(
         cls,
         streamed_tools: StreamedTools,
@@ -119,6 +124,7 @@ class LLModel(msgspec.Struct, frozen=True, omit_defaults=True):
                 raise InvalidInputError(
                     f"LLModel: {name} must be a string, not {type(value).__name__}. Write LLModel('openai', 'gpt-5')."
                 )
+        check_fields(self)
         if not self.provider or not self.id:
             raise ConfigurationError(f"a model needs a provider and an id, such as 'openai/gpt-5', not {str(self)!r}")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar, overload
 
+from promptport.checking import checked
 from promptport.dispatch import ToolResult
 from promptport.frames import InvalidToolCall, ToolCall
 from promptport.messages import AssistantMessage
@@ -74,6 +75,7 @@ def node_llm_request_streaming_with_tools(
     *,
     transform: Callable[[FrameStream], Awaitable[_Output]],
 ) -> StreamingNode[_Output]: ...
+@checked
 def node_llm_request_streaming_with_tools(
     name: str,
     definition: StructuredDataDefinition[Any] | None = None,
@@ -154,6 +156,7 @@ class SendingNode(Generic[_Output]):
         return await self._ask(session)
 
 
+@checked
 def node_execute_tool(name: str) -> ToolNode:
     """A step that runs one tool call. Koog's `nodeExecuteTool`.
 
@@ -163,6 +166,7 @@ def node_execute_tool(name: str) -> ToolNode:
     return ToolNode(name)
 
 
+@checked
 def node_execute_multiple_tools(name: str) -> ToolsNode:
     """A step that runs all calls of a response, side by side. Koog's `nodeExecuteMultipleTools`.
 
@@ -172,6 +176,7 @@ def node_execute_multiple_tools(name: str) -> ToolsNode:
     return ToolsNode(name)
 
 
+@checked
 def node_llm_send_tool_result(
     name: str, *, transform: Callable[[FrameStream], Awaitable[Any]] = _message
 ) -> SendingNode[Any]:
@@ -184,6 +189,7 @@ def node_llm_send_tool_result(
     return SendingNode(name, StreamingNode(name, None, transform))
 
 
+@checked
 def node_llm_send_multiple_tool_results(
     name: str, *, transform: Callable[[FrameStream], Awaitable[Any]] = _message
 ) -> SendingNode[Any]:

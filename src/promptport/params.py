@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import force_setattr
 
+from promptport.checking import check_fields
 from promptport.errors import InvalidInputError
 from promptport.parts import Quiet
 
@@ -35,6 +36,9 @@ class NamedTool(msgspec.Struct, frozen=True):
     """The tool choice "call this one"."""
 
     name: str
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class ReasoningEffort(enum.StrEnum):
@@ -90,6 +94,7 @@ class LLMParams(Quiet, frozen=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         self._take_words()
+        check_fields(self)
         _check_number("temperature", self.temperature, int | float)
         _check_number("max_tokens", self.max_tokens, int)
         _check_number("seed", self.seed, int)

@@ -10,6 +10,7 @@ from typing import ClassVar, Self, TypeAlias
 
 import msgspec
 
+from promptport.checking import check_fields, checked
 from promptport.errors import InvalidInputError
 from promptport.media_files import read_media
 
@@ -53,6 +54,9 @@ class TextPart(Quiet, frozen=True, tag="text", omit_defaults=True):
     text: str
     cache: bool = False
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 class _Media(Quiet, frozen=True, omit_defaults=True):
     """Bytes or an address; exactly one of them.
@@ -70,17 +74,17 @@ class _Media(Quiet, frozen=True, omit_defaults=True):
     media_type: str | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         name = type(self).__name__
         if (self.data is None) == (self.url is None):
             raise InvalidInputError(f"{name} takes either data or url")
-        if not isinstance(self.data, bytes | None):
-            raise InvalidInputError(f"{name}: data takes bytes, not {type(self.data).__name__}")
         if self.data is not None and not self.media_type:
             raise InvalidInputError(f"{name} with data needs its media_type, such as 'image/png'")
         if self.data == b"":
             raise InvalidInputError(f"{name} has no data")
 
     @classmethod
+    @checked
     def from_file(
         cls, path: str | PathLike[str], *, media_type: str | None = None, max_bytes: int = 50_000_000
     ) -> Self:
@@ -134,6 +138,7 @@ class DocumentPart(_Media, frozen=True, tag="document", omit_defaults=True):
     cache: bool = False
 
     @classmethod
+    @checked
     def from_file(
         cls, path: str | PathLike[str], *, media_type: str | None = None, max_bytes: int = 50_000_000
     ) -> Self:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack
 import msgspec
 from msgspec.structs import replace
 
-from promptport.arguments import as_prompt, as_tools, check_asker, model_for
+from promptport.arguments import as_model, as_prompt, as_tools, check_asker, model_for
+from promptport.checking import checked
 from promptport.dispatch import (
     DispatchStream,
     PausedRun,
@@ -72,6 +73,7 @@ class LLMSession:
         paused: what `run` waits for, if it ended in `ApprovalNeeded` or `ToolsPending`; `resume` goes on with it.
     """
 
+    @checked
     def __init__(
         self,
         executor: PromptExecutor,
@@ -110,7 +112,8 @@ class LLMSession:
         self.paused: PausedRun | None = None
         check_run_options(options)
         self._options = options
-        self._made: tuple[PromptExecutor, Sequence[ToolDescriptor], ToolDispatcher] | None = None
+        # Made now, so that an option that may not be is told now.
+        self._made = (executor, self.tools, ToolDispatcher(executor, self.tools, **options))
         self._under_way: weakref.ref[DispatchStream] | None = None
 
     # --------------------------------------------------------------------------------------- the prompt
@@ -127,6 +130,7 @@ class LLMSession:
         """Appends whole messages."""
         self.prompt = self.prompt.add(*messages)
 
+    @checked
     def add_tool_results(self, results: Iterable[ToolResult | ToolResultMessage]) -> None:
         """Appends what tools answered: messages, or a dispatcher's `ToolResult` frames.
 
@@ -134,7 +138,11 @@ class LLMSession:
             InvalidInputError: a result answers no call of the conversation.
         """
         known = self.prompt.call_ids()
-        messages = [result if isinstance(result, ToolResultMessage) else result.message() for result in results]
+        results = list(results)
+        strange = [type(each).__name__ for each in results if not isinstance(each, ToolResult | ToolResultMessage)]
+        if strange:
+            raise InvalidInputError(f"add_tool_results(): results takes ToolResult frames, not {strange[0]}.")
+        messages = [each if isinstance(each, ToolResultMessage) else each.message() for each in results]
         strangers = sorted(message.call_id for message in messages if message.call_id not in known)
         if strangers:
             raise InvalidInputError(f"no call of this conversation has the id {', '.join(map(repr, strangers))}")
@@ -142,6 +150,7 @@ class LLMSession:
 
     # ----------------------------------------------------------------------------------------- requests
 
+    @checked
     def request_llm_streaming_with_tools(self, definition: StructuredDataDefinition[Any] | None = None) -> FrameStream:
         """The next turn as frames, with the session's tools offered.
 
@@ -157,6 +166,7 @@ class LLMSession:
     def request_llm_streaming(self, definition: None = None) -> TextStream: ...
     @overload
     def request_llm_streaming(self, definition: StructuredDataDefinition[_Item]) -> AsyncIterator[_Item]: ...
+    @checked
     def request_llm_streaming(
         self, definition: StructuredDataDefinition[_Item] | None = None
     ) -> TextStream | AsyncIterator[_Item]:
@@ -204,6 +214,7 @@ class LLMSession:
         stream = self._dispatcher().stream(base.user(*parts) if parts else base, self.model, context=self.context)
         return self._followed(stream, UserMessage.of(*parts) if parts else None)
 
+    @checked
     def resume(
         self, decisions: Mapping[str, bool | str] | None = None, *, results: Mapping[str, Any] | None = None
     ) -> DispatchStream:
@@ -222,6 +233,7 @@ class LLMSession:
         stream = self._dispatcher().resume(self.paused, decisions, results=results, context=self.context)
         return self._followed(stream, None)
 
+    @checked
     async def execute_tools(self, calls: AssistantMessage | Sequence[ToolCall | InvalidToolCall]) -> list[ToolResult]:
         """Run calls with the session's tools, for a program with a loop of its own; see `ToolDispatcher.execute`."""
         return await self._dispatcher().execute(calls, context=self.context)
@@ -235,7 +247,7 @@ class LLMSession:
 
     def _dispatcher(self) -> ToolDispatcher:
         """One dispatcher for as long as executor and tools are the same, so that its threads are kept."""
-        if self._made is None or self._made[0] is not self.executor or self._made[1] is not self.tools:
+        if self._made[0] is not self.executor or self._made[1] is not self.tools:
             self._made = (self.executor, self.tools, ToolDispatcher(self.executor, self.tools, **self._options))
         return self._made[2]
 
@@ -273,8 +285,7 @@ class LLMSession:
 
     async def aclose(self) -> None:
         """End the threads in which sync tools ran, and wait for those that still run. The executor stays open."""
-        if self._made is not None:
-            await self._made[2].aclose()
+        await self._made[2].aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -292,6 +303,7 @@ class LLMSession:
     async def request_llm_structured(
         self, definition: StructuredDataDefinition[_Item], *, retries: int = 2
     ) -> _Item: ...
+    @checked
     async def request_llm_structured(
         self, definition: StructuredDataDefinition[Any] | type[Any], *, retries: int = 2
     ) -> Any:
@@ -330,6 +342,7 @@ class LLMSession:
         self.prompt = base.add(message)
         return value
 
+    @checked
     async def request_llm(self, definition: StructuredDataDefinition[Any] | None = None) -> AssistantMessage:
         """The next turn, whole, with the session's tools offered; from a request that does not stream."""
         self._check_free()
@@ -391,6 +404,7 @@ class LLMSession:
 
     # ------------------------------------------------------------------------------------------- copies
 
+    @checked
     def as_tool(self, name: str, description: str, *, timeout: float | None = None) -> Tool[Any]:
         """A tool that gives a task to a copy of this session, which runs its own tools: a sub-agent.
 
@@ -471,6 +485,7 @@ class LLMSession:
         Raises:
             InvalidInputError: no such JSON, or a tool of the session is not among ``tools``.
         """
+        tools = as_tools(tools)
         saved = read_value(_decode_saved, data, "a session")
         missing = sorted(set(saved.tools) - {tool.name for tool in tools})
         if missing:

@@ -5,10 +5,11 @@ Rule: names and types only, those of `ToolDispatcher`, which checks the values. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from promptport.arguments import closest
+from promptport.checking import check_named
 from promptport.dispatch import Approve, PauseStore
 from promptport.errors import InvalidInputError
 from promptport.telemetry import Observer
@@ -37,11 +38,11 @@ class RunOptions(TypedDict, total=False):
     budget: Budget | None
 
 
-def check_run_options(given: Iterable[str]) -> None:
-    """Checks the names of a session's options.
+def check_run_options(given: Mapping[str, Any]) -> None:
+    """Checks the names of a session's options, and the types of their values.
 
     Raises:
-        InvalidInputError: one does not exist; the error names the closest one, and all of them.
+        InvalidInputError: one does not exist (the error names the closest one, and all of them), or has another type.
     """
     known = sorted(RunOptions.__annotations__)
     for name in given:
@@ -49,3 +50,4 @@ def check_run_options(given: Iterable[str]) -> None:
             raise InvalidInputError(
                 f"LLMSession: there is no option {name!r}.{closest(name, known)} Options: {', '.join(known)}."
             )
+    check_named("LLMSession", RunOptions, given)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterable
 from contextlib import AsyncExitStack
 from typing import Any, TextIO
 
+from promptport.checking import checked
 from promptport.dispatch import ApprovalNeeded, DispatchFrame, DispatchStream, StepEnd, ToolResult, ToolsPending
 from promptport.frames import Append, End, InvalidToolCall, Restarted, ToolCall
 from promptport.messages import AssistantMessage
@@ -19,6 +20,7 @@ from promptport.visible_text import visible
 __all__ = ["show"]
 
 
+@checked
 async def show(
     stream: AsyncIterable[DispatchFrame] | AsyncIterable[str], *, file: TextIO | None = None
 ) -> AssistantMessage | None:

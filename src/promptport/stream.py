@@ -20,6 +20,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
+from promptport.checking import checked
 from promptport.errors import IncompleteStreamError, InvalidInputError, PromptportError
 from promptport.frames import Append, End, StreamFrame, Usage
 from promptport.message_building import message_of
@@ -214,6 +215,7 @@ class FrameStream(_Stream[StreamFrame]):
         self._skipped: Mapping[str, int] = skipped if skipped is not None else {}
 
     @classmethod
+    @checked
     def of(cls, frames: Iterable[StreamFrame]) -> FrameStream:
         """A stream of frames that are there already."""
 
@@ -257,6 +259,7 @@ class FrameStream(_Stream[StreamFrame]):
             pass
         return self._state.message()
 
+    @checked
     def on_done(self, callback: Callable[[AssistantMessage, bool], None]) -> None:
         """Calls ``callback(message, complete)`` once, when the stream has ended, failed or been closed.
 

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import msgspec
 from msgspec.structs import force_setattr
 
+from promptport.checking import check_fields
 from promptport.errors import InvalidInputError
 from promptport.frames import (
     Append,
@@ -39,6 +40,8 @@ __all__ = [
     "UserMessage",
     "user_parts",
 ]
+
+_PARTS = frozenset((TextPart, Reasoning, ToolCall, InvalidToolCall, Citation, ProviderItem))
 
 AssistantPart: TypeAlias = TextPart | Reasoning | ToolCall | InvalidToolCall | Citation | ProviderItem
 """What a model's message is made of: text, and the frames that are whole things."""
@@ -85,6 +88,9 @@ class SystemMessage(Quiet, frozen=True, tag_field="role", tag="system", omit_def
 
     text: str
     cache: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class UserMessage(Quiet, frozen=True, tag_field="role", tag="user"):
@@ -147,6 +153,13 @@ class AssistantMessage(msgspec.Struct, frozen=True, tag_field="role", tag="assis
 
     def __post_init__(self) -> None:
         _parts_to_tuple(self)
+        check_fields(self)
+        if not _PARTS.issuperset(map(type, self.parts)):
+            strange = next(type(part).__name__ for part in self.parts if type(part) not in _PARTS)
+            raise InvalidInputError(
+                f"AssistantMessage: parts takes text, reasoning, calls, citations and provider items, not {strange}. "
+                "Write AssistantMessage.of('Hello')."
+            )
 
     def __repr__(self) -> str:
         shown = [repr(_short(self.text))] if self.text else []
@@ -225,6 +238,7 @@ class ToolResultMessage(Quiet, frozen=True, tag_field="role", tag="tool_result",
     error: str | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         output = self.output
         if isinstance(output, str):
             return

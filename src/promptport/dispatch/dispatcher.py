@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from promptport.arguments import as_prompt, check_asker, model_for
+from promptport.arguments import as_model, as_prompt, check_asker, model_for
+from promptport.checking import checked
 from promptport.dispatch.dispatch_stream import DispatchStream
 from promptport.dispatch.entries import Approve
 from promptport.dispatch.given_answers import checked_answers
@@ -69,6 +70,7 @@ class ToolDispatcher:
     after a timeout or cancellation; its late result is dropped, and `aclose` waits for our own threads.
     """
 
+    @checked
     def __init__(
         self,
         executor: StreamingExecutor,
@@ -201,6 +203,7 @@ class ToolDispatcher:
         run.ask(run.request())
         return DispatchStream(run)
 
+    @checked
     def resume(
         self,
         paused: PausedRun,
@@ -264,6 +267,7 @@ class ToolDispatcher:
         elif not taken:
             raise InvalidInputError(RESUMED_BEFORE)
 
+    @checked
     async def execute(
         self, calls: Sequence[ToolCall | InvalidToolCall] | AssistantMessage, *, context: object = None
     ) -> list[ToolResult]:

@@ -106,6 +106,10 @@ def by_name(tools: Iterable[ToolDescriptor]) -> dict[str, ToolDescriptor]:
         InvalidInputError: two of one name, or one that is no tool.
     """
     named: dict[str, ToolDescriptor] = {}
+    if isinstance(tools, str | bytes | Mapping | ToolDescriptor) or not isinstance(tools, Iterable):
+        raise InvalidInputError(
+            f"ToolDispatcher: tools takes a sequence of tools, not {type(tools).__name__}. Write [get_weather]."
+        )
     for tool in tools:
         if not isinstance(tool, ToolDescriptor):
             name = getattr(tool, "__name__", None) or type(tool).__name__

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 from msgspec.structs import force_setattr
 
+from promptport.checking import checked
 from promptport.errors import InvalidInputError
 from promptport.frames import (
     Append,
@@ -343,6 +344,7 @@ class MemoryPauseStore:
         self._taken: dict[str, None] = {}
         self._lock = threading.Lock()
 
+    @checked
     def take(self, id: str) -> bool:
         """See `PauseStore.take`."""
         with self._lock:

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterable
 from time import monotonic
 from typing import TypeVar
 
+from promptport.checking import checked
 from promptport.errors import InvalidInputError
 from promptport.frames import Append
 from promptport.front_ends.pull import Pull
@@ -21,6 +22,7 @@ _Frame = TypeVar("_Frame")
 class TokenBuffer:
     """Joins neighbouring `Append` frames. ``push``, ``flush`` and ``due`` do no I/O; `coalesce` drives them."""
 
+    @checked
     def __init__(self, *, seconds: float | None = 0.05, characters: int | None = None, words: bool = False) -> None:
         """Args:
             seconds: text is held at most so long; ``None`` for no limit.

@@ -195,13 +195,17 @@ class BaseClient(ABC):
         """What the server says that this model can do; here what the table says."""
         return self.capabilities(model)
 
-    async def count_tokens(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> int | None:
+    async def count_tokens(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> int | None:
         """How many tokens the prompt comes to: by the server's counter, if it has one; else by its last usage.
 
         Returns:
             Tokens; ``None`` if the server has no counter and no message in the prompt has a usage. The last usage does
             not include what was added after it.
         """
+        prompt = as_prompt(prompt)
+        as_model(model, provider=self.provider), as_tools(tools)
         usage = last_usage(prompt.messages)
         return None if usage is None else usage[0]
 

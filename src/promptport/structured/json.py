@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from promptport.checking import checked
 from promptport.errors import InvalidInputError, ProtocolError
 from promptport.messages import Prompt
 from promptport.models import Capability, ModelCapabilities
@@ -80,11 +81,17 @@ class Partial:
 class JsonDefinition(Generic[_Model]):
     """An answer that is one JSON object of a pydantic model."""
 
+    @checked
     def __init__(self, model: type[_Model], *, every: int = 1) -> None:
         """Args:
         model: the pydantic model.
         every: give a partial value only when at least so many characters came since the last.
         """
+        if not callable(getattr(model, "model_json_schema", None)):
+            raise InvalidInputError(
+                f"JsonDefinition: model takes a pydantic model, not the class {model.__name__}. "
+                "Derive it from BaseModel."
+            )
         self.model = model
         self._every = every
 

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from promptport.checking import checked
 from promptport.messages import Prompt
 from promptport.models import ModelCapabilities
 from promptport.structured.definition import prepended
@@ -135,6 +136,7 @@ class MarkdownParser:
 class MarkdownDefinition:
     """An answer in Markdown; `parse` gives its elements."""
 
+    @checked
     def __init__(self, instructions: str = "Answer in Markdown.") -> None:
         """``instructions``: what the model is told of the structure, such as which headers to use."""
         self._instructions = instructions

@@ -119,7 +119,7 @@ def format_of(format: str | TextFormat) -> TextFormat:
     """
     if isinstance(format, TextFormat):
         return format
-    if format not in FORMATS:
+    if not isinstance(format, str) or format not in FORMATS:
         raise InvalidInputError(f"no text format is named {format!r}; there are {', '.join(FORMATS)}")
     return FORMATS[format]
 

@@ -14,6 +14,7 @@ from typing import Self
 from msgspec.structs import replace
 
 from promptport.arguments import as_model, as_prompt, as_tools, check_asker
+from promptport.checking import checked
 from promptport.errors import UnsupportedCapabilityError
 from promptport.llm_client import LLMClient, check_request
 from promptport.messages import AssistantMessage, NamedTool, Prompt, ToolChoice
@@ -48,6 +49,7 @@ class TextToolsClient:
     Required and named tools (``LLMParams.tool_choice``) need a wrapped client with ``Capability.JSON_SCHEMA``.
     """
 
+    @checked
     def __init__(
         self,
         client: LLMClient,

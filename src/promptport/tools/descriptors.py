@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec,
 import msgspec
 from msgspec.structs import force_setattr, replace
 
+from promptport.checking import check_fields, checked
 from promptport.errors import InvalidInputError, InvalidToolArgumentsError
 from promptport.frames import parse_arguments
 from promptport.tools.nulls import without_nulls
@@ -66,6 +67,7 @@ class ToolDescriptor(msgspec.Struct, frozen=True, omit_defaults=True):
     strict: bool | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not _NAME.fullmatch(self.name):
             raise InvalidInputError(f"a tool's name is 1 to 64 letters, digits, '_' or '-', not {self.name!r}")
         if not self.parameters:
@@ -207,6 +209,7 @@ class Tool(ToolDescriptor, Generic[Function_co], frozen=True, kw_only=True):
             function = MethodType(function, instance)
         return replace(cast("Tool[Any]", self), function=function, unbound=False)
 
+    @checked
     def validate(self, arguments: str) -> dict[str, Any]:
         """The values to call the function with: ``tool(**tool.validate(call.arguments))``.
 
@@ -292,6 +295,7 @@ def tool(
     strict: bool | None = None,
     repeatable: bool = False,
 ) -> Callable[[Function], Tool[Function]]: ...
+@checked
 def tool(
     function: Callable[..., Any] | None = None,
     /,
@@ -348,6 +352,8 @@ def tool(
 
     function = schemas.plain_function(function)
     name = name if name is not None else schemas.name_of(function)
+    if not _NAME.fullmatch(name):
+        raise InvalidInputError(f"a tool's name is 1 to 64 letters, digits, '_' or '-', not {name!r}")
     described = schemas.describe(function, name)
     return Tool(
         name=name,

@@ -29,6 +29,9 @@ from promptport.provider import (
     Timeouts,
     ToolDescriptor,
     UnsupportedCapabilityError,
+    as_model,
+    as_prompt,
+    as_tools,
     check_base_url,
     check_headers,
     check_options,
@@ -208,13 +211,16 @@ class AnthropicClient(HTTPClient):
         """What this model can do here; without network."""
         return model.capabilities or capabilities_of(model.id, sampling=self._sampling)
 
-    async def count_tokens(self, prompt: Prompt, model: LLModel, tools: Sequence[ToolDescriptor] = ()) -> int | None:
+    async def count_tokens(
+        self, prompt: Prompt | str, model: LLModel | str, tools: Sequence[ToolDescriptor] = ()
+    ) -> int | None:
         """How many tokens the prompt comes to, by the server's own counter.
 
         Raises:
             ProviderError: The server refused or was not reached.
             ProtocolError: What it answered is not a count.
         """
+        prompt, model, tools = as_prompt(prompt), as_model(model, provider=self.provider), as_tools(tools)
         self._check(prompt, model, tools, streaming=False)
         path = _COUNT_PATH if self._platform is None else self._platform.count_path
         if not path:

@@ -1,0 +1,278 @@
+"""Wrong types are told at once: a verb's arguments against its annotations, in promptport's words.
+
+Rule: annotations are read as text, so that nothing is imported for them; what stands in no table here is let pass, and
+is checked by whoever uses it. A verb with a decorator needs no check of its own for what a type says.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from promptport.errors import InvalidInputError
+
+__all__ = ["check_fields", "check_named", "checked"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class _Kind(NamedTuple):
+    """What an argument may be, in words, whether a value is that, and one that is."""
+
+    words: str
+    fits: Callable[[Any], bool]
+    example: str = ""
+
+
+def _has(*names: str) -> Callable[[Any], bool]:
+    return lambda value: not isinstance(value, type) and all(callable(getattr(value, name, None)) for name in names)
+
+
+def _is_a(name: str) -> Callable[[Any], bool]:
+    """By the name of its class, or of one above: a class that nobody imported has no instances."""
+    return lambda value: any(one.__name__ == name for one in type(value).__mro__)
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, bool | str | bytes) and hasattr(type(value), "__float__")
+
+
+def _is_whole(value: Any) -> bool:
+    return not isinstance(value, bool) and hasattr(type(value), "__index__")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_several(value: Any) -> bool:
+    many = isinstance(value, Iterable) or hasattr(type(value), "__getitem__")
+    return many and not isinstance(value, str | bytes | Mapping)
+
+
+_KINDS: Mapping[str, _Kind] = {
+    "int": _Kind("a whole number", _is_whole, "3"),
+    "float": _Kind("a number", _is_number, "2.5"),
+    "bool": _Kind("True or False", lambda value: isinstance(value, bool), "True"),
+    "str": _Kind("a string", lambda value: isinstance(value, str), "'…'"),
+    "bytes": _Kind("bytes", lambda value: isinstance(value, bytes), "b'…'"),
+    "Callable": _Kind("a function", callable, "a_function"),
+    "Iterable": _Kind("several values (a list)", _is_several, "[…]"),
+    "Sequence": _Kind("several values (a list)", lambda value: _is_several(value) and hasattr(value, "__len__"), "[…]"),
+    "Mapping": _Kind("a mapping (a dict)", lambda value: isinstance(value, Mapping), "{…}"),
+    "dict": _Kind("a dict", lambda value: isinstance(value, dict), "{…}"),
+    "type": _Kind("a class", lambda value: isinstance(value, type), "Item"),
+    "AsyncIterable": _Kind("an async iterable", _has("__aiter__")),
+    "PathLike": _Kind("a Path", lambda value: hasattr(type(value), "__fspath__"), "Path('file')"),
+    "Path": _Kind("a Path", lambda value: hasattr(type(value), "__fspath__"), "Path('file')"),
+    "TextIO": _Kind("a file that is open for text", _has("write"), "sys.stderr"),
+    "ToolsPolicy": _Kind("'raise', 'complete' or 'text'", _is_text, "'text'"),
+    "ParametersPolicy": _Kind("'raise' or 'drop'", _is_text, "'drop'"),
+    "CutPolicy": _Kind("'text', 'keep' or 'drop'", _is_text, "'keep'"),
+    "OnPartial": _Kind("'raise' or 'restart'", _is_text, "'restart'"),
+    "ToolStart": _Kind("'eager' or 'on_finish'", lambda value: value in ("eager", "on_finish"), "'on_finish'"),
+    "StepChoice": _Kind(
+        "a mapping of steps to choices, or a function",
+        lambda v: callable(v) or isinstance(v, Mapping),
+        "{0: ToolChoice.REQUIRED}",
+    ),
+    "Random": _Kind("a random.Random", _is_a("Random"), "random.Random(1)"),
+    "Origin": _Kind("an Origin", _is_a("Origin"), "Origin('openai')"),
+    "StreamedTools": _Kind("a StreamedTools", _is_a("StreamedTools"), "StreamedTools.DELTAS"),
+    "Approve": _Kind("a function of a ToolCall", callable, "a_function"),
+    "OnStep": _Kind("a function of a StepState", callable, "a_function"),
+    "Resolve": _Kind("a route, such as aliases({…})", callable, "aliases({…})"),
+    "PauseStore": _Kind("an object with the method take(id)", _has("take"), "MemoryPauseStore()"),
+    "CacheStore": _Kind("an object with the methods get and put", _has("get", "put"), "MemoryCache()"),
+    "StructuredDataDefinition": _Kind(
+        "a definition, such as JsonDefinition(Item)", _has("prepare", "parse"), "JsonDefinition(Item)"
+    ),
+    **{
+        name: _Kind(f"{article} {name}".strip(), _is_a(name), f"{name}(…)")
+        for article, names in (
+            ("", ("Limits", "Usage", "ModelCapabilities")),
+            ("a", ("Budget", "Circuit", "RetryConfig", "PausedRun", "ToolCall", "ToolResult", "ToolResultMessage")),
+            ("an", ("AssistantMessage", "InvalidToolCall", "Observer", "LLMParams")),
+        )
+        for name in names
+    },
+}
+_SEVERAL = ("Iterable", "Sequence")
+
+
+class _Rule(NamedTuple):
+    """One parameter: all that it may be, and what its items may be; ``None`` lets everything pass."""
+
+    kinds: tuple[_Kind, ...]
+    choices: tuple[Any, ...]
+    items: tuple[_Rule | None, ...]
+
+    def problem(self, value: Any) -> str | None:
+        """What is wrong with a value: how it should be; ``None`` for nothing."""
+        if not (any(kind.fits(value) for kind in self.kinds) or _is_among(value, self.choices)):
+            return f"takes {self.words()}, not {_shown(value)}"
+        item, below = self.items if len(self.items) == 2 else (*self.items, None, None)[:2]
+        if item is not None and isinstance(value, list | tuple):
+            wrong = next(((place, told) for place, each in enumerate(value) if (told := item.problem(each))), None)
+            return wrong and f"[{wrong[0]}] {wrong[1]}"
+        if below is not None and item is not None and isinstance(value, Mapping):
+            found = ((name, item.problem(name) or below.problem(each)) for name, each in value.items())
+            told = next((told for _, told in found if told), None)
+            return told and f": each of it {told}"
+        return None
+
+    def words(self) -> str:
+        """In the words of an error."""
+        choices = ["None" if choice is None else repr(choice) for choice in self.choices]
+        words = [*dict.fromkeys(kind.words for kind in self.kinds), *choices]
+        return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 2 else words)
+
+
+def _is_among(value: Any, choices: Collection[Any]) -> bool:
+    return any(value is choice or (isinstance(value, str) and value == choice) for choice in choices)
+
+
+def _shown(value: Any) -> str:
+    """A value in an error: its type, and itself only if it is a number, or short and a word."""
+    if value is None or isinstance(value, bool | int | float):
+        return repr(value)
+    if isinstance(value, str):
+        return f"the string {value!r}" if len(value) <= 20 and value.replace("_", "").isalnum() else "a string"
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+# ---------------------------------------------------------------------------------------- annotations, as text
+
+
+def _rule_of(annotation: Any) -> _Rule | None:
+    """The rule that an annotation says; ``None`` where it says something that is not known here."""
+    try:
+        return _rule(ast.parse(annotation, mode="eval").body) if isinstance(annotation, str) else None
+    except SyntaxError:
+        return None
+
+
+def _rule(node: ast.expr) -> _Rule | None:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        left, right = _rule(node.left), _rule(node.right)
+        if left is None or right is None:
+            return None
+        items = () if left.items and right.items else left.items or right.items  # whose they are is not known
+        return _Rule(left.kinds + right.kinds, left.choices + right.choices, items)
+    if isinstance(node, ast.Constant):
+        return _Rule((), (None,), ()) if node.value is None else None
+    if isinstance(node, ast.Attribute):  # such as random.Random
+        return _rule(ast.Name(node.attr))
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+        inside = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        if node.value.id == "Literal":
+            return _Rule((), tuple([each.value for each in inside if isinstance(each, ast.Constant)]), ())
+        outer = _rule(node.value)
+        if outer is None or node.value.id not in (*_SEVERAL, "Mapping", "dict"):
+            return outer
+        return outer._replace(items=tuple(map(_rule, inside)))
+    kind = _KINDS.get(node.id) if isinstance(node, ast.Name) else None
+    return None if kind is None else _Rule((kind,), (), ())
+
+
+@functools.cache
+def _rules_of(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, _Rule]]:
+    given = getattr(function, "__annotations__", {})
+    rules = {name: _rule_of(annotation) for name, annotation in given.items() if name != "return"}
+    return inspect.signature(function), {name: rule for name, rule in rules.items() if rule is not None}
+
+
+def _where(function: Callable[..., Any]) -> str:
+    name = function.__qualname__.rpartition("<locals>.")[2]
+    return name.removesuffix(".__init__") if name.endswith(".__init__") else f"{name}()"
+
+
+def _check(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    signature, rules = _rules_of(function)
+    try:
+        given = signature.bind(*args, **kwargs).arguments
+    except TypeError:
+        return  # Python's own words say which argument is missing, or is too many
+    for name, rule in rules.items():
+        if name not in given:
+            continue
+        several = signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
+        for value in given[name] if several else (given[name],):
+            problem = rule.problem(value)
+            if problem is not None:
+                _refuse(_where(function), name, rule, problem)
+
+
+def _refuse(where: str, name: str, rule: _Rule, problem: str) -> None:
+    told = f"{where}: {name}{'' if problem[0] in ':[' else ' '}{problem}."
+    choice = next((repr(choice) for choice in rule.choices if choice is not None), "")
+    example = next((kind.example for kind in rule.kinds if kind.example), choice)
+    raise InvalidInputError(f"{told} Write {name}={example}." if example else told)
+
+
+def checked(function: _Function) -> _Function:
+    """Check the arguments of a function, or of ``__init__``, against its annotations before it runs.
+
+    An argument of another type raises `InvalidInputError`, which names the parameter, and what it takes.
+
+    Args:
+        function: A function, plain or async.
+    """
+    if inspect.iscoroutinefunction(function):
+
+        async def asynchronous(*args: Any, **kwargs: Any) -> Any:
+            _check(function, args, kwargs)
+            return await function(*args, **kwargs)
+
+        return functools.wraps(function)(asynchronous)  # type: ignore[return-value]
+
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        _check(function, args, kwargs)
+        return function(*args, **kwargs)
+
+    return functools.wraps(function)(plain)  # type: ignore[return-value]
+
+
+def check_named(where: str, options: type, given: Mapping[str, Any]) -> None:
+    """Check keywords against the annotations of a ``TypedDict``, as `checked` does it for arguments.
+
+    Args:
+        where: Who takes them, for the error.
+        options: The ``TypedDict``.
+        given: What the caller passed.
+
+    Raises:
+        InvalidInputError: One has another type.
+    """
+    for name, value in given.items():
+        annotation = options.__annotations__.get(name)
+        rule = _rule_of(getattr(annotation, "__forward_arg__", annotation))
+        problem = rule.problem(value) if rule is not None else None
+        if rule is not None and problem is not None:
+            _refuse(where, name, rule, problem)
+
+
+@functools.cache
+def _fields_of(kind: type) -> tuple[tuple[str, _Rule], ...]:
+    found: dict[str, _Rule | None] = {}
+    for one in reversed(kind.__mro__):
+        annotations = inspect.get_annotations(one)
+        found |= {name: _rule_of(annotation) for name, annotation in annotations.items()}
+    fields = getattr(kind, "__struct_fields__", ())
+    return tuple([(name, rule) for name in fields if (rule := found.get(name)) is not None])
+
+
+def check_fields(value: Any) -> None:
+    """Check the fields of a struct against its annotations, as `checked` does it for arguments.
+
+    Raises:
+        InvalidInputError: A field has another type.
+    """
+    kind: Any = type(value)
+    for name, rule in _fields_of(kind):
+        problem = rule.problem(getattr(value, name))
+        if problem is not None:
+            _refuse(type(value).__name__, name, rule, problem)
