@@ -44,10 +44,6 @@ def _is_whole(value: Any) -> bool:
     return not isinstance(value, bool) and hasattr(type(value), "__index__")
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
 def _is_several(value: Any) -> bool:
     many = isinstance(value, Iterable) or hasattr(type(value), "__getitem__")
     return many and not isinstance(value, str | bytes | Mapping)
@@ -69,10 +65,6 @@ _KINDS: Mapping[str, _Kind] = {
     "PathLike": _Kind("a Path", lambda value: hasattr(type(value), "__fspath__"), "Path('file')"),
     "Path": _Kind("a Path", lambda value: hasattr(type(value), "__fspath__"), "Path('file')"),
     "TextIO": _Kind("a file that is open for text", _has("write"), "sys.stderr"),
-    "ToolsPolicy": _Kind("'raise', 'complete' or 'text'", _is_text, "'text'"),
-    "ParametersPolicy": _Kind("'raise' or 'drop'", _is_text, "'drop'"),
-    "CutPolicy": _Kind("'text', 'keep' or 'drop'", _is_text, "'keep'"),
-    "OnPartial": _Kind("'raise' or 'restart'", _is_text, "'restart'"),
     "ToolStart": _Kind("'eager' or 'on_finish'", lambda value: value in ("eager", "on_finish"), "'on_finish'"),
     "StepChoice": _Kind(
         "a mapping of steps to choices, or a function",
@@ -190,6 +182,9 @@ def _where(function: Callable[..., Any]) -> str:
     return name.removesuffix(".__init__") if name.endswith(".__init__") else f"{name}()"
 
 
+_STARS = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
 def _check(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     signature, rules = _rules_of(function)
     try:
@@ -199,8 +194,10 @@ def _check(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     for name, rule in rules.items():
         if name not in given:
             continue
-        several = signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
-        for value in given[name] if several else (given[name],):
+        kind, values = signature.parameters[name].kind, given[name]
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            values = values.values()
+        for value in values if kind in _STARS else (values,):
             problem = rule.problem(value)
             if problem is not None:
                 _refuse(_where(function), name, rule, problem)

@@ -241,7 +241,6 @@ async def _completed(
 class MultiProviderExecutor:
     """An executor over several clients: ``model.provider`` says which one is asked."""
 
-    @checked
     def __init__(
         self,
         clients: Mapping[str, LLMClient] | Iterable[LLMClient],

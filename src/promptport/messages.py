@@ -117,31 +117,34 @@ class Prompt(Quiet, frozen=True, omit_defaults=True):
         """Adds what the model said, where a string is a `TextPart`."""
         return self.add(AssistantMessage.of(*parts))
 
-    @checked
     def tool_call(self, id: str, name: str, arguments: str | Mapping[str, Any] = "{}") -> Prompt:
         """Adds a call to the model's last message, or a message that holds it.
 
         Raises:
             InvalidInputError: the arguments are not one JSON object.
         """
+        _check_texts("tool_call()", id=id, name=name)
         try:
             text = arguments if isinstance(arguments, str) else msgspec.json.encode(dict(arguments)).decode()
             call = ToolCall(id, name, text)
             call.parsed()
-        except (ValueError, TypeError) as error:
+        except TypeError:
+            kind = type(arguments).__name__
+            raise InvalidInputError(f"tool call {name!r}: arguments takes JSON or a mapping, not {kind}.") from None
+        except ValueError as error:
             raise InvalidInputError(f"tool call {name!r}: {error}") from None
         last = self.messages[-1] if self.messages else None
         if isinstance(last, AssistantMessage):
             return replace(self, messages=(*self.messages[:-1], replace(last, parts=(*last.parts, call))))
         return self.add(AssistantMessage((call,)))
 
-    @checked
     def tool_result(self, call_id: str, output: str | Iterable[UserPart] = "", *, error: str | None = None) -> Prompt:
         """Adds what a tool answered; its name is that of the call.
 
         Raises:
             InvalidInputError: no message before has a call of this id.
         """
+        _check_texts("tool_result()", call_id=call_id)
         for message in reversed(self.messages):
             if isinstance(message, AssistantMessage):
                 for part in message.parts:
@@ -287,6 +290,12 @@ def _check_messages(messages: tuple[object, ...]) -> None:
                 f"Prompt: messages[{index}] is not a message, but {type(message).__name__}. "
                 "Write Prompt().system(text).user(text), or UserMessage.of(text) for one message."
             )
+
+
+def _check_texts(where: str, **given: object) -> None:
+    for name, value in given.items():
+        if not isinstance(value, str):
+            raise InvalidInputError(f"Prompt.{where}: {name} takes a string, not {type(value).__name__}.")
 
 
 class TrimmedPrompt(Prompt, frozen=True, omit_defaults=True):

@@ -74,14 +74,16 @@ class _Media(Quiet, frozen=True, omit_defaults=True):
     media_type: str | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self)
         name = type(self).__name__
         if (self.data is None) == (self.url is None):
             raise InvalidInputError(f"{name} takes either data or url")
+        if not isinstance(self.data, bytes | None):
+            raise InvalidInputError(f"{name}: data takes bytes, not {type(self.data).__name__}")
         if self.data is not None and not self.media_type:
             raise InvalidInputError(f"{name} with data needs its media_type, such as 'image/png'")
         if self.data == b"":
             raise InvalidInputError(f"{name} has no data")
+        check_fields(self)
 
     @classmethod
     @checked
