@@ -86,7 +86,7 @@ _KINDS: Mapping[str, _Kind] = {
         name: _Kind(f"{article} {name}".strip(), _is_a(name), f"{name}(…)")
         for article, names in (
             ("", ("Limits", "Usage", "ModelCapabilities")),
-            ("a", ("Budget", "Circuit", "RetryConfig", "PausedRun", "ToolCall", "ToolResult", "ToolResultMessage")),
+            ("a", ("Budget", "Circuit", "RetryConfig", "ToolCall", "ToolResult", "ToolResultMessage")),
             ("an", ("AssistantMessage", "InvalidToolCall", "Observer", "LLMParams")),
         )
         for name in names
