@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, Unpack
 import msgspec
 from msgspec.structs import replace
 
-from promptport.arguments import as_model, as_prompt, as_tools, check_asker, model_for
+from promptport.arguments import as_prompt, as_tools, check_asker, model_for
 from promptport.checking import checked
 from promptport.dispatch import (
     DispatchStream,

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from promptport.arguments import as_model, as_prompt, check_asker, model_for
+from promptport.arguments import as_prompt, check_asker, model_for
 from promptport.checking import checked
 from promptport.dispatch.dispatch_stream import DispatchStream
 from promptport.dispatch.entries import Approve
