@@ -243,6 +243,7 @@ VERBS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
             "max_output_tokens": None,
             "known": True,
             "schema_dialect": "",
+            "efforts": (),
         },
     ),
     "ModelCapabilities.of": (
@@ -418,7 +419,7 @@ FRAMES = {
 
 def test_every_public_verb_has_its_row() -> None:
     missing = []
-    for module, prefix in ((pp, ""), (blocking, "blocking."))):
+    for module, prefix in ((pp, ""), (blocking, "blocking.")):
         for name in module.__all__:
             one = getattr(module, name)
             is_verb = inspect.isfunction(one) or inspect.isclass(one)

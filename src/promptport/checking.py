@@ -58,6 +58,7 @@ _KINDS: Mapping[str, _Kind] = {
     "Callable": _Kind("a function", callable, "a_function"),
     "Iterable": _Kind("several values (a list)", _is_several, "[…]"),
     "Sequence": _Kind("several values (a list)", lambda value: _is_several(value) and hasattr(value, "__len__"), "[…]"),
+    "tuple": _Kind("several values (a tuple)", lambda value: _is_several(value) and hasattr(value, "__len__"), "(…)"),
     "Mapping": _Kind("a mapping (a dict)", lambda value: isinstance(value, Mapping), "{…}"),
     "dict": _Kind("a dict", lambda value: isinstance(value, dict), "{…}"),
     "type": _Kind("a class", lambda value: isinstance(value, type), "Item"),
@@ -92,7 +93,7 @@ _KINDS: Mapping[str, _Kind] = {
         for name in names
     },
 }
-_SEVERAL = ("Iterable", "Sequence")
+_SEVERAL = ("Iterable", "Sequence", "tuple")
 
 
 class _Rule(NamedTuple):

@@ -188,8 +188,9 @@ class SingleClientExecutor:
         Raises:
             ProviderError: The server refused or was not reached.
         """
+        prompt, model, tools = as_prompt(prompt), as_model(model), as_tools(tools)
         count = getattr(self._client, "count_tokens", None)
-        return None if count is None else await count(as_prompt(prompt), as_model(model), as_tools(tools))
+        return None if count is None else await count(prompt, model, tools)
 
     def origin_of(self, model: LLModel) -> Origin | None:
         """The server that makes the messages of this model; `None` if its client does not say."""
