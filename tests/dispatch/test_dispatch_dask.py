@@ -153,7 +153,7 @@ async def test_what_fails_there_is_an_outcome_here(cluster: Any, tools: Any) -> 
         "RuntimeError: the tool called sys.exit(4)",
         "LookupError: no such row",
     ]
-    assert "type lock, which is not JSON" in str(results[2].error)
+    assert "type _thread.lock, which is not JSON" in str(results[2].error)
     assert set(cluster.scheduler_info()["workers"]) == workers
 
 

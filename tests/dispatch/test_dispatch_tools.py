@@ -138,8 +138,8 @@ async def unawaited() -> None: ...
     ("make", "says"),
     [
         (object, "TypeError: the tool gave a value of type object, which is not JSON"),
-        (lambda: {"socket": threading.Lock()}, "a value of type lock, which is not JSON"),
-        (circular, "RecursionError"),
+        (lambda: {"socket": threading.Lock()}, "a value of type _thread.lock, which is not JSON"),
+        (circular, "ValueError: the tool gave a value that holds itself"),
         (unawaited, "declare its function 'async def'"),
     ],
 )
@@ -560,7 +560,7 @@ async def test_a_process_pool(far: Any, processes: Executor) -> None:
     assert (await check(far.picture)).result.output == (TextPart("a"), IMAGE)
     assert (await check(far.fail)).result.error == "RuntimeError: Odd: odd"
     assert (await check(far.leave)).result.error == "RuntimeError: the tool called sys.exit(4)"
-    assert "type lock, which is not JSON" in str((await check(far.lock)).result.error)
+    assert "type _thread.lock, which is not JSON" in str((await check(far.lock)).result.error)
     assert "pickle" in str((await check(tool(lambda: 1, name="local"))).result.error)
     # Nothing above broke the pool; a process that dies does, and that too is an outcome.
     assert (await check(tool(far.plain), '{"number": 5}')).result.output == "6"

@@ -47,7 +47,7 @@ def wait_for(path: str) -> str:
 
 @pp.tool
 def bad(kind: str) -> str:
-    pp.progress(b"x" * 2_000_000 if kind == "large" else {1, object()})
+    pp.progress("x" * 2_000_000 if kind == "large" else {1, object()})
     return "never"
 """
 

@@ -53,14 +53,23 @@ def output_of(value: Any) -> Given:
         return Given(_text(value))
     if isinstance(value, _PARTS):
         return Given((value,))
-    if isinstance(value, list | tuple) and any(isinstance(item, _PARTS) for item in value):
+    if _has_parts(value):
         return Given(tuple([item if isinstance(item, _PARTS) else TextPart(_text_of(item)) for item in value]))
     return Given(_json(value).decode(), json=True)
 
 
 def progress_of(value: Any) -> Any:
-    """What an async-generator tool yielded, as JSON types. Raises as `output_of`."""
-    return _text(value) if isinstance(value, str) else msgspec.json.decode(_json(value))
+    """What an async-generator tool yielded, as JSON types; parts too, since the last value is the output.
+
+    Raises as `output_of`.
+    """
+    if isinstance(value, str):
+        return _text(value)
+    return msgspec.json.decode(_json(value, binary=isinstance(value, _PARTS) or _has_parts(value)))
+
+
+def _has_parts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and any(isinstance(item, _PARTS) for item in value)
 
 
 def _text_of(value: Any) -> str:
@@ -77,9 +86,9 @@ def _text(value: str) -> str:
     return value
 
 
-def _json(value: Any) -> bytes:
+def _json(value: Any, *, binary: bool = False) -> bytes:
     try:
-        if _has_bytes(value):
+        if not binary and _has_bytes(value):
             raise TypeError(_BYTES)
         return msgspec.json.encode(value, enc_hook=_plain)
     except RecursionError:

@@ -153,7 +153,7 @@ class RedisRunLog:
         position: int | None
         try:
             if replayed:
-                position = await self._open_patiently(run, token)
+                position = await self._open(run, token, takeover=True, patient=True)
                 frames = rejoined(frames, await self._shown(run))
             else:
                 async with asyncio.timeout(self._timeout):
@@ -276,31 +276,27 @@ class RedisRunLog:
             except self.away_errors:
                 pass  # the next batch says so
 
-    async def _open(self, run: str, token: str, *, takeover: bool) -> int:
+    async def _open(self, run: str, token: str, *, takeover: bool, patient: bool = False) -> int:
+        """Opens the run; with patience after the lease of a producer that died."""
         from redis.exceptions import ResponseError  # noqa: PLC0415 - see `connected`
 
-        try:
-            keys = [self.key(run, "f"), self.key(run, "l")]
-            return int(await self._opening(keys=keys, args=[token, int(self.lease * 1000), int(takeover)]))
-        except ResponseError as error:
-            told = {
-                "THERE": "there is a run of this name already. Give each run a name of its own",
-                "ALIVE": "its producer is alive. Stop it first",
-                "ENDED": "the run is over. Start a new one",
-            }
-            word = next((word for word in told if word in str(error)), None)
-            if word is None:
-                raise
-            raise InvalidInputError(f"run log: the run {run!r} cannot be started: {told[word]}.") from None
-
-    async def _open_patiently(self, run: str, token: str) -> int:
-        until = monotonic() + self.lease + 1.0
+        keys = [self.key(run, "f"), self.key(run, "l")]
+        until = monotonic() + (self.lease + 1.0 if patient else 0.0)
         while True:
             try:
-                return await self._open(run, token, takeover=True)
-            except InvalidInputError:
-                if monotonic() > until or not await self.lease_left(run) > 0:
+                return int(await self._opening(keys=keys, args=[token, int(self.lease * 1000), int(takeover)]))
+            except ResponseError as error:
+                told = {
+                    "THERE": "there is a run of this name already. Give each run a name of its own",
+                    "ALIVE": "its producer is alive. Stop it first",
+                    "ENDED": "the run is over. Start a new one",
+                }
+                word = next((word for word in told if word in str(error)), None)
+                if word is None:
                     raise
+                if word != "ALIVE" or monotonic() >= until:
+                    message = f"run log: the run {run!r} cannot be started: {told[word]}."
+                    raise InvalidInputError(message) from None
             await asyncio.sleep(self.lease / 20)
 
     async def _shown(self, run: str) -> Shown:
