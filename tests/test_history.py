@@ -204,7 +204,7 @@ def test_old_and_odd_dicts() -> None:
         ({"role": "user", "content": [{"type": "image_url", "image_url": "data:image/png;base64,?"}]}, "not base64"),
         ({"role": "user", "content": [{"type": "file", "file": {"file_id": "file-1"}}]}, "file by its id"),
         ({"role": "assistant", "tool_calls": [{"id": "1"}]}, "without a function"),
-        ("hello", "is a str. Pass dicts"),
+        ("hello", r"messages\[0\] takes a mapping"),
     ],
 )
 def test_dicts_that_are_no_messages_are_refused(bad: Any, says: str) -> None:

@@ -6,8 +6,10 @@ Rule: the verbs are found by introspection, so that a new one must be given its 
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,16 @@ from pydantic import BaseModel
 import promptport as pp
 from promptport import blocking, policies
 from promptport.testing import ScriptedClient, ScriptedExecutor
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left_for_other_tests() -> Iterator[None]:
+    """What is made here is never closed: the warning that says so must not come in the middle of another test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
 
 MODEL = "scripted/m"
 

@@ -55,10 +55,9 @@ _KINDS: Mapping[str, _Kind] = {
     "bool": _Kind("True or False", lambda value: isinstance(value, bool), "True"),
     "str": _Kind("a string", lambda value: isinstance(value, str), "'…'"),
     "bytes": _Kind("bytes", lambda value: isinstance(value, bytes), "b'…'"),
-    "Callable": _Kind("a function", callable, "a_function"),
+    "Callable": _Kind("a function", lambda v: callable(v) or isinstance(v, classmethod | staticmethod), "a_function"),
     "Iterable": _Kind("several values (a list)", _is_several, "[…]"),
     "Sequence": _Kind("several values (a list)", lambda value: _is_several(value) and hasattr(value, "__len__"), "[…]"),
-    "tuple": _Kind("several values (a tuple)", lambda value: _is_several(value) and hasattr(value, "__len__"), "(…)"),
     "Mapping": _Kind("a mapping (a dict)", lambda value: isinstance(value, Mapping), "{…}"),
     "dict": _Kind("a dict", lambda value: isinstance(value, dict), "{…}"),
     "type": _Kind("a class", lambda value: isinstance(value, type), "Item"),
@@ -93,7 +92,7 @@ _KINDS: Mapping[str, _Kind] = {
         for name in names
     },
 }
-_SEVERAL = ("Iterable", "Sequence", "tuple")
+_SEVERAL = ("Iterable", "Sequence")
 
 
 class _Rule(NamedTuple):

@@ -81,6 +81,11 @@ class ModelCapabilities(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if not isinstance(self.efforts, tuple):
+            kind = type(self.efforts).__name__
+            raise InvalidInputError(
+                f"ModelCapabilities: efforts takes a tuple, not {kind}. Write efforts=('low', 'high')."
+            )
 
     def __contains__(self, capability: Capability) -> bool:
         return capability in self.capabilities

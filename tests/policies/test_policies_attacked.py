@@ -425,7 +425,7 @@ def variants(value: Any) -> list[Any]:
         "strict": True,
         "provider": "other",
         "capabilities": pp.ModelCapabilities(known=False),
-        "cache": "auto",
+        "cache": True if isinstance(value, pp.ImagePart) else "auto",
         "cache_lifetime": "1h",
         "foreign_reasoning": "text",
         "data": b"other",
