@@ -246,6 +246,38 @@ def test_a_script_that_does_not_close_its_executor_ends(ending: str, python: str
     assert ("closed" in done.stdout) == (ending != "stuck")
 
 
+FORKED = """
+import os, sys, warnings
+import promptport as pp
+from promptport.blocking import BlockingExecutor
+from promptport.testing import ScriptedExecutor
+
+warnings.simplefilter("ignore")
+executor = BlockingExecutor(lambda: ScriptedExecutor(["one"], repeat=True))
+executor.execute("hi", "openai/gpt-5")
+child = os.fork()
+if not child:
+    try:
+        executor.execute("hi", "openai/gpt-5")
+    except pp.InvalidInputError as error:
+        print(error, flush=True)
+    if "close" in sys.argv:
+        executor.close()
+    sys.exit(7)
+print(os.waitpid(child, 0)[1] >> 8, executor.execute("hi", "openai/gpt-5").text)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.parametrize("how", ["close", "exit"])
+def test_a_child_of_fork_is_told_to_make_an_executor_of_its_own_and_ends(how: str) -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED, how], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    told, parent = done.stdout.splitlines()
+    assert "made before os.fork()" in told
+    assert parent == "7 one"
+
+
 def importable(program: str, environment: dict[str, str]) -> str:
     code = "import importlib.util as u; print('yes' if all(map(u.find_spec, ['promptport', 'anyio'])) else 'no')"
     done = subprocess.run([program, "-c", code], capture_output=True, text=True, check=False, env=environment)

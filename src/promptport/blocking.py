@@ -8,6 +8,7 @@ and what is open is closed before the interpreter ends, for a few seconds at mos
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import warnings
 import weakref
@@ -115,6 +116,7 @@ class _LoopThread:
     """An event loop in a daemon thread, and what is called there."""
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         self._ready: Future[BlockingPortal] = Future()
         self._thread = threading.Thread(target=self._run, name="promptport-blocking", daemon=True)
         self._thread.start()
@@ -137,16 +139,29 @@ class _LoopThread:
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What the function gives there; a coroutine function is awaited."""
+        if self.is_copy():
+            raise InvalidInputError(
+                "this BlockingExecutor was made before os.fork(), and its thread stayed in the other process. "
+                "Make one in this process"
+            )
         return self._portal.call(function, *arguments)
+
+    def is_copy(self) -> bool:
+        """Whether this is the copy that ``os.fork`` made in a child: threads are not copied."""
+        return os.getpid() != self._process
 
     def stop(self) -> None:
         """Ends the loop when what runs there has ended."""
+        if self.is_copy():
+            return
         with contextlib.suppress(RuntimeError):  # it runs no more
             self._portal.call(self._portal.stop)
         self._thread.join()
 
     def abandon(self, close: Callable[[], Any]) -> None:
         """Closes and ends the loop, whatever runs there; waits for a few seconds at most."""
+        if self.is_copy():
+            return
         with contextlib.suppress(Exception):
             closing = self._portal.start_task_soon(close)
             if threading.current_thread() is self._thread:
@@ -220,6 +235,8 @@ class BlockingExecutor:
         if not self._closed:
             self._closed = True
             self._last.detach()
+            if self._loop.is_copy():
+                return  # the process that made it closes it
             try:
                 self._loop.call(self._executor.aclose)
             finally:
