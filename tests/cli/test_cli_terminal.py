@@ -211,6 +211,18 @@ async def test_a_question_shows_control_characters_written_out(tools: Path) -> N
             assert_clean(await terminal.end())
 
 
+async def test_a_question_longer_than_a_screen_ends_with_what_it_asks_about(tools: Path) -> None:
+    arguments = json.dumps({"path": "/x" * 5000})
+    async with WireServer(WireResponse(calls(("delete", arguments))), WireResponse(text("Done."))) as server:
+        async with at_a_terminal("run", "Go.", "--tool", f"{tools / 'cli_tools.py'}:delete", *at(server)) as terminal:
+            seen = await terminal.until("[y/N]: ")
+            assert seen.rsplit("\n", 1)[-1] == "Run delete with these 10,012 characters of arguments? [y/N]: "
+            assert '/x/x"})?' in seen, "all of them stand above"
+            terminal.type("n\n")
+            await terminal.end()
+    assert not (tools / "log").exists()
+
+
 async def test_ctrl_c_at_a_question_ends_at_once(tools: Path) -> None:
     async with WireServer(WireResponse(calls(("delete", '{"path": "/x"}')))) as server:
         async with at_a_terminal("run", "Go.", "--tool", f"{tools / 'cli_tools.py'}:delete", *at(server)) as terminal:

@@ -25,6 +25,9 @@ __all__ = ["Terminal", "console", "print_json", "visible", "visible_json"]
 console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
+_LONG_QUESTION = 1500  # characters, most of a screen
+
+
 class Terminal:
     """Shows frames as they come, and asks one question at a time.
 
@@ -84,8 +87,12 @@ class Terminal:
 
     async def _asked(self, call: ToolCall) -> bool:
         self.end_line()
+        question = f"Run {_called(call)}?"
+        if len(question) > _LONG_QUESTION:  # its beginning is off the screen when a person has read it
+            name = visible(call.name, one_line=True)
+            question += f"\nRun {name} with these {len(call.arguments):,} characters of arguments?"
         while True:
-            sys.stderr.write(f"Run {_called(call)}? [y/N]: ")
+            sys.stderr.write(f"{question} [y/N]: ")
             sys.stderr.flush()
             answer = await _line_of_stdin()
             if answer.strip().lower() in ("y", "yes"):
