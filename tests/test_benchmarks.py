@@ -22,6 +22,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_everything_runs_once(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
