@@ -10,7 +10,7 @@ import ast
 import functools
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from promptport.errors import InvalidInputError
 
@@ -20,11 +20,19 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class _Kind(NamedTuple):
-    """What an argument may be, in words, whether a value is that, and one that is."""
+    """What an argument may be.
+
+    Attributes:
+        words: It, for an error.
+        fits: Whether a value is that.
+        example: One that is.
+        by_type: Its type alone decides, so that of a type that fits no other value is looked at.
+    """
 
     words: str
     fits: Callable[[Any], bool]
     example: str = ""
+    by_type: bool = False
 
 
 def _has(*names: str) -> Callable[[Any], bool]:
@@ -50,16 +58,16 @@ def _is_several(value: Any) -> bool:
 
 
 _KINDS: Mapping[str, _Kind] = {
-    "int": _Kind("a whole number", _is_whole, "3"),
-    "float": _Kind("a number", _is_number, "2.5"),
-    "bool": _Kind("True or False", lambda value: isinstance(value, bool), "True"),
-    "str": _Kind("a string", lambda value: isinstance(value, str), "'…'"),
-    "bytes": _Kind("bytes", lambda value: isinstance(value, bytes), "b'…'"),
+    "int": _Kind("a whole number", _is_whole, "3", by_type=True),
+    "float": _Kind("a number", _is_number, "2.5", by_type=True),
+    "bool": _Kind("True or False", lambda value: isinstance(value, bool), "True", by_type=True),
+    "str": _Kind("a string", lambda value: isinstance(value, str), "'…'", by_type=True),
+    "bytes": _Kind("bytes", lambda value: isinstance(value, bytes), "b'…'", by_type=True),
     "Callable": _Kind("a function", lambda v: callable(v) or isinstance(v, classmethod | staticmethod), "a_function"),
     "Iterable": _Kind("several values (a list)", _is_several, "[…]"),
     "Sequence": _Kind("several values (a list)", lambda value: _is_several(value) and hasattr(value, "__len__"), "[…]"),
-    "Mapping": _Kind("a mapping (a dict)", lambda value: isinstance(value, Mapping), "{…}"),
-    "dict": _Kind("a dict", lambda value: isinstance(value, dict), "{…}"),
+    "Mapping": _Kind("a mapping (a dict)", lambda value: isinstance(value, Mapping), "{…}", by_type=True),
+    "dict": _Kind("a dict", lambda value: isinstance(value, dict), "{…}", by_type=True),
     "type": _Kind("a class", lambda value: isinstance(value, type), "Item"),
     "AsyncIterable": _Kind("an async iterable", _has("__aiter__")),
     "PathLike": _Kind("a Path", lambda value: hasattr(type(value), "__fspath__"), "Path('file')"),
@@ -71,9 +79,9 @@ _KINDS: Mapping[str, _Kind] = {
         lambda v: callable(v) or isinstance(v, Mapping),
         "{0: ToolChoice.REQUIRED}",
     ),
-    "Random": _Kind("a random.Random", _is_a("Random"), "random.Random(1)"),
-    "Origin": _Kind("an Origin", _is_a("Origin"), "Origin('openai')"),
-    "StreamedTools": _Kind("a StreamedTools", _is_a("StreamedTools"), "StreamedTools.DELTAS"),
+    "Random": _Kind("a random.Random", _is_a("Random"), "random.Random(1)", by_type=True),
+    "Origin": _Kind("an Origin", _is_a("Origin"), "Origin('openai')", by_type=True),
+    "StreamedTools": _Kind("a StreamedTools", _is_a("StreamedTools"), "StreamedTools.DELTAS", by_type=True),
     "Approve": _Kind("a function of a ToolCall", callable, "a_function"),
     "OnStep": _Kind("a function of a StepState", callable, "a_function"),
     "Resolve": _Kind("a route, such as aliases({…})", callable, "aliases({…})"),
@@ -83,7 +91,7 @@ _KINDS: Mapping[str, _Kind] = {
         "a definition, such as JsonDefinition(Item)", _has("prepare", "parse"), "JsonDefinition(Item)"
     ),
     **{
-        name: _Kind(f"{article} {name}".strip(), _is_a(name), f"{name}(…)")
+        name: _Kind(f"{article} {name}".strip(), _is_a(name), f"{name}(…)", by_type=True)
         for article, names in (
             ("", ("Limits", "Usage", "ModelCapabilities")),
             ("a", ("Budget", "Circuit", "RetryConfig", "ToolCall", "ToolResult", "ToolResultMessage")),
@@ -93,6 +101,7 @@ _KINDS: Mapping[str, _Kind] = {
     },
 }
 _SEVERAL = ("Iterable", "Sequence")
+_MOST_TYPES = 16
 
 
 class _Rule(NamedTuple):
@@ -115,6 +124,10 @@ class _Rule(NamedTuple):
             told = next((told for _, told in found if told), None)
             return told and f": each of it {told}"
         return None
+
+    def takes_type_of(self, value: Any) -> bool:
+        """Whether each value of the type of this one, which fits, fits too."""
+        return value is None or (not self.items and any(kind.by_type and kind.fits(value) for kind in self.kinds))
 
     def words(self) -> str:
         """In the words of an error."""
@@ -170,44 +183,62 @@ def _rule(node: ast.expr) -> _Rule | None:
     return None if kind is None else _Rule((kind,), (), ())
 
 
+class _Checker:
+    """One parameter or field of something. It remembers the types that fit, so that most values cost one look."""
+
+    __slots__ = ("_name", "_rule", "_types", "_where", "_words")
+
+    def __init__(self, where: str, name: str, rule: _Rule) -> None:
+        self._where, self._name, self._rule = where, name, rule
+        self._types: set[type] = set()
+        self._words = frozenset(choice for choice in rule.choices if isinstance(choice, str))
+
+    def check(self, value: Any) -> None:
+        if type(value) in self._types or (type(value) is str and value in self._words):
+            return
+        problem = self._rule.problem(value)
+        if problem is not None:
+            self._refuse(problem)
+        if len(self._types) < _MOST_TYPES and self._rule.takes_type_of(value):
+            self._types.add(type(value))
+
+    def _refuse(self, problem: str) -> NoReturn:
+        told = f"{self._where}: {self._name}{'' if problem[0] in ':[' else ' '}{problem}."
+        choice = next((repr(choice) for choice in self._rule.choices if choice is not None), "")
+        example = next((kind.example for kind in self._rule.kinds if kind.example), choice)
+        raise InvalidInputError(f"{told} Write {self._name}={example}." if example else told)
+
+
+def _checkers(where: str, annotations: Mapping[str, Any]) -> dict[str, _Checker]:
+    rules = {name: _rule_of(getattr(said, "__forward_arg__", said)) for name, said in annotations.items()}
+    return {name: _Checker(where, name, rule) for name, rule in rules.items() if rule is not None}
+
+
 @functools.cache
-def _rules_of(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, _Rule]]:
-    given = getattr(function, "__annotations__", {})
-    rules = {name: _rule_of(annotation) for name, annotation in given.items() if name != "return"}
-    return inspect.signature(function), {name: rule for name, rule in rules.items() if rule is not None}
-
-
-def _where(function: Callable[..., Any]) -> str:
+def _of_function(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, _Checker]]:
     name = function.__qualname__.rpartition("<locals>.")[2]
-    return name.removesuffix(".__init__") if name.endswith(".__init__") else f"{name}()"
+    where = name.removesuffix(".__init__") if name.endswith(".__init__") else f"{name}()"
+    annotations = {name: said for name, said in getattr(function, "__annotations__", {}).items() if name != "return"}
+    return inspect.signature(function), _checkers(where, annotations)
 
 
 _STARS = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def _check(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    signature, rules = _rules_of(function)
+    signature, checkers = _of_function(function)
     try:
         given = signature.bind(*args, **kwargs).arguments
     except TypeError:
         return  # Python's own words say which argument is missing, or is too many
-    for name, rule in rules.items():
+    for name, checker in checkers.items():
         if name not in given:
             continue
         kind, values = signature.parameters[name].kind, given[name]
         if kind is inspect.Parameter.VAR_KEYWORD:
             values = values.values()
         for value in values if kind in _STARS else (values,):
-            problem = rule.problem(value)
-            if problem is not None:
-                _refuse(_where(function), name, rule, problem)
-
-
-def _refuse(where: str, name: str, rule: _Rule, problem: str) -> None:
-    told = f"{where}: {name}{'' if problem[0] in ':[' else ' '}{problem}."
-    choice = next((repr(choice) for choice in rule.choices if choice is not None), "")
-    example = next((kind.example for kind in rule.kinds if kind.example), choice)
-    raise InvalidInputError(f"{told} Write {name}={example}." if example else told)
+            checker.check(value)
 
 
 def checked(function: _Function) -> _Function:
@@ -244,22 +275,24 @@ def check_named(where: str, options: type, given: Mapping[str, Any]) -> None:
     Raises:
         InvalidInputError: One has another type.
     """
+    checkers = _of_options(where, options)
     for name, value in given.items():
-        annotation = options.__annotations__.get(name)
-        rule = _rule_of(getattr(annotation, "__forward_arg__", annotation))
-        problem = rule.problem(value) if rule is not None else None
-        if rule is not None and problem is not None:
-            _refuse(where, name, rule, problem)
+        if name in checkers:
+            checkers[name].check(value)
 
 
 @functools.cache
-def _fields_of(kind: type) -> tuple[tuple[str, _Rule], ...]:
-    found: dict[str, _Rule | None] = {}
+def _of_options(where: str, options: type) -> dict[str, _Checker]:
+    return _checkers(where, options.__annotations__)
+
+
+@functools.cache
+def _of_struct(kind: type) -> tuple[tuple[str, Callable[[Any], None]], ...]:
+    annotations: dict[str, Any] = {}
     for one in reversed(kind.__mro__):
-        annotations = inspect.get_annotations(one)
-        found |= {name: _rule_of(annotation) for name, annotation in annotations.items()}
-    fields = getattr(kind, "__struct_fields__", ())
-    return tuple([(name, rule) for name in fields if (rule := found.get(name)) is not None])
+        annotations |= inspect.get_annotations(one)
+    checkers = _checkers(kind.__name__, annotations)
+    return tuple([(name, checkers[name].check) for name in getattr(kind, "__struct_fields__", ()) if name in checkers])
 
 
 def check_fields(value: Any) -> None:
@@ -269,7 +302,5 @@ def check_fields(value: Any) -> None:
         InvalidInputError: A field has another type.
     """
     kind: Any = type(value)
-    for name, rule in _fields_of(kind):
-        problem = rule.problem(getattr(value, name))
-        if problem is not None:
-            _refuse(type(value).__name__, name, rule, problem)
+    for name, check in _of_struct(kind):
+        check(getattr(value, name))
