@@ -10,6 +10,7 @@ from promptport.decoding.error_codes import class_of_code
 from promptport.decoding.error_objects import (
     error_details,
     json_or_none,
+    refuse_web_page,
     reported_error,
     reported_exception,
     shortened,
@@ -24,12 +25,13 @@ from promptport.decoding.ndjson import NDJSONDecoder
 from promptport.decoding.open_calls import same_object, seal_call
 from promptport.decoding.sse import SSEDecoder
 from promptport.decoding.sse_or_json import SSEOrJSONDecoder
-from promptport.decoding.stream_decoder import StreamDecoder, WireDecoder, whole_frames
+from promptport.decoding.stream_decoder import MALFORMED, StreamDecoder, WireDecoder, whole_frames
 from promptport.decoding.surrogates import mended_text
 from promptport.decoding.thoughts import Thoughts
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "MALFORMED",
     "CallAssembler",
     "ContentBlocks",
     "EventStreamDecoder",
@@ -51,6 +53,7 @@ __all__ = [
     "json_or_none",
     "mended_text",
     "number_in",
+    "refuse_web_page",
     "reported_error",
     "reported_exception",
     "same_object",

@@ -10,9 +10,17 @@ from typing import Any
 
 import msgspec
 
-from promptport.errors import ProviderStreamError
+from promptport.errors import ProtocolError, ProviderStreamError
 
-__all__ = ["error_details", "json_or_none", "reported_error", "reported_exception", "shortened", "words_and_codes"]
+__all__ = [
+    "error_details",
+    "json_or_none",
+    "refuse_web_page",
+    "reported_error",
+    "reported_exception",
+    "shortened",
+    "words_and_codes",
+]
 
 
 _WORDS_LIMIT = 500
@@ -153,3 +161,17 @@ def _one_line(text: str) -> str:
 def shortened(text: str) -> str:
     """At most 500 characters of it."""
     return text if len(text) <= _WORDS_LIMIT else text[: _WORDS_LIMIT - 2].rstrip() + " …"
+
+
+def refuse_web_page(data: bytes, wanted: str) -> None:
+    """Refuse a body that is a web page, as a proxy or a wrong address answers with status 200.
+
+    Args:
+        data: The body, or its beginning.
+        wanted: What it should be, for the error: a stream, or a message.
+
+    Raises:
+        ProtocolError: It begins as a page does.
+    """
+    if data.lstrip()[:1] == b"<":
+        raise ProtocolError(f"the server answered with a web page instead of a {wanted}: is the base_url right?")

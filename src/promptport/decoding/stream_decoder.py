@@ -13,13 +13,16 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import msgspec
 
 from promptport.decoding.assembly import CallAssembler
-from promptport.decoding.error_objects import json_or_none, reported_error
+from promptport.decoding.error_objects import json_or_none, refuse_web_page, reported_error
 from promptport.decoding.limits import DEFAULT_LIMITS, Limits
 from promptport.decoding.surrogates import FrameMender, marked_halves
 from promptport.errors import IncompleteStreamError, ProtocolError, ProviderStreamError, StreamError
 from promptport.frames import StreamFrame, Usage
 
-__all__ = ["StreamDecoder", "WireDecoder", "whole_frames"]
+__all__ = ["MALFORMED", "StreamDecoder", "WireDecoder", "whole_frames"]
+
+MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder of msgspec raises for bytes that are no JSON, or not the JSON that it reads."""
 
 _Event = TypeVar("_Event")
 _Event_co = TypeVar("_Event_co", covariant=True)
@@ -104,7 +107,7 @@ class StreamDecoder(ABC, Generic[_Event]):
             except StreamError as error:
                 self.error = error
             # A part that only a second look at an event reads: msgspec checks there what it passed over before.
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            except MALFORMED as error:
                 self.error = ProtocolError(f"an event is not JSON that can be read: {error}")
             if self._mender is not None:
                 out = self._mend(self._mender, out)
@@ -119,7 +122,7 @@ class StreamDecoder(ABC, Generic[_Event]):
                 self._seen = self._seen or bool(events)
                 try:
                     self._events(events, out)
-                except (ProtocolError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                except (ProtocolError, *MALFORMED):
                     # What is wrong with the last event is that its end is missing.
                     raise IncompleteStreamError("the bytes ended inside an event") from None
                 if not self.ended:
@@ -194,8 +197,7 @@ class StreamDecoder(ABC, Generic[_Event]):
     def _no_events(self, stray: bytes, out: list[StreamFrame]) -> None:
         """The bytes ended without any event; ``stray`` is their beginning."""
         self._look_for_error(stray)
-        if stray.lstrip()[:1] == b"<":
-            raise ProtocolError("the server answered with a web page instead of a stream: is the base_url right?")
+        refuse_web_page(stray, "stream")
         if stray.strip():
             raise ProtocolError("the server answered with something else than a stream of events")
         self._end_of_bytes(out)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from promptport.decoding import Limits, StreamDecoder
+from promptport.decoding import MALFORMED, Limits, StreamDecoder
 from promptport.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -348,7 +348,7 @@ class HTTPClient(BaseClient):
                 raise self._noted(error) from error.__cause__
         try:
             return msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except MALFORMED:
             text = f"{self.provider}: the server's response is not JSON. Check the base_url."
             raise ProtocolError(text) from None
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from promptport.decoding import error_details
+from promptport.decoding import MALFORMED, error_details
 from promptport.errors import ProtocolError, ProviderStreamError
 from promptport.frames import Citation, Usage
 
@@ -165,7 +165,7 @@ def read_json(data: bytes, what: str) -> Any:
     """The decoded JSON. Raises `ProtocolError` where it is none."""
     try:
         return decode_any(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise ProtocolError(f"{what} is not JSON: {error}") from None
 
 
@@ -391,7 +391,7 @@ def report_if_error(stray: bytes) -> None:
     """Raises `ProviderStreamError` where the lines that were no event are a JSON error."""
     try:
         body = decode_any(stray)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except MALFORMED:
         return
     if error_details(body)[0]:
         raise reported(body)

@@ -6,6 +6,7 @@ What enters is used by a provider. Imports: every room below it; providers impor
 
 from promptport.arguments import as_model, as_prompt, as_tools, check_options
 from promptport.decoding import (
+    MALFORMED,
     CallAssembler,
     ContentBlocks,
     EventStreamDecoder,
@@ -25,6 +26,7 @@ from promptport.decoding import (
     error_details,
     mended_text,
     number_in,
+    refuse_web_page,
     reported_error,
     reported_exception,
     seal_call,
@@ -192,6 +194,7 @@ __all__ = [
     "ANY_ID",
     "DIALECTS",
     "FORMATS",
+    "MALFORMED",
     "SAFE_IDS",
     "SAFE_NAMES",
     "APIKey",
@@ -348,6 +351,7 @@ __all__ = [
     "parse_arguments",
     "portable",
     "refuse_beside_sdk_client",
+    "refuse_web_page",
     "reported_error",
     "reported_exception",
     "response_format_schema",

@@ -14,6 +14,7 @@ from typing import TypeAlias
 import msgspec
 
 from promptport.provider import (
+    MALFORMED,
     EventStreamDecoder,
     EventStreamHeaders,
     Limits,
@@ -34,7 +35,6 @@ class _Chunk(msgspec.Struct):
 
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
-_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class PlatformEvents:
@@ -99,5 +99,5 @@ def _event(headers: EventStreamHeaders, payload: bytes) -> _Event:
         return name.encode() or b"an event without a type", b"{}"  # unknown: it is counted by its name
     try:
         return b"", _decode_chunk(payload).event
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise ProtocolError(f"a chunk event is not what Bedrock sends: {error}") from None

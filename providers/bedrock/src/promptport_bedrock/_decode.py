@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from promptport.provider import (
+    MALFORMED,
     Append,
     AssistantMessage,
     CallAssembler,
@@ -35,10 +36,11 @@ from promptport.provider import (
     dict_in,
     dicts_in,
     message_of,
+    refuse_web_page,
     reported_exception,
     text_in,
 )
-from promptport_bedrock._pieces import MALFORMED, citation_of, joined, usage_of
+from promptport_bedrock._pieces import citation_of, joined, usage_of
 
 __all__ = ["ConverseDecoder", "decode_complete"]
 
@@ -344,8 +346,7 @@ def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessag
         ProviderStreamError: the body is an error object.
         ProtocolError: the body is no answer.
     """
-    if data.lstrip()[:1] == b"<":
-        raise ProtocolError("the server answered with a web page instead of a message: is the base_url right?")
+    refuse_web_page(data, "message")
     decoder = ConverseDecoder(taken)
     data = decoder._readable(data) or data
     out: list[StreamFrame] = []

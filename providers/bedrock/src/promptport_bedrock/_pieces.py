@@ -7,8 +7,6 @@ import binascii
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from promptport.provider import (
     Citation,
     ProtocolError,
@@ -19,10 +17,7 @@ from promptport.provider import (
     text_in,
 )
 
-__all__ = ["MALFORMED", "citation_of", "joined", "usage_of"]
-
-MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for bytes that are not what they must be."""
+__all__ = ["citation_of", "joined", "usage_of"]
 
 
 def joined(blobs: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from promptport.provider import (
+    MALFORMED,
     Append,
     AssistantMessage,
     CallAssembler,
@@ -37,6 +38,7 @@ from promptport.provider import (
     dicts_in,
     error_details,
     message_of,
+    refuse_web_page,
     reported_error,
     text_in,
 )
@@ -122,7 +124,6 @@ _decode_growing = msgspec.json.Decoder(_Growing).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_any = msgspec.json.Decoder().decode
-_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _FINISH_REASONS = {
     "COMPLETE": FinishReason.STOP,
@@ -159,14 +160,14 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
             if self._growing:
                 try:
                     grown = _decode_growing(data)
-                except _MALFORMED:
+                except MALFORMED:
                     self._growing = False
                 else:
                     if self._calls.grow(grown.index, grown.delta.message.tool_calls.function.arguments, out):
                         continue
             try:
                 event = _decode_event(data)
-            except _MALFORMED as error:
+            except MALFORMED as error:
                 self._malformed(name, data, error, out)
                 continue
             message = event.delta.message if event.delta is not None else None
@@ -197,7 +198,7 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
             raise IncompleteStreamError("the stream ended without message-end")
         try:
             decoded = _decode_any(data)
-        except _MALFORMED:
+        except MALFORMED:
             raise ProtocolError("an event of the stream is not JSON") from None
         kind = decoded.get("type") if isinstance(decoded, dict) else None
         kind = kind if isinstance(kind, str) else name.decode(errors="replace")
@@ -303,7 +304,7 @@ class ChatDecoder(StreamDecoder[tuple[bytes, bytes]]):
         """No event at all: perhaps an error, or the whole answer of a server that does not stream."""
         try:
             answer = _decode_answer(stray)
-        except _MALFORMED:
+        except MALFORMED:
             answer = _Answer()
         if isinstance(answer.message, _Message):
             self.answer(answer, out)
@@ -336,12 +337,11 @@ def decode_complete(data: bytes, taken: Collection[str] = ()) -> AssistantMessag
         ProviderStreamError: the body is an error, or the provider stopped with one.
         ProtocolError: the body is no answer.
     """
-    if data.lstrip()[:1] == b"<":
-        raise ProtocolError("the server answered with a web page instead of a message: is the base_url right?")
+    refuse_web_page(data, "message")
     decoder = ChatDecoder(taken)
     try:
         answer = _decode_answer(decoder._readable(data) or data)
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise ProtocolError(f"the answer is not what Cohere sends: {error}") from None
     out: list[StreamFrame] = []
     decoder.answer(answer, out)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from promptport.provider import (
+    MALFORMED,
     Append,
     AssistantMessage,
     CallAssembler,
@@ -143,7 +144,6 @@ class _TextResponse(_Camel):
 _decode_text = msgspec.json.Decoder(_TextResponse).decode
 _decode = msgspec.json.Decoder(_Response).decode
 _decode_any = msgspec.json.Decoder().decode
-_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _FILTERS = (
     *("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR", "ESCALATION"),
@@ -196,7 +196,7 @@ class ContentDecoder(StreamDecoder[tuple[bytes, bytes]]):
             if self._in_text:
                 try:
                     text = _decode_text(data)
-                except _MALFORMED:
+                except MALFORMED:
                     self._in_text = False
                 else:
                     if told := text.candidates[0].content.parts[0].text:
@@ -208,7 +208,7 @@ class ContentDecoder(StreamDecoder[tuple[bytes, bytes]]):
                 raise self._error_in(data)
             try:
                 response = _decode(data)
-            except _MALFORMED as error:
+            except MALFORMED as error:
                 readable = self._again(data, error, "a response is not what Gemini sends")
                 self._events(((name, readable),) if readable is not None else (), out)
             else:

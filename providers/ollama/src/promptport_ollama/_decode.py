@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from promptport.provider import (
+    MALFORMED,
     Append,
     AssistantMessage,
     CallAssembler,
@@ -78,7 +79,6 @@ _decode_text = msgspec.json.Decoder(str).decode
 _decode_any = msgspec.json.Decoder().decode
 _decode_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
-_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _FINISH_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 # The other words are "load" and "unload": the server did that, and generated nothing.
@@ -106,7 +106,7 @@ class ChatDecoder(StreamDecoder[bytes]):
         for event in events:
             try:
                 line = decode(event)
-            except _MALFORMED:
+            except MALFORMED:
                 self._event(event, out)
             else:
                 message = line.message
@@ -157,7 +157,7 @@ class ChatDecoder(StreamDecoder[bytes]):
     def _read(self, decode: Callable[[bytes], _Decoded], event: bytes) -> _Decoded:
         try:
             return decode(event)
-        except _MALFORMED as error:
+        except MALFORMED as error:
             raise self._malformed(event, error) from None  # its cause could hold the answer
 
     def _call(self, call: _Call, out: list[StreamFrame]) -> None:
