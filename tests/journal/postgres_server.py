@@ -7,25 +7,24 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.journal.server_process import ServerProcess
 from tests.real_parts import free_port, need
 
 __all__ = ["PostgresServer"]
 
 
-class PostgresServer:
+class PostgresServer(ServerProcess):
     """Postgres with an empty database; it refuses to run as root, so it runs as somebody else then."""
 
     def __init__(self, place: Path) -> None:
+        super().__init__(place / "postgres.log")
         self._initdb, self._postgres = need("initdb"), need("postgres")
-        self._log = place / "postgres.log"
         self._folder = ""
         self._port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
         self._user = _somebody() if os.getuid() == 0 else None
 
     @property
@@ -38,28 +37,17 @@ class PostgresServer:
             shutil.chown(self._folder, self._user)
         command = [self._initdb, "-D", self._folder, "-U", "postgres", "-A", "trust", "--no-sync"]
         subprocess.run(command, check=True, capture_output=True, user=self._user, cwd="/")
-        self.start()
-        return self
+        return super().__enter__()
 
     def start(self) -> None:
         sockets = ["-c", f"unix_socket_directories={self._folder}", "-c", "listen_addresses=127.0.0.1", "-F"]
         command = [self._postgres, "-D", self._folder, "-p", str(self._port), *sockets]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd="/")
-        until = time.monotonic() + 30
-        while True:
-            ready = subprocess.run(
-                [need("pg_isready"), "-h", "127.0.0.1", "-p", str(self._port)], capture_output=True, check=False
-            )
-            if ready.returncode == 0:
-                return
-            assert time.monotonic() < until, self._log.read_text()
-            time.sleep(0.05)
+        asks = [need("pg_isready"), "-h", "127.0.0.1", "-p", str(self._port)]
 
-    def restart(self) -> None:
-        """As after a crash: killed, and started again."""
-        self.stop()
-        self.start()
+        def is_ready() -> bool:
+            return subprocess.run(asks, capture_output=True, check=False).returncode == 0
+
+        self.launch(command, is_ready, within=30, user=self._user, cwd="/")
 
     def stop(self) -> None:
         if self._process is not None:
@@ -74,7 +62,7 @@ class PostgresServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.stop()
+        super().__exit__(kind, error, traceback)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import httpx
+from tests.journal.server_process import ServerProcess
 from tests.real_parts import free_port, missing
 
 __all__ = ["NODE", "RestateServer"]
@@ -36,24 +34,20 @@ def _binary(cache: Path) -> str:
     return str(found[0])
 
 
-class RestateServer:
+class RestateServer(ServerProcess):
     """Restate, with its data in a folder of the test."""
 
     def __init__(self, place: Path, cache: Path) -> None:
+        super().__init__(place / "restate.log")
         self._program = _binary(cache)
         self._place = place
         self._ports = [free_port() for _ in range(4)]
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Where it is called, where it is administered, and the port at which it finds the program."""
         ingress, admin, _, own = self._ports
         return f"http://127.0.0.1:{ingress},http://127.0.0.1:{admin},{own}"
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
 
     def start(self) -> None:
         ingress, admin, node, _ = self._ports
@@ -69,30 +63,11 @@ class RestateServer:
             "RESTATE_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "1",
         }
-        with (self._place / "restate.log").open("ab") as log:
-            self._process = subprocess.Popen([self._program], stdout=log, stderr=log, env=environment, cwd=self._place)
-        until = time.monotonic() + 60
-        while True:
+
+        def is_ready() -> bool:
             try:
-                if httpx.get(f"http://127.0.0.1:{admin}/health", timeout=2).status_code == 200:
-                    return
+                return httpx.get(f"http://127.0.0.1:{admin}/health", timeout=2).status_code == 200
             except httpx.TransportError:
-                pass
-            assert time.monotonic() < until, (self._place / "restate.log").read_text()[-3000:]
-            time.sleep(0.1)
+                return False
 
-    def restart(self) -> None:
-        """As after a crash: killed, and started again."""
-        self.stop()
-        self.start()
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(20)
-            self._process = None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
+        self.launch([self._program], is_ready, within=60, env=environment, cwd=self._place)
