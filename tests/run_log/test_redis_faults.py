@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.real_parts import free_port
 from tests.run_log.redis_server import RedisServer
 
 import promptport as pp
@@ -231,7 +232,9 @@ async def test_a_redis_that_forgets_its_scripts_is_given_them_again(tmp_path: Pa
 
 
 async def test_all_keys_of_a_script_are_in_one_slot_of_a_cluster(tmp_path: Path) -> None:
-    async with RedisServer(tmp_path, "--cluster-enabled", "yes") as server:
+    # Its second port would be its first + 10,000, which need not be free, nor be a port at all.
+    options = ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+    async with RedisServer(tmp_path, *options) as server:
         async with log_of(server) as log, log_of(server) as other:
             await log._redis.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
 
